@@ -1,0 +1,1 @@
+"""The command line and CI faces of DRE: ``dre``."""

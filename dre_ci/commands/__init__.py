@@ -1,0 +1,1 @@
+"""One module per ``dre`` command: it registers its parser and runs it."""

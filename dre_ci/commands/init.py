@@ -1,0 +1,58 @@
+"""``dre init``: make ``.dre/``, a signing key and the trust certificate; again it changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from dre_ci.cli import Exit
+from dre_ci.commands.config import set_local
+from dre_ci.console import Console
+from dre_core.engine import Engine
+
+KEY_TYPES = ("ed25519", "rsa-4096", "ecdsa-p256")
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ci-mode", action="store_true", help="keep no key on disk, keep evidence for a day, never ask"
+    )
+    parser.add_argument(
+        "--key-type", choices=KEY_TYPES, default=None, help="kind of a new signing key (default: ed25519)"
+    )
+
+
+def run(arguments: argparse.Namespace, console: Console) -> Exit:
+    engine = Engine.open(explicit=arguments.dir)
+    existed = engine.folder.exists
+    if not existed:
+        engine.folder.create()
+        if arguments.ci_mode:
+            set_local(engine, {"evidence.retention": "1d", "keys.ephemeral": True})
+        if arguments.key_type:
+            set_local(engine, {"keys.type": arguments.key_type})
+        engine = Engine.open(explicit=arguments.dir)
+    with engine.open_log() as log:
+        authority = engine.authority(log)
+        origin = log.origin
+    for warning in (*engine.settings.warnings, *authority.warnings):
+        console.warn(warning)
+    kept = "kept in this process only" if authority.ephemeral else "kept outside the project"
+    folder = os.path.relpath(engine.folder.path)
+    lines = [
+        f"{folder} was there already; nothing was changed" if existed else f"made {folder}",
+        f"signing key {authority.signer.keyid} ({authority.signer.scheme}), {kept}",
+        f"log {origin}, trust certificate {authority.certificate}",
+    ]
+    document = {
+        "schema": "dre/init/v1",
+        "dir": str(engine.folder.path),
+        "created": not existed,
+        "keyid": authority.signer.keyid,
+        "scheme": authority.signer.scheme,
+        "ephemeral": authority.ephemeral,
+        "log": origin,
+        "certificate": authority.certificate,
+    }
+    console.result(lines, document)
+    return Exit()

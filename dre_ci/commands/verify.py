@@ -1,0 +1,114 @@
+"""``dre verify [TARGET]``: is the seal intact and trusted, and does the evidence support the claim?"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from dre_ci.cli import Exit
+from dre_ci.console import Console
+from dre_core.crypto.keys import PublicKey
+from dre_core.engine import Engine
+from dre_core.errors import FormatError, SigningKeyError, UsageError
+from dre_core.model.verdict import Conclusion
+from dre_core.recovery import recover
+from dre_core.report.build import Report
+from dre_core.report.summary import summary_lines
+from dre_core.verification import LATEST, Request, Verified, verify
+
+EXIT_CODES = {
+    Conclusion.INVALID: 3,
+    Conclusion.UNTRUSTED: 5,
+    Conclusion.CONTRADICTED: 1,
+    Conclusion.FAILED: 6,
+    Conclusion.INCONCLUSIVE: 4,
+    Conclusion.SUPPORTED: 0,
+}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "exit codes: 0 supported, 1 contradicted, 2 usage, 3 invalid, 4 inconclusive, 5 untrusted, "
+        "6 a trustworthy record of a failed run"
+    )
+    add = parser.add_argument
+    add("target", nargs="?", default=LATEST, help="operation id, latest (default), archive or folder; PATH#op_… picks")
+    add("--key", action="append", default=[], metavar="PUB.pem", help="a public key to trust")
+    add("--policy", default="", metavar="FILE", help="policy to judge by, or preset:ci, preset:strict, preset:lenient")
+    add("--commit", default="", metavar="SHA", help="the commit that the evidence must be about")
+    add("--base", default="", metavar="SHA", help="the commit that must be the recorded base")
+    add("--repository", default="", metavar="U", help="the repository that the evidence must be about")
+    add("--run-id", default="", metavar="I", help="the CI run that the evidence must come from")
+    add("--max-age", type=_age, default=None, metavar="D", help="largest age, such as 90s, 30m, 12h or 7d")
+    add("--nonce", default="", metavar="N", help="the nonce that was given to the run")
+
+
+def _age(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age such as 90s, 30m, 12h or 7d")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def read_key(path: str) -> PublicKey:
+    """A public key file.
+
+    Raises:
+        UsageError: It can't be read.
+        SigningKeyError: It is no usable key.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"can't be read: {error.strerror}", path=path) from None
+    try:
+        return PublicKey.parse_pem(data)
+    except SigningKeyError as error:
+        raise SigningKeyError(error.message, hint="a PEM file made by dre keys public", path=path) from None
+
+
+def run(arguments: argparse.Namespace, console: Console) -> Exit:
+    engine = Engine.open(explicit=arguments.dir)
+    if engine.folder.exists and arguments.target == LATEST:
+        recover(engine)
+    request = Request(
+        target=arguments.target,
+        keys=tuple(read_key(path) for path in arguments.key),
+        policy=engine.policy(arguments.policy),
+        commit=arguments.commit,
+        base=arguments.base,
+        repository=arguments.repository,
+        run_id=arguments.run_id,
+        nonce=arguments.nonce,
+        max_age=arguments.max_age,
+    )
+    try:
+        verified = verify(engine, request)
+    except FormatError as error:
+        return _refused(error, console)
+    documents = [each.verdict.to_json() for each in verified]
+    several = {"schema": "dre/verdicts/v1", "verdicts": documents}
+    lines = [line for each in verified for line in _lines(each)]
+    console.result(lines, documents[0] if len(documents) == 1 else several)
+    return Exit(_worst(verified))
+
+
+def _lines(verified: Verified) -> list[str]:
+    lines = summary_lines(Report(verdict=verified.verdict, evidence=verified.evidence))
+    return [*lines, f"     operation {verified.verdict.operation}"]
+
+
+def _worst(verified: list[Verified]) -> int:
+    """The exit code of the first conclusion that holds, in the order 3, 5, 1, 6, 4, 0."""
+    found = {each.verdict.conclusion for each in verified}
+    return next(code for conclusion, code in EXIT_CODES.items() if conclusion in found)
+
+
+def _refused(error: FormatError, console: Console) -> Exit:
+    """Bytes that are no archive of ours: an invalid verdict, not a failure of the command."""
+    hint = error.hint or "get the archive again from where it was made"
+    console.error(FormatError(error.message, hint=hint, path=error.path, code=error.slug))
+    return Exit(EXIT_CODES[Conclusion.INVALID])

@@ -1,0 +1,330 @@
+"""What git says of the source tree, and the tree digest; read-only, and quiet where there is no git.
+
+The tree digest is SHA-256 over records ``mode SP sha256(bytes) NUL path NUL``, sorted bytewise, for the files
+of ``git ls-files --cached --others --exclude-standard`` as they lie on disk (a link: its target; a submodule:
+``160000`` and its HEAD id; missing: ``000000`` and 64 zeros). Without git the same is taken over the folder,
+less ``.dre``. The index is never written and no file system monitor is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from dre_core.errors import CaptureError
+
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_SECONDS = 60
+_LISTED = 200
+_MISSING = ("000000", "0" * 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A tree digest with what it was made of.
+
+    Attributes:
+        digest: ``sha256:`` digest of the records.
+        records: Path to ``(mode, sha256 hex)``, for comparing two trees.
+        blob_ids: Path to the git blob id of the bytes on disk; only where asked for.
+    """
+
+    digest: str
+    records: Mapping[bytes, tuple[str, str]]
+    blob_ids: Mapping[bytes, str] = field(default_factory=dict)
+
+    def changed_from(self, earlier: Tree) -> tuple[str, ...]:
+        """Paths whose record differs from an earlier tree's, sorted."""
+        paths = {p for p in self.records.keys() | earlier.records.keys()}
+        changed = sorted(p for p in paths if self.records.get(p) != earlier.records.get(p))
+        return tuple(os.fsdecode(path) for path in changed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The commit that is checked out.
+
+    Attributes:
+        root: Top level of the work tree.
+        commit: Id of HEAD; empty before the first commit.
+        parents: Its parents.
+        branch: Name of the branch; empty if detached.
+        origin: Address of ``origin`` without credentials, normalised; empty if none.
+        root_commit: First root commit of the history; empty if unknown.
+    """
+
+    root: str
+    commit: str = ""
+    parents: tuple[str, ...] = ()
+    branch: str = ""
+    origin: str = ""
+    root_commit: str = ""
+
+
+class Git:
+    """A git work tree, read through the git command.
+
+    Args:
+        root: Top level of the work tree.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    @classmethod
+    def find(cls, directory: str) -> Git | None:
+        """The work tree that a folder lies in, or None without git or a work tree."""
+        # A missing .git anywhere above settles it without starting a process.
+        if not _has_dot_git(directory):
+            return None
+        try:
+            return cls(os.fsdecode(_git(directory, "rev-parse", "--show-toplevel").rstrip(b"\n")))
+        except CaptureError:
+            return None
+
+    def run(self, *arguments: str, stdin: bytes | None = None) -> bytes:
+        """Output of one git command.
+
+        Raises:
+            CaptureError: git failed; the message is git's first line.
+        """
+        return _git(self.root, *arguments, stdin=stdin)
+
+    def head(self) -> Head:
+        """Facts about HEAD, in two commands."""
+        try:
+            line = self.run("log", "-1", "--no-show-signature", "--format=%H %P%x00%D", "--decorate=full")
+        except CaptureError:
+            return Head(root=self.root, origin=self.origin())
+        ids, _, refs = line.decode(errors="replace").rstrip("\n").partition("\0")
+        commit, *parents = ids.split()
+        match = re.match(r"HEAD -> refs/heads/([^,]+)", refs)
+        return Head(
+            root=self.root,
+            commit=commit,
+            parents=tuple(parents),
+            branch=match[1] if match else "",
+            origin=self.origin(),
+        )
+
+    def origin(self) -> str:
+        """Normalised address of ``origin``; empty without one."""
+        try:
+            text = self.run("config", "--get", "remote.origin.url").decode(errors="replace").strip()
+        except CaptureError:
+            return ""
+        return normalise_address(text)
+
+    def root_commit(self) -> str:
+        """Id of the first root commit; empty where the history can't tell."""
+        try:
+            lines = self.run("rev-list", "--max-parents=0", "HEAD").split()
+        except CaptureError:
+            return ""
+        return lines[-1].decode() if lines else ""
+
+    def resolve(self, revision: str) -> str:
+        """Commit id of a revision.
+
+        Raises:
+            CaptureError: The object store does not have it.
+        """
+        if revision.startswith("-"):
+            raise CaptureError(f"{revision!r} is no revision")
+        return self.run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").decode().strip()
+
+    def merge_base(self, left: str, right: str) -> str:
+        """Best common ancestor of two commits; empty without one."""
+        try:
+            return self.run("merge-base", left, right).decode().strip()
+        except CaptureError:
+            return ""
+
+    def upstream_base(self) -> str:
+        """Merge base of HEAD with its upstream branch; empty without an upstream."""
+        try:
+            upstream = self.resolve("@{upstream}")
+        except CaptureError:
+            return ""
+        return self.merge_base("HEAD", upstream)
+
+    def show(self, commit: str, path: str) -> str | None:
+        """Text of a file at a commit, or None where it is absent or not UTF-8."""
+        try:
+            return self.run("show", f"{commit}:{path}").decode()
+        except (CaptureError, UnicodeDecodeError):
+            return None
+
+    def paths(self) -> list[bytes]:
+        """Tracked and untracked, unignored paths relative to the root."""
+        output = self.run("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        return sorted(set(output.split(b"\0")) - {b""})
+
+    def tree(self) -> Tree:
+        """The tree digest of the work tree as it lies on disk, with git's blob ids of the same bytes."""
+        return _tree(os.fsencode(self.root), self.paths(), with_blob_ids=True)
+
+    def modified(self, tree: Tree) -> tuple[list[str], list[str]]:
+        """Tracked paths that differ from HEAD, and untracked ones.
+
+        Content decides, never the index's flags or times: a path whose bytes do not give HEAD's blob id is
+        asked again through git's clean filters (line endings, LFS) before it counts as modified.
+
+        Returns:
+            Modified (or deleted) tracked paths and untracked paths, each sorted.
+        """
+        committed = self._committed()
+        suspects: list[bytes] = []
+        modified: set[bytes] = set()
+        for path, (mode, blob) in committed.items():
+            if tree.records.get(path, _MISSING)[0] != mode:
+                modified.add(path)
+            elif tree.blob_ids.get(path) != blob:
+                suspects.append(path)
+        if suspects:
+            ids = self._filtered_ids(suspects)
+            modified.update(p for p in suspects if ids.get(p) != committed[p][1])
+        untracked = [path for path in tree.records if path not in committed]
+        return [os.fsdecode(p) for p in sorted(modified)], [os.fsdecode(p) for p in sorted(untracked)]
+
+    def _committed(self) -> dict[bytes, tuple[str, str]]:
+        """Path to ``(mode, blob id)`` of HEAD's tree."""
+        try:
+            output = self.run("ls-tree", "-r", "-z", "--full-tree", "HEAD")
+        except CaptureError:
+            return {}
+        entries = {}
+        for record in output.split(b"\0"):
+            head, tab, path = record.partition(b"\t")
+            if tab:
+                mode, _, blob = head.decode().split(" ")
+                entries[path] = (mode, blob)
+        return entries
+
+    def _filtered_ids(self, paths: list[bytes]) -> dict[bytes, str]:
+        """Blob ids of paths after git's clean filters; paths with a newline stay suspects."""
+        safe = [path for path in paths if b"\n" not in path]
+        try:
+            output = self.run("hash-object", "--stdin-paths", stdin=b"\n".join(safe) + b"\n")
+        except CaptureError:
+            return {}
+        return dict(zip(safe, output.decode().split(), strict=False))
+
+
+def normalise_address(address: str) -> str:
+    """A remote's address without credentials, scheme and ``.git``: ``github.com/owner/name``.
+
+    Local paths are returned as ``file:<last component>``, so that no path of the machine is recorded.
+    """
+    match = re.match(r"^[a-z+]+://(?:[^/@]*@)?([^/]+)/(.+?)(?:\.git)?/?$", address, re.I)
+    if not match:
+        match = re.match(r"^(?:[^/@]+@)([^/:]+):(?!/)(.+?)(?:\.git)?/?$", address)
+    if match and not address.startswith("file:"):
+        return f"{match[1].lower()}/{match[2].strip('/')}"
+    name = address.rstrip("/").removesuffix(".git").rsplit("/", 1)[-1]
+    return f"file:{name}" if name else ""
+
+
+def folder_tree(directory: str) -> Tree:
+    """The tree digest of a folder without git, less ``.dre`` and byte-code caches."""
+    root = os.fsencode(directory)
+    return _tree(root, list(_walk(root)), with_blob_ids=False)
+
+
+def _walk(root: bytes) -> Iterable[bytes]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in (b".dre", b"__pycache__", b".git")]
+        for name in [*files, *(d for d in folders if os.path.islink(os.path.join(folder, d)))]:
+            yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def _tree(root: bytes, paths: list[bytes], *, with_blob_ids: bool) -> Tree:
+    digest = hashlib.sha256()
+    records: dict[bytes, tuple[str, str]] = {}
+    blob_ids: dict[bytes, str] = {}
+    for path in sorted(paths):
+        mode, content, blob_id = _record(os.path.join(root, path), with_blob_ids)
+        records[path] = (mode, content)
+        if blob_id:
+            blob_ids[path] = blob_id
+        digest.update(mode.encode() + b" " + content.encode() + b"\0" + path + b"\0")
+    return Tree(digest=f"sha256:{digest.hexdigest()}", records=records, blob_ids=blob_ids)
+
+
+def _record(path: bytes, with_blob_id: bool) -> tuple[str, str, str]:
+    """Mode, SHA-256 and (if asked for) git blob id of what lies at a path."""
+    try:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            target = os.readlink(path)
+            return "120000", hashlib.sha256(target).hexdigest(), _blob_id(target) if with_blob_id else ""
+        if stat.S_ISDIR(status.st_mode):
+            head = _submodule_head(path)
+            return "160000", head, head
+        if not stat.S_ISREG(status.st_mode):
+            return *_MISSING, ""
+        mode = "100755" if status.st_mode & 0o100 else "100644"
+        return mode, *_file_digests(path, status.st_size, with_blob_id)
+    except OSError:
+        return *_MISSING, ""
+
+
+def _file_digests(path: bytes, size: int, with_blob_id: bool) -> tuple[str, str]:
+    content = hashlib.sha256()
+    blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if with_blob_id else None
+    with open(path, "rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            content.update(chunk)
+            if blob:
+                blob.update(chunk)
+    return content.hexdigest(), blob.hexdigest() if blob else ""
+
+
+def _blob_id(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _submodule_head(path: bytes) -> str:
+    try:
+        return _git(os.fsdecode(path), "rev-parse", "HEAD").decode().strip()
+    except CaptureError:
+        return _MISSING[1]
+
+
+def _has_dot_git(directory: str) -> bool:
+    folder = os.path.abspath(directory)
+    while True:
+        if os.path.exists(os.path.join(folder, ".git")):
+            return True
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return False
+        folder = parent
+
+
+def _git(directory: str, *arguments: str, stdin: bytes | None = None) -> bytes:
+    # Inherited GIT_* variables would point at another repository or index.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments],
+            cwd=directory,
+            env=environ,
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        raise CaptureError(f"git {arguments[0]} could not be run: {error}") from None
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise CaptureError(lines[0] if lines else f"git {arguments[0]} returned {done.returncode}")
+    return done.stdout

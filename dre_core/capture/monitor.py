@@ -1,0 +1,479 @@
+"""The process tree of a command, sampled from outside.
+
+Not proof of absence: a process that lives shorter than the interval between two looks is missed, so
+``complete`` is never true for a sampled tree. Looks are dense in the first second (only the kernel's lists of
+children) and grow rarer, so that watching costs at most about one percent of a core in the long run.
+
+Exit statuses of processes that are not DRE's children come from pidfds (Linux 6.15 and later); elsewhere they
+are unknown. On systems without ``/proc/<pid>/task/<tid>/children`` psutil finds the descendants, once the
+command has lived for ``PSUTIL_AFTER_NS``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dre_core.capture import kernel
+
+DENSE_NS = 1_000_000_000
+"""For this long the looks are dense."""
+DENSE_INTERVAL_NS = 7_000_000
+LONGEST_INTERVAL_NS = 500_000_000
+COST_FACTOR = 100
+"""Between two looks pass at least this many times the cost of one (a third of it in the dense phase)."""
+FULL_INTERVAL_NS = 50_000_000
+"""At first a full sample (CPU, memory, I/O) is taken this often, later once in a twentieth of the age."""
+FULL_LONGEST_NS = 2_000_000_000
+PSUTIL_AFTER_NS = 50_000_000
+PROCESSES_LIMIT = 4096
+PIDFDS_LIMIT = 256
+SAMPLES_LIMIT = 512
+ARGV_LIMIT_BYTES = 16 << 10
+ARGV_REREADS = 3
+"""A new process is often seen between fork and exec: its arguments are read again this many times."""
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRecord:
+    """One process as it was seen.
+
+    Attributes:
+        pid: Process id.
+        ppid: Parent's id when first seen.
+        argv: Arguments as last read, bounded, not masked.
+        executable: Path of the executable; empty if unreadable.
+        first_seen_ns: Elapsed time of the first look that showed it.
+        last_seen_ns: Elapsed time of the last look that showed it.
+        start_ticks: Start time in clock ticks since boot: with ``pid`` it names the process.
+        cpu_seconds: CPU time as last seen.
+        max_rss_bytes: Largest resident set seen.
+        read_bytes: Bytes through read calls, those of reaped children included.
+        written_bytes: Bytes through write calls, likewise.
+        threads: Most threads seen.
+        exit_code: 0 to 255, or None: ended by a signal, still running, or unknown.
+        signal: The signal that ended it, or None.
+    """
+
+    pid: int
+    ppid: int
+    argv: tuple[str, ...]
+    executable: str
+    first_seen_ns: int
+    last_seen_ns: int
+    start_ticks: int = 0
+    cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    threads: int = 1
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The whole tree at one moment; times and bytes count from the start of the command.
+
+    Attributes:
+        t_ns: Elapsed time.
+        cpu_seconds: CPU time, processes that were waited for included.
+        rss_bytes: Resident memory of the living processes.
+        read_bytes: Bytes through read calls.
+        written_bytes: Bytes through write calls.
+        processes: Living processes.
+        threads: Living threads.
+    """
+
+    t_ns: int
+    cpu_seconds: float
+    rss_bytes: int
+    read_bytes: int
+    written_bytes: int
+    processes: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessTree:
+    """What the monitor saw.
+
+    Attributes:
+        processes: By first sight, the command itself first.
+        samples: In time order, at most ``SAMPLES_LIMIT``.
+        complete: Whether it is sure that no process was missed; never so for sampling.
+        interval_ms: The longest time between two looks.
+        gaps: What could not be seen.
+    """
+
+    processes: tuple[ProcessRecord, ...]
+    samples: tuple[Sample, ...]
+    complete: bool
+    interval_ms: int
+    gaps: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A process under observation."""
+
+    pid: int
+    ppid: int
+    start_ticks: int
+    first_ns: int
+    last_ns: int
+    argv: tuple[str, ...] = ()
+    executable: str = ""
+    name: bytes = b""
+    rereads: int = ARGV_REREADS
+    pidfd: int | None = None
+    alive: bool = True
+    status: int | None = None
+    cpu_seconds: float = 0.0
+    tree_cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    rss_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    threads: int = 1
+    max_threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    """The fields used of ``/proc/<pid>/stat`` (proc_pid_stat(5))."""
+
+    name: bytes
+    state: bytes
+    ppid: int
+    cpu_ticks: int
+    tree_ticks: int
+    threads: int
+    start_ticks: int
+    rss_pages: int
+
+
+class Monitor:
+    """Observes the descendants of one process.
+
+    Args:
+        root_pid: The command; 0 if :meth:`start` tells it.
+        interval_ns: Interval of the dense phase.
+
+    Attributes:
+        next_due_ns: Elapsed time at which :meth:`sample` wants to be called next.
+    """
+
+    def __init__(self, root_pid: int = 0, *, interval_ns: int = DENSE_INTERVAL_NS) -> None:
+        self.next_due_ns = 0
+        self._interval_ns = interval_ns
+        self._root = root_pid
+        self._ignored: frozenset[int] = frozenset()
+        self._seen: dict[int, _Seen] = {}
+        self._ended: list[_Seen] = []
+        self._order: list[_Seen] = []
+        self._samples: list[Sample] = []
+        self._sample_every = 1
+        self._full_count = 0
+        self._next_full_ns = 0
+        self._last_look_ns = 0
+        self._longest_gap_ns = 0
+        self._cpu_seconds = 0.0
+        self._pidfds = 0
+        self._gaps: dict[str, None] = {}
+        self._children = _children_source()
+        if root_pid:
+            self.start(root_pid)
+
+    def start(self, root_pid: int, ignored: Iterable[int] = ()) -> None:
+        """Begin.
+
+        Args:
+            root_pid: The command's process id; it has not been waited for.
+            ignored: Children of this process that don't belong to the command.
+        """
+        self._root = root_pid
+        self._ignored = frozenset(ignored) | {os.getpid()}
+        self.sample(0)
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The process ids seen that have not been seen to end."""
+        return frozenset(self._seen)
+
+    def sample(self, elapsed_ns: int) -> None:
+        """Look at the tree.
+
+        Args:
+            elapsed_ns: Time since the start of the command.
+        """
+        began = time.monotonic_ns()
+        self._longest_gap_ns = max(self._longest_gap_ns, elapsed_ns - self._last_look_ns)
+        self._last_look_ns = elapsed_ns
+        self._look(elapsed_ns)
+        if elapsed_ns >= self._next_full_ns:
+            self._measure(elapsed_ns)
+            self._next_full_ns = elapsed_ns + _clamp(elapsed_ns // 20, FULL_INTERVAL_NS, FULL_LONGEST_NS)
+        self._plan(elapsed_ns, time.monotonic_ns() - began)
+
+    def _plan(self, elapsed_ns: int, cost_ns: int) -> None:
+        if elapsed_ns < DENSE_NS:
+            wait_ns = max(self._interval_ns, cost_ns * COST_FACTOR // 3)
+        else:
+            wait_ns = max(_clamp(elapsed_ns // 100, self._interval_ns, LONGEST_INTERVAL_NS), cost_ns * COST_FACTOR)
+        if self._children is _children_by_psutil:
+            wait_ns = max(wait_ns, PSUTIL_AFTER_NS)
+        self.next_due_ns = elapsed_ns + wait_ns
+
+    # --- finding -------------------------------------------------------------------------------------
+
+    def _look(self, elapsed_ns: int) -> None:
+        if self._children is _children_by_psutil and elapsed_ns < PSUTIL_AFTER_NS:
+            self._note(self._root, os.getpid(), elapsed_ns)
+            return
+        found: set[int] = set()
+        waiting = [(self._root, os.getpid())]
+        waiting += [(pid, os.getpid()) for pid in own_children() if pid not in self._ignored]
+        while waiting:
+            pid, ppid = waiting.pop()
+            if pid in found or not self._note(pid, ppid, elapsed_ns):
+                continue
+            found.add(pid)
+            waiting.extend((child, pid) for child in self._children(pid))
+        for pid in self._seen.keys() - found:
+            self._end(self._seen.pop(pid))
+
+    def _note(self, pid: int, ppid: int, elapsed_ns: int) -> bool:
+        """Remember that a process is there; False if it is not."""
+        known = self._seen.get(pid)
+        if known is not None:
+            known.last_ns = elapsed_ns
+            if known.rereads > 0:
+                known.rereads -= 1
+                self._read_identity(known)
+            return True
+        if len(self._order) >= PROCESSES_LIMIT:
+            self._gaps["process-limit"] = None
+            return False
+        seen = _Seen(pid=pid, ppid=ppid, start_ticks=0, first_ns=elapsed_ns, last_ns=elapsed_ns)
+        if self._pidfds < PIDFDS_LIMIT:
+            seen.pidfd = kernel.open_pidfd(pid)
+            self._pidfds += seen.pidfd is not None
+        else:
+            self._gaps["exit-status-limit"] = None
+        stat = _read_stat(pid)
+        if stat is not None:
+            seen.start_ticks, seen.name = stat.start_ticks, stat.name
+            if pid != self._root:
+                seen.ppid = stat.ppid
+        self._read_identity(seen)
+        self._seen[pid] = seen
+        self._order.append(seen)
+        return True
+
+    @staticmethod
+    def _read_identity(seen: _Seen) -> None:
+        argv = _read_argv(seen.pid)
+        if argv:
+            seen.argv = argv
+            with suppress(OSError):
+                seen.executable = os.readlink(f"/proc/{seen.pid}/exe")
+
+    # --- measuring -----------------------------------------------------------------------------------
+
+    def _measure(self, elapsed_ns: int) -> None:
+        for seen in self._seen.values():
+            self._measure_one(seen)
+        alive = list(self._seen.values())
+        self._cpu_seconds = max(self._cpu_seconds, sum(seen.tree_cpu_seconds for seen in alive))
+        last = self._samples[-1] if self._samples else None
+        sample = Sample(
+            t_ns=elapsed_ns,
+            cpu_seconds=self._cpu_seconds,
+            rss_bytes=sum(seen.rss_bytes for seen in alive),
+            read_bytes=max(last.read_bytes if last else 0, sum(seen.read_bytes for seen in alive)),
+            written_bytes=max(last.written_bytes if last else 0, sum(seen.written_bytes for seen in alive)),
+            processes=len(alive),
+            threads=sum(seen.threads for seen in alive),
+        )
+        if self._full_count % self._sample_every == 0:
+            self._samples.append(sample)
+        self._full_count += 1
+        if len(self._samples) >= SAMPLES_LIMIT:
+            del self._samples[1::2]
+            self._sample_every *= 2
+
+    def _measure_one(self, seen: _Seen) -> None:
+        stat = _read_stat(seen.pid)
+        if stat is None:
+            return
+        if stat.name != seen.name:  # it has executed something else
+            seen.name = stat.name
+            self._read_identity(seen)
+        seen.cpu_seconds = stat.cpu_ticks / _TICKS_PER_SECOND
+        seen.tree_cpu_seconds = stat.tree_ticks / _TICKS_PER_SECOND
+        seen.rss_bytes = stat.rss_pages * _PAGE_BYTES
+        seen.max_rss_bytes = max(seen.max_rss_bytes, seen.rss_bytes)
+        seen.threads = stat.threads
+        seen.max_threads = max(seen.max_threads, stat.threads)
+        counted = _read_io(seen.pid)
+        if counted is not None:
+            seen.read_bytes, seen.written_bytes = counted
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    def _end(self, seen: _Seen) -> None:
+        seen.alive = False
+        self._ended.append(seen)
+        self._ask_status(seen)
+
+    def _ask_status(self, seen: _Seen) -> None:
+        if seen.pidfd is None:
+            return
+        seen.status = kernel.exit_status(seen.pidfd)
+        if seen.status is not None:
+            self._close(seen)
+
+    def _close(self, seen: _Seen) -> None:
+        if seen.pidfd is not None:
+            os.close(seen.pidfd)
+            seen.pidfd = None
+            self._pidfds -= 1
+
+    def finish(self) -> ProcessTree:
+        """End the observation; call it after the command has been waited for."""
+        for seen in self._order:
+            if seen.status is None:
+                self._ask_status(seen)
+        unknown = [seen for seen in self._order if seen.status is None]
+        for seen in unknown:
+            self._close(seen)
+        if unknown:
+            self._gaps["exit-status-unknown"] = None
+        return ProcessTree(
+            processes=tuple(_record(seen) for seen in self._order),
+            samples=tuple(self._samples),
+            complete=False,
+            interval_ms=-(-self._longest_gap_ns // 1_000_000),
+            gaps=tuple(self._gaps),
+        )
+
+
+def _record(seen: _Seen) -> ProcessRecord:
+    code = os.waitstatus_to_exitcode(seen.status) if seen.status is not None else None
+    return ProcessRecord(
+        pid=seen.pid,
+        ppid=seen.ppid,
+        argv=seen.argv,
+        executable=seen.executable,
+        first_seen_ns=seen.first_ns,
+        last_seen_ns=seen.last_ns,
+        start_ticks=seen.start_ticks,
+        cpu_seconds=seen.cpu_seconds,
+        max_rss_bytes=seen.max_rss_bytes,
+        read_bytes=seen.read_bytes,
+        written_bytes=seen.written_bytes,
+        threads=seen.max_threads,
+        exit_code=code if code is not None and code >= 0 else None,
+        signal=-code if code is not None and code < 0 else None,
+    )
+
+
+def _clamp(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))
+
+
+# --- /proc -------------------------------------------------------------------------------------------
+
+
+def _read(path: str, limit_bytes: int = 65536) -> bytes:
+    """A small file of /proc; empty if the process has gone or hides it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, limit_bytes)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _read_stat(pid: int) -> _Stat | None:
+    text = _read(f"/proc/{pid}/stat", 4096)
+    # the name is in parentheses and may hold anything, parentheses too
+    head, _, rest = text.rpartition(b") ")
+    fields = rest.split()
+    if len(fields) < 22:
+        return None
+    own = int(fields[11]) + int(fields[12])
+    return _Stat(
+        name=head.partition(b"(")[2],
+        state=fields[0],
+        ppid=int(fields[1]),
+        cpu_ticks=own,
+        tree_ticks=own + int(fields[13]) + int(fields[14]),
+        threads=int(fields[17]),
+        start_ticks=int(fields[19]),
+        rss_pages=int(fields[21]),
+    )
+
+
+def _read_io(pid: int) -> tuple[int, int] | None:
+    lines = _read(f"/proc/{pid}/io", 4096).split()
+    return (int(lines[1]), int(lines[3])) if len(lines) >= 4 else None
+
+
+def _read_argv(pid: int) -> tuple[str, ...]:
+    text = _read(f"/proc/{pid}/cmdline", ARGV_LIMIT_BYTES)
+    return tuple(os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0")) if text else ()
+
+
+def _children_by_proc(pid: int) -> list[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+
+
+def _children_by_psutil(pid: int) -> list[int]:
+    import psutil
+
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.Error:
+        return []
+
+
+def _children_source() -> Callable[[int], list[int]]:
+    return _children_by_proc if os.path.exists("/proc/self/task") and _has_children_file() else _children_by_psutil
+
+
+def _has_children_file() -> bool:
+    return os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+
+
+def own_children() -> list[int]:
+    """Children of this process; empty where the kernel does not list them."""
+    return _children_by_proc(os.getpid()) if kernel.LINUX else []
+
+
+def descendants(pid: int) -> tuple[int, ...]:
+    """The descendants of a process at this moment, nearest first."""
+    children = _children_source()
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        for child in children(waiting.pop(0)):
+            if child not in found:
+                found.append(child)
+                waiting.append(child)
+    return tuple(found)

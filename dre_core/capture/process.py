@@ -1,0 +1,698 @@
+"""Running a command so that nobody, the command and its user included, can tell the difference.
+
+Not a shell and not a sandbox. The rule: the command's bytes go to the user's terminal first, untouched and at
+once, then to the record; a record that can't be kept is a gap and never stops the command or its output.
+The command gets what it would get without DRE: standard input itself, the process group (so keyboard signals
+reach it exactly once), default signal dispositions, SIGPIPE when nobody reads, every inheritable descriptor.
+
+In return DRE sees the exit from outside: the status, the signal, the resources, and that the command does not
+outlive a killed wrapper. What is Linux-only is left out elsewhere and named as a gap.
+
+Escalation, on a timeout or on a cancelled run where the caller wants it: SIGINT, ``INTERRUPT_GRACE_SECONDS``,
+SIGTERM, ``TERMINATE_GRACE_SECONDS``, SIGKILL, each to the command and the descendants known at that moment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from dre_core.capture import kernel
+from dre_core.capture.executable import (
+    BEFORE_START_STATUS,
+    NOT_EXECUTABLE_STATUS,
+    NOT_FOUND_STATUS,
+    Command,
+    Executable,
+    file_digest,
+    inspect,
+)
+from dre_core.capture.launch import CLOSED, is_open, occupy_standard, standard_descriptors, start
+from dre_core.capture.monitor import Monitor, descendants, own_children
+from dre_core.capture.signals import CANCELLING, Forwarder, Witness
+from dre_core.errors import StartError
+
+if TYPE_CHECKING:
+    from dre_core.capture.channel import Channel
+    from dre_core.capture.terminal import PseudoTerminal
+
+__all__ = [
+    "BEFORE_START_STATUS",
+    "CLOSED",
+    "NOT_EXECUTABLE_STATUS",
+    "NOT_FOUND_STATUS",
+    "Command",
+    "Executable",
+    "Grace",
+    "ProcessResult",
+    "Usage",
+    "child_environ",
+    "exit_status",
+    "file_digest",
+    "inspect",
+    "run",
+    "standard_descriptors",
+]
+
+INTERRUPT_GRACE_SECONDS = 7.5
+"""From SIGINT to SIGTERM, as GitHub's runner waits when a job is cancelled."""
+TERMINATE_GRACE_SECONDS = 2.5
+"""From SIGTERM to SIGKILL."""
+HELD_PIPE_SECONDS = 2.0
+"""How long the command's output may stay open, held by a grandchild, after the command ended."""
+TICK_SECONDS = 0.5
+QUIET_SECONDS = 0.1
+"""A tick comes this soon after the last output, so that held-back output can settle."""
+UNWATCHED_POLL_SECONDS = 0.02
+"""Without a pidfd the end of the command is asked for this often."""
+
+OWN_VARIABLES = ("DRE_SIGNING_KEY", "DRE_SIGNING_KEY_FILE", "DRE_SIGNING_KEY_FD", "DRE_PASSPHRASE")
+"""Variables that no command may see."""
+
+Sink = Callable[[str, bytes, int], None]
+Tick = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grace:
+    """Waiting times.
+
+    Attributes:
+        interrupt_seconds: From SIGINT to SIGTERM.
+        terminate_seconds: From SIGTERM to SIGKILL.
+        held_pipe_seconds: From the command's end to the relay that takes over output held open by others.
+    """
+
+    interrupt_seconds: float = INTERRUPT_GRACE_SECONDS
+    terminate_seconds: float = TERMINATE_GRACE_SECONDS
+    held_pipe_seconds: float = HELD_PIPE_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Resources of the command and of every descendant that was waited for, by wait4(2).
+
+    Attributes:
+        user_seconds: CPU time in user mode.
+        system_seconds: CPU time in the kernel.
+        max_rss_bytes: Largest resident set of any one process.
+        read_blocks: Block input operations.
+        written_blocks: Block output operations.
+        voluntary_switches: Context switches while waiting.
+        involuntary_switches: Context switches forced by the scheduler.
+    """
+
+    user_seconds: float = 0.0
+    system_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    read_blocks: int = 0
+    written_blocks: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessResult:
+    """How a command ran and ended, as seen by its parent.
+
+    Attributes:
+        pid: Its process id.
+        exit_code: 0 to 255, or None if a signal ended it.
+        signal: The number of the signal that ended it, or None.
+        timed_out: Whether the timeout came before the end.
+        cancelled_by: The first signal asking to end that DRE itself received, or None.
+        started_ns: Monotonic clock just after the start.
+        ended_ns: Monotonic clock when the end was seen.
+        started_at: Wall clock at the start, UTC.
+        ended_at: Wall clock at the end, UTC.
+        usage: Resources used.
+        merged: Whether standard output and error were one open file and so one stream, ``output``.
+        bytes_out: Bytes read from the command, by stream.
+        gaps: What could not be observed or kept: slugs, some with ``: detail``.
+    """
+
+    pid: int
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+    cancelled_by: int | None
+    started_ns: int
+    ended_ns: int
+    started_at: datetime
+    ended_at: datetime
+    usage: Usage
+    merged: bool
+    bytes_out: dict[str, int] = field(default_factory=dict)
+    gaps: tuple[str, ...] = ()
+
+
+def exit_status(result: ProcessResult) -> int:
+    """The status as a shell shows it: the exit code, or 128 and the signal's number."""
+    return result.exit_code if result.exit_code is not None else 128 + (result.signal or 0)
+
+
+def child_environ(environ: Mapping[str, str], **extra: str) -> dict[str, str]:
+    """The environment for a command: DRE's own secrets taken out, the extra variables put in."""
+    return {name: value for name, value in environ.items() if name not in OWN_VARIABLES} | extra
+
+
+def run(
+    command: Command,
+    *,
+    environ: Mapping[str, str],
+    sinks: Sink,
+    terminal: tuple[int, int] = (1, 2),
+    stdin: int = 0,
+    timeout_seconds: float | None = None,
+    pty: bool | None = None,
+    on_start: Callable[[int], None] | None = None,
+    tick: Tick | None = None,
+    monitor: Monitor | None = None,
+    on_cancel: Callable[[int], None] | None = None,
+    escalate_cancel: bool = False,
+    grace: Grace | None = None,
+    executable: Executable | None = None,
+) -> ProcessResult:
+    """Run a command to its end.
+
+    Args:
+        command: What to run.
+        environ: The child's whole environment, see :func:`child_environ`.
+        sinks: Called with stream name, bytes and nanoseconds since the start, after the bytes are on the
+            user's terminal. If it raises, recording stops with a gap and the command goes on.
+        terminal: Descriptors for the command's output and error; ``CLOSED`` makes it closed for the command.
+        stdin: Descriptor the command inherits as its input; ``CLOSED`` as above.
+        timeout_seconds: After this the escalation begins.
+        pty: Whether the command's output is a pseudo-terminal; by default if ``terminal[0]`` is a terminal.
+        on_start: Called with the process id once the command runs.
+        tick: Called with the elapsed nanoseconds at least twice a second and when the output falls quiet.
+        monitor: Sampled at its own rhythm; started with the process id.
+        on_cancel: Called once, outside any signal handler, with the first signal that asks to end.
+        escalate_cancel: Whether a cancelled command is ended by the escalation if it stays.
+        grace: Waiting times.
+        executable: From :func:`inspect`, to save doing it again.
+
+    Raises:
+        StartError: The command could not be started.
+    """
+    if not hasattr(os, "fork"):
+        raise StartError("running commands needs a POSIX system", status=BEFORE_START_STATUS)
+    found = executable or inspect(command, environ, digest=False)
+    terminal = (_if_open(terminal[0]), _if_open(terminal[1]))
+    stdin = _if_open(stdin)
+    occupy_standard()
+    loop = _Run(sinks, tick, monitor, on_cancel, grace or Grace(), escalate_cancel)
+    try:
+        loop.open(terminal, stdin, pty)
+        loop.start(command, found, environ, stdin)
+        loop.begin(on_start, timeout_seconds)
+        loop.copy()
+        return loop.result()
+    finally:
+        loop.close()
+
+
+def _if_open(fd: int) -> int:
+    return fd if is_open(fd) else CLOSED
+
+
+class _Run:
+    """The state of one run: channels, timers, and the one loop that serves them."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        tick: Tick | None,
+        monitor: Monitor | None,
+        on_cancel: Callable[[int], None] | None,
+        grace: Grace,
+        escalate_cancel: bool,
+    ) -> None:
+        self._sink: Sink | None = sink
+        self._tick = tick
+        self._monitor = monitor
+        self._on_cancel = on_cancel
+        self._grace = grace
+        self._escalate_cancel = escalate_cancel
+        self._channels: list[Channel] = []
+        self._child_ends: dict[str, int] = {}
+        self._pty: PseudoTerminal | None = None
+        self._witness: Witness | None = None
+        self._forwarder: Forwarder | None = None
+        self._pid = 0
+        self._pidfd: int | None = None
+        self._status: int | None = None
+        self._rusage: Any = None
+        self._gaps: list[str] = []
+        self._merged = False
+        self._timed_out = False
+        self._cancelled_by: int | None = None
+        self._received = 0
+        self._steps: list[tuple[int, int]] = []
+        self._family: set[int] = set()
+        self._deadline_ns: int | None = None
+        self._stop_ns: int | None = None
+        self._started_ns = self._ended_ns = self._next_tick_ns = 0
+        self._started_at = self._ended_at = datetime.now(timezone.utc)
+        self._foreign = frozenset[int]()
+        self._zombies: set[int] = set()
+
+    # --- opening -------------------------------------------------------------------------------------
+
+    def open(self, terminal: tuple[int, int], stdin: int, pty: bool | None) -> None:
+        """Make the channels between the command and the user's descriptors."""
+        out, err = terminal
+        self._merged = out != CLOSED and err != CLOSED and kernel.same_open_file(out, err)
+        if pty or (pty is None and out != CLOSED and os.isatty(out)):
+            self._open_pty(out, stdin)
+        elif out != CLOSED:
+            self._open_pipe("output" if self._merged else "stdout", out)
+        if err != CLOSED and not self._merged:
+            self._open_pipe("stderr", err)
+        for fd, name in ((out, "stdout"), (err, "stderr")):
+            if fd == CLOSED:
+                self._gaps.append(f"closed: {name}")
+
+    def _open_pty(self, out: int, stdin: int) -> None:
+        from dre_core.capture.channel import Channel
+        from dre_core.capture.terminal import PseudoTerminal
+
+        keyboard = stdin if stdin != CLOSED and os.isatty(stdin) else None
+        self._pty = PseudoTerminal(out, keyboard)
+        name = "output" if self._merged else "stdout"
+        self._channels.append(Channel(name, self._pty.master, out, self._record, is_pty=True))
+
+    def _open_pipe(self, name: str, fd: int) -> None:
+        from dre_core.capture.channel import Channel, make_pipe
+
+        read_end, write_end = make_pipe()
+        self._channels.append(Channel(name, read_end, fd, self._record, is_pty=False))
+        self._child_ends[name] = write_end
+
+    def start(self, command: Command, found: Executable, environ: Mapping[str, str], stdin: int) -> None:
+        """Start the command, the witness and the handlers, all before any signal gets through."""
+        kernel.hide_memory()
+        self._foreign = frozenset(own_children())
+        kernel.adopt_orphans()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._pid = start(
+                command.words,
+                found.path,
+                cwd=command.cwd,
+                environ=environ,
+                standard=self._child_standard(stdin),
+                mask=mask,
+                terminal=self._pty.slave if self._pty else None,
+            )
+            self._pidfd = kernel.open_pidfd(self._pid)
+            for fd in self._child_ends.values():
+                os.close(fd)
+            self._child_ends.clear()
+            self._take_signals()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if self._pty is not None:
+            self._pty.started()
+
+    def _child_standard(self, stdin: int) -> tuple[int, int, int]:
+        slave = self._pty.slave if self._pty else None
+        both = slave if slave is not None else self._child_ends.get("output")
+        out = both if both is not None else self._child_ends.get("stdout", CLOSED)
+        err = out if self._merged else self._child_ends.get("stderr", CLOSED)
+        replace_keyboard = self._pty is not None and self._pty.typing is not None
+        return (slave if replace_keyboard and slave is not None else stdin), out, err
+
+    def _take_signals(self) -> None:
+        if self._pty is None:
+            self._witness = Witness()
+            self._witness.start()
+        self._forwarder = Forwarder(self._forward, self._witness)
+        extra = (signal.SIGWINCH,) if self._pty is not None and hasattr(signal, "SIGWINCH") else ()
+        if not self._forwarder.install(extra):
+            self._gaps.append("signals-not-forwarded")
+
+    def _forward(self, number: int) -> None:
+        group = self._pty.foreground() if self._pty is not None else None
+        if group is not None and number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+            with suppress(OSError):
+                os.killpg(group, number)
+            return
+        self._send(number)
+
+    def _send(self, number: int) -> None:
+        """Signal the command itself, never a successor under its number."""
+        if self._status is None and self._pid:
+            with suppress(OSError):
+                if self._pidfd is not None:
+                    signal.pidfd_send_signal(self._pidfd, number)
+                else:
+                    os.kill(self._pid, number)
+
+    def begin(self, on_start: Callable[[int], None] | None, timeout_seconds: float | None) -> None:
+        """Start the clocks."""
+        self._started_ns = time.monotonic_ns()
+        self._started_at = datetime.now(timezone.utc)
+        self._next_tick_ns = self._started_ns + _ns(TICK_SECONDS)
+        if timeout_seconds is not None:
+            self._deadline_ns = self._started_ns + _ns(timeout_seconds)
+        if on_start is not None:
+            self._guard("on-start-failed", on_start, self._pid)
+        if self._monitor is not None:
+            ignored = self._foreign | ({self._witness.pid} if self._witness is not None else set())
+            self._guard("monitor-failed", self._monitor.start, self._pid, ignored)
+
+    def _guard(self, slug: str, call: Callable[..., None], *arguments: object) -> bool:
+        """Call what must not disturb the run; what it raises is a gap."""
+        try:
+            call(*arguments)
+        except Exception as error:
+            self._gaps.append(f"{slug}: {type(error).__name__}: {error}")
+            return False
+        return True
+
+    def _record(self, name: str, data: bytes) -> None:
+        if self._sink is not None and not self._guard(
+            "recording-stopped", self._sink, name, data, time.monotonic_ns() - self._started_ns
+        ):
+            self._sink = None
+
+    # --- the loop ------------------------------------------------------------------------------------
+
+    def copy(self) -> None:
+        """Serve everything until the command has ended and its output too."""
+        import select
+
+        poller = select.poll()
+        watched: dict[int, int] = {}
+        while self._status is None or self._has_output() or self._has_survivors():
+            interest = self._interest()
+            for fd in watched.keys() - interest.keys():
+                poller.unregister(fd)
+            for fd, events in interest.items():
+                if watched.get(fd) != events:
+                    poller.register(fd, events)
+            watched = interest
+            before = time.monotonic_ns()
+            ready = poller.poll(self._wait_ms(before))
+            self._serve(dict(ready))
+            self._keep_time(time.monotonic_ns())
+            if self._stop_ns is not None and time.monotonic_ns() >= self._stop_ns:
+                self._hand_over()
+        self._last_tick()
+
+    def _has_output(self) -> bool:
+        return any(channel.is_open or channel.is_blocked for channel in self._channels)
+
+    def _has_survivors(self) -> bool:
+        return bool(self._steps) and bool(self._relatives())
+
+    def _interest(self) -> dict[int, int]:
+        import select
+
+        interest: dict[int, int] = {}
+        if self._forwarder is not None:
+            interest[self._forwarder.wake_fd] = select.POLLIN
+        if self._status is None and self._pidfd is not None:
+            interest[self._pidfd] = select.POLLIN
+        for channel in self._channels:
+            if channel.is_blocked:
+                interest[channel.writer] = interest.get(channel.writer, 0) | select.POLLOUT
+            elif channel.is_open:
+                interest[channel.source] = select.POLLIN
+                if channel.watches_reader:
+                    interest.setdefault(channel.writer, 0)
+        self._keyboard_interest(interest)
+        return interest
+
+    def _keyboard_interest(self, interest: dict[int, int]) -> None:
+        import select
+
+        if self._pty is None or self._status is not None:
+            return
+        if self._pty.has_typed and self._channels[0].is_open:
+            interest[self._pty.master] = interest.get(self._pty.master, 0) | select.POLLOUT
+        elif (typing := self._pty.typing) is not None:
+            interest[typing] = interest.get(typing, 0) | select.POLLIN
+
+    def _wait_ms(self, now_ns: int) -> int:
+        due = [self._next_tick_ns]
+        if self._deadline_ns is not None and self._status is None:
+            due.append(self._deadline_ns)
+        if self._steps:
+            due.append(self._steps[0][0])
+        if self._stop_ns is not None:
+            due.append(max(self._stop_ns, now_ns + _ns(UNWATCHED_POLL_SECONDS)))
+        if self._monitor is not None and self._status is None:
+            due.append(self._started_ns + self._monitor.next_due_ns)
+        if self._pidfd is None and self._status is None:
+            due.append(now_ns + _ns(UNWATCHED_POLL_SECONDS))
+        return max(0, -(-(min(due) - now_ns) // 1_000_000))
+
+    def _serve(self, ready: dict[int, int]) -> None:
+        import select
+
+        if self._forwarder is not None and self._forwarder.wake_fd in ready:
+            self._forwarder.drain()
+        gone = select.POLLERR | select.POLLNVAL
+        for channel in self._channels:
+            if channel.is_blocked:
+                if ready.get(channel.writer):
+                    channel.write()
+            elif channel.is_open:
+                if ready.get(channel.source, 0) & ~select.POLLOUT:
+                    channel.read()
+                    self._next_tick_ns = min(self._next_tick_ns, time.monotonic_ns() + _ns(QUIET_SECONDS))
+                elif channel.watches_reader and ready.get(channel.writer, 0) & gone:
+                    channel.reader_gone()
+        self._serve_keyboard(ready)
+        self._see_signals()
+        if self._status is None and (self._pidfd is None or self._pidfd in ready):
+            self._see_end()
+
+    def _serve_keyboard(self, ready: dict[int, int]) -> None:
+        import select
+
+        if self._pty is None or self._status is not None:
+            return
+        if self._pty.has_typed:
+            if ready.get(self._pty.master, 0) & select.POLLOUT:
+                self._pty.pass_typed()
+        elif (typing := self._pty.typing) is not None and ready.get(typing):
+            self._pty.read_keyboard()
+
+    def _keep_time(self, now_ns: int) -> None:
+        elapsed = now_ns - self._started_ns
+        if self._monitor is not None and self._status is None and elapsed >= self._monitor.next_due_ns:
+            if not self._guard("monitor-failed", self._monitor.sample, elapsed):
+                self._monitor = None
+        if now_ns >= self._next_tick_ns:
+            self._next_tick_ns = now_ns + _ns(TICK_SECONDS)
+            self._reap_orphans()
+            if self._tick is not None and not self._guard("tick-failed", self._tick, elapsed):
+                self._tick = None
+        if self._deadline_ns is not None and now_ns >= self._deadline_ns and self._status is None:
+            self._deadline_ns = None
+            self._timed_out = True
+            self._signal_tree(signal.SIGINT)
+            self._plan_escalation(now_ns)
+        if self._steps and now_ns >= self._steps[0][0]:
+            self._signal_tree(self._steps.pop(0)[1])
+
+    def _last_tick(self) -> None:
+        if self._tick is not None:
+            self._guard("tick-failed", self._tick, time.monotonic_ns() - self._started_ns)
+
+    # --- signals and the end -------------------------------------------------------------------------
+
+    def _see_signals(self) -> None:
+        if self._forwarder is None:
+            return
+        new = self._forwarder.received[self._received :]
+        self._received += len(new)
+        for number in new:
+            if number == getattr(signal, "SIGWINCH", None) and self._pty is not None:
+                self._pty.resize()
+            elif number == signal.SIGTSTP:
+                self._stop_with_command()
+            elif number in CANCELLING:
+                self._cancel(number)
+
+    def _cancel(self, number: int) -> None:
+        now_ns = time.monotonic_ns()
+        if self._stop_ns is not None:
+            self._stop_ns = now_ns  # the command has ended: only its leftovers are waited for
+        if self._cancelled_by is not None:
+            return
+        self._cancelled_by = number
+        if self._escalate_cancel and self._status is None:
+            self._plan_escalation(now_ns)
+        if self._on_cancel is not None:
+            self._guard("on-cancel-failed", self._on_cancel, number)
+
+    def _plan_escalation(self, now_ns: int) -> None:
+        term_ns = now_ns + _ns(self._grace.interrupt_seconds)
+        self._steps = [
+            (term_ns, signal.SIGTERM),
+            (term_ns + _ns(self._grace.terminate_seconds), signal.SIGKILL),
+        ]
+
+    def _relatives(self) -> list[int]:
+        """The command's descendants; once it has ended, those of them that DRE has adopted, and theirs."""
+        if self._status is None:
+            return list(descendants(self._pid))
+        adopted = [pid for pid in own_children() if pid in self._family and not self._is_zombie(pid)]
+        return adopted + [pid for parent in adopted for pid in descendants(parent)]
+
+    @staticmethod
+    def _is_zombie(pid: int) -> bool:
+        try:
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except OSError:
+            return True
+
+    def _signal_tree(self, number: int) -> None:
+        """Signal the command and its descendants; a stopped one is continued so that it can act."""
+        family = self._relatives()
+        self._family.update(family)
+        for each in (number, signal.SIGCONT) if number != signal.SIGKILL else (number,):
+            self._send(each)
+            for pid in family:
+                with suppress(OSError):
+                    os.kill(pid, each)
+
+    def _stop_with_command(self) -> None:
+        """After a stop signal: stop as the command does, so that the shell sees its job stopped."""
+        if self._pty is not None or self._status is not None:
+            return
+        for _ in range(20):
+            seen = os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)
+            if seen is not None:
+                os.kill(os.getpid(), signal.SIGSTOP)
+                return
+            time.sleep(0.005)
+
+    def _see_end(self) -> None:
+        ended = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return
+        self._ended_ns = time.monotonic_ns()
+        self._ended_at = datetime.now(timezone.utc)
+        if self._monitor is not None:
+            self._guard("monitor-failed", self._monitor.sample, self._ended_ns - self._started_ns)
+        # a handler must not signal the number once it is free: no signal between reaping and noting it
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            _, self._status, self._rusage = os.wait4(self._pid, 0)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if self._steps:  # what the command leaves behind of an ended run is ended too
+            self._steps = [
+                (self._ended_ns, signal.SIGTERM),
+                (self._ended_ns + _ns(self._grace.terminate_seconds), signal.SIGKILL),
+            ]
+        self._reap_orphans()
+        self._stop_ns = self._ended_ns + _ns(self._grace.held_pipe_seconds)
+        for channel in self._channels:
+            if channel.is_open:
+                channel.owed_bytes = channel.waiting_bytes()
+
+    def _reap_orphans(self) -> None:
+        """Reap adopted descendants, at once if the monitor knows them, else if they stay zombies for a tick."""
+        known = self._monitor.pids if self._monitor is not None else frozenset[int]()
+        waiting: set[int] = set()
+        for pid in own_children():
+            if pid in self._foreign or pid == self._pid or (self._witness and pid == self._witness.pid):
+                continue
+            with suppress(OSError):
+                if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    continue
+                if pid in known or pid in self._zombies:
+                    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+                else:
+                    waiting.add(pid)
+        self._zombies = waiting
+
+    def _hand_over(self) -> None:
+        """Leave what others still hold open to a relay, once all that the command wrote has been read."""
+        held = []
+        for channel in self._channels:
+            blocked_for_good = channel.is_blocked and (self._timed_out or self._cancelled_by is not None)
+            owed = channel.owed_bytes is not None and channel.owed_bytes > 0
+            if (channel.is_open and not channel.is_blocked and not owed) or blocked_for_good:
+                held.append((channel.source, channel.terminal, channel.unwritten()))
+                self._gaps.append(f"output-after-exit: {channel.name}")
+                channel.give_up()
+        if held:
+            from dre_core.capture.relay import leave_relay
+
+            leave_relay([piece for piece in held if piece[0] >= 0 or piece[2]])
+        for channel in self._channels:
+            if any(source == channel.source for source, _, _ in held):
+                channel.close_source()
+
+    # --- closing -------------------------------------------------------------------------------------
+
+    def result(self) -> ProcessResult:
+        """What happened."""
+        assert self._status is not None
+        code = os.waitstatus_to_exitcode(self._status)
+        gaps = [*self._gaps, *(gap for channel in self._channels for gap in channel.gaps)]
+        return ProcessResult(
+            pid=self._pid,
+            exit_code=code if code >= 0 else None,
+            signal=-code if code < 0 else None,
+            timed_out=self._timed_out,
+            cancelled_by=self._cancelled_by,
+            started_ns=self._started_ns,
+            ended_ns=self._ended_ns,
+            started_at=self._started_at,
+            ended_at=self._ended_at,
+            usage=_usage(self._rusage),
+            merged=self._merged,
+            bytes_out={channel.name: channel.bytes_out for channel in self._channels},
+            gaps=tuple(gaps),
+        )
+
+    def close(self) -> None:
+        """Give back the terminal, the signals and every descriptor; end a command left behind by an error."""
+        if self._pid and self._status is None:
+            self._send(signal.SIGKILL)
+            with suppress(OSError):
+                _, self._status = os.waitpid(self._pid, 0)
+        if self._pty is not None:
+            self._pty.close()
+        if self._forwarder is not None:
+            self._forwarder.close()
+        if self._witness is not None:
+            self._witness.stop()
+        kernel.adopt_orphans(False)
+        for channel in self._channels:
+            channel.close()
+        for fd in (*self._child_ends.values(), *([self._pidfd] if self._pidfd is not None else [])):
+            os.close(fd)
+        self._child_ends.clear()
+        self._pidfd = None
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1_000_000_000)
+
+
+def _usage(rusage: Any) -> Usage:
+    unit = 1024 if kernel.LINUX else 1
+    return Usage(
+        user_seconds=rusage.ru_utime,
+        system_seconds=rusage.ru_stime,
+        max_rss_bytes=rusage.ru_maxrss * unit,
+        read_blocks=rusage.ru_inblock,
+        written_blocks=rusage.ru_oublock,
+        voluntary_switches=rusage.ru_nvcsw,
+        involuntary_switches=rusage.ru_nivcsw,
+    )

@@ -1,0 +1,109 @@
+"""The source collector: commit, base and tree digest before and after the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from dre_core.capture.collector import Captured, Facts, Scene
+from dre_core.capture.environment import ci_base
+from dre_core.capture.git import Git, Tree, folder_tree
+from dre_core.errors import CaptureError
+from dre_core.hooks import hookimpl
+from dre_core.model.run import Source
+from dre_core.model.verdict import Vantage
+
+_LISTED = 200
+
+
+class SourceCollector:
+    """Records what is checked out and whether the run changed it."""
+
+    name = "source"
+
+    def __init__(self) -> None:
+        self._git: Git | None = None
+        self._before: Tree | None = None
+
+    def before(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
+        self._git = Git.find(str(scene.cwd))
+        if self._git is None:
+            self._before = folder_tree(str(scene.root))
+            facts.source = Source(vcs="none", tree_before=self._before.digest)
+            facts.gap("git", "no git work tree", "run inside a git checkout to bind the evidence to a commit")
+            return []
+        head = self._git.head()
+        self._before = self._git.tree()
+        modified, untracked = self._git.modified(self._before)
+        facts.source = Source(
+            vcs="git",
+            commit=head.commit,
+            parents=head.parents,
+            tree_before=self._before.digest,
+            clean=not modified and not untracked,
+            modified=tuple(modified[:_LISTED]),
+            untracked=len(untracked),
+            base=self._base(scene, facts),
+            repository=head.origin,
+        )
+        facts.project = head.origin or self._git.root_commit()
+        detail: dict[str, Any] = {
+            "branch": head.branch,
+            "commit": head.commit,
+            "parents": list(head.parents),
+            "origin": head.origin,
+            "modified": modified,
+            "untracked": untracked[:_LISTED],
+        }
+        return [_json("git", "git", Vantage.OBSERVED, detail)]
+
+    def after(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
+        if self._before is None:
+            return []
+        tree = self._git.tree() if self._git else folder_tree(str(scene.root))
+        facts.source = replace(
+            facts.source,
+            tree_after=tree.digest,
+            changed_during=tree.changed_from(self._before)[:_LISTED],
+        )
+        return []
+
+    def _base(self, scene: Scene, facts: Facts) -> str:
+        """Commit to compare with; a gap where it is named but not in the object store."""
+        assert self._git is not None
+        named = scene.base or ci_base(scene.environ)
+        if not named:
+            return self._git.upstream_base()
+        try:
+            commit = self._git.resolve(named)
+        except CaptureError:
+            facts.gap("base", f"base-missing: {named} is not in the object store", f"git fetch origin {named}")
+            return ""
+        return self._git.merge_base(commit, "HEAD") or commit
+
+
+def _json(name: str, kind: str, vantage: Vantage, value: Any) -> Captured:
+    return Captured(
+        name=name,
+        kind=kind,
+        vantage=vantage,
+        media_type="application/json",
+        # Paths that are not UTF-8 arrive with surrogates, which JSON can't carry.
+        value=_printable(value),
+    )
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return value
+
+
+@hookimpl
+def dre_collectors() -> list[SourceCollector]:
+    return [SourceCollector()]

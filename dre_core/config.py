@@ -1,0 +1,472 @@
+"""Configuration: defaults, project file, ``.dre/config.yaml``, environment, options; each wins over the one before.
+
+The project file is ``dre.yaml`` at the root, or ``[tool.dre]`` in ``pyproject.toml``. A variable
+``DRE_<SECTION>__<KEY>`` sets one key. Unknown keys are refused by name with the nearest known one, and values
+are never coerced beyond what a variable's text needs.
+
+The ``verify`` section is a policy. It is read only from ``--policy``, ``DRE_POLICY`` or the base commit's
+project file, because the change under test must not choose its own judge; found in the files of the working
+tree it is ignored, and :attr:`Config.warnings` says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from dre_core.errors import ConfigError
+from dre_core.model.policy import Policy, Role, TrustedKey, preset
+from dre_core.model.verdict import Level, Severity
+
+_FILE_LIMIT_BYTES = 1 << 20
+# Variables of the contract that share the prefix but name no section and key.
+_ENVIRONMENT_PREFIX = "DRE_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceSection:
+    """What is kept, and for how long.
+
+    Attributes:
+        retention: Age such as ``30d`` after which ``prune`` deletes payloads.
+        compress: Whether payloads are compressed.
+    """
+
+    retention: str = "30d"
+    compress: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureSection:
+    """What is collected beyond the built-in evidence.
+
+    Attributes:
+        junit: Globs of JUnit reports that the command writes.
+        coverage: Paths of coverage data that the command writes.
+        artifact: Globs of files that the command makes; digests only.
+        environment: Names of further environment variables to record (values masked).
+        sample_interval_ms: Shortest interval of the process monitor.
+    """
+
+    junit: tuple[str, ...] = ()
+    coverage: tuple[str, ...] = ()
+    artifact: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    sample_interval_ms: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSection:
+    """How the command is run.
+
+    Attributes:
+        timeout_seconds: Time after which the command is ended; 0 for none.
+    """
+
+    timeout_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysSection:
+    """How evidence is signed.
+
+    Attributes:
+        type: Kind of a new signing key: ``ed25519``, ``rsa-4096`` or ``ecdsa-p256``.
+        ephemeral: Keep no private key on disk; each process makes its own.
+    """
+
+    type: str = "ed25519"
+    ephemeral: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskSection:
+    """What is masked beyond the built-in rules.
+
+    Attributes:
+        variables: Names of further environment variables whose values are secret.
+    """
+
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The configuration of one project.
+
+    Attributes:
+        evidence: What is kept.
+        capture: What is collected.
+        run: How commands run.
+        keys: How evidence is signed.
+        mask: What is masked.
+        plugins: Third-party plugins to load, by entry point name.
+        sources: Files and variables that were read.
+        warnings: What was ignored, and why.
+    """
+
+    evidence: EvidenceSection = EvidenceSection()
+    capture: CaptureSection = CaptureSection()
+    run: RunSection = RunSection()
+    keys: KeysSection = KeysSection()
+    mask: MaskSection = MaskSection()
+    plugins: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def get(self, key: str) -> object:
+        """Value of a dotted key such as ``evidence.retention``.
+
+        Raises:
+            ConfigError: There is no such key.
+        """
+        return flatten(self)[_known(key)]
+
+
+_SECTIONS: Mapping[str, type] = {
+    "evidence": EvidenceSection,
+    "capture": CaptureSection,
+    "run": RunSection,
+    "keys": KeysSection,
+    "mask": MaskSection,
+}
+
+
+def flatten(config: Config) -> dict[str, object]:
+    """Every key in dotted form with its value, in order."""
+    flat: dict[str, object] = {}
+    for section in _SECTIONS:
+        record = getattr(config, section)
+        for item in fields(record):
+            flat[f"{section}.{item.name}"] = getattr(record, item.name)
+    flat["plugins"] = config.plugins
+    return flat
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _known(key: str) -> str:
+    known = list(flatten(Config()))
+    if key not in known:
+        raise ConfigError(f"unknown configuration key {key!r}", hint=_nearest(key, known), path=key)
+    return key
+
+
+def _check(key: str, value: object, wanted: Any) -> object:
+    """The value if it fits the key's type; lists become tuples, nothing else changes."""
+    if wanted is bool and isinstance(value, bool):
+        return value
+    if wanted is int and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    if wanted is str and isinstance(value, str):
+        return value
+    if wanted == tuple[str, ...]:
+        if isinstance(value, str):
+            return (value,)
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+    names = {bool: "true or false", int: "a whole number of 0 or more", float: "a number of 0 or more", str: "text"}
+    raise ConfigError(
+        f"{key} must be {names.get(wanted, 'a list of texts')}, not {value!r}", path=key, code="config-value"
+    )
+
+
+def _type_of(key: str) -> Any:
+    if "." not in key:
+        return tuple[str, ...]
+    section, name = key.split(".", 1)
+    return get_type_hints(_SECTIONS[section])[name]
+
+
+def with_values(config: Config, values: Mapping[str, object]) -> Config:
+    """The configuration with dotted keys set.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit.
+    """
+    for key, value in values.items():
+        checked = _check(_known(key), value, _type_of(key))
+        if "." in key:
+            section, name = key.split(".", 1)
+            config = replace(config, **{section: replace(getattr(config, section), **{name: checked})})
+        else:
+            config = replace(config, **{key: checked})
+    return config
+
+
+def _dotted(document: object, source: str) -> dict[str, object]:
+    """A nested document as dotted keys; the ``verify`` section is left to the caller."""
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError("the configuration must be a mapping of sections", path=source)
+    flat: dict[str, object] = {}
+    for section, content in document.items():
+        if section in _SECTIONS and isinstance(content, dict):
+            flat.update({f"{section}.{name}": value for name, value in content.items()})
+        elif section in _SECTIONS:
+            raise ConfigError(f"section {section} must be a mapping", path=source)
+        else:
+            flat[str(section)] = content
+    return flat
+
+
+def parse_yaml(text: str, source: str) -> object:
+    """One YAML document by the safe loader, of at most 1 MiB.
+
+    Raises:
+        ConfigError: It is too large or not YAML.
+    """
+    import yaml
+
+    if len(text) > _FILE_LIMIT_BYTES:
+        raise ConfigError("the file is larger than 1 MiB", path=source)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise ConfigError(f"not readable as YAML: {reason}", path=source) from None
+
+
+def _parse_toml(text: str, source: str) -> object:
+    if "tool.dre" not in text and "dre" not in text:
+        return None
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        import tomli as tomllib
+
+    try:
+        return tomllib.loads(text).get("tool", {}).get("dre")
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not readable as TOML: {error}", path=source) from None
+
+
+def read_text(path: Path) -> str | None:
+    """A configuration file's text, or None where there is none.
+
+    Raises:
+        ConfigError: It can't be read, is not UTF-8, or is larger than 1 MiB.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_FILE_LIMIT_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", path=str(path)) from None
+    if len(data) > _FILE_LIMIT_BYTES:
+        raise ConfigError("the file is larger than 1 MiB", path=str(path))
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ConfigError("the file is not UTF-8", path=str(path)) from None
+
+
+def project_document(read: Mapping[str, str | None]) -> tuple[object, str]:
+    """The project's configuration from the texts of its files.
+
+    Args:
+        read: Text by file name, for ``dre.yaml`` and ``pyproject.toml``; None where absent.
+
+    Returns:
+        The document (None without one) and the name of the file it came from.
+    """
+    text = read.get("dre.yaml")
+    if text is not None:
+        return parse_yaml(text, "dre.yaml"), "dre.yaml"
+    text = read.get("pyproject.toml")
+    document = _parse_toml(text, "pyproject.toml") if text is not None else None
+    return document, "pyproject.toml"
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    """Dotted keys set by ``DRE_<SECTION>__<KEY>`` variables."""
+    values: dict[str, object] = {}
+    for name, text in environ.items():
+        if not name.startswith(_ENVIRONMENT_PREFIX) or "__" not in name:
+            continue
+        section, _, key = name[len(_ENVIRONMENT_PREFIX) :].lower().partition("__")
+        dotted = f"{section}.{key}"
+        try:
+            values[dotted] = parse_value(_known(dotted), text)
+        except ConfigError as error:
+            raise ConfigError(error.message, hint=error.hint, path=name) from None
+    return values
+
+
+def parse_value(key: str, text: str) -> object:
+    """The value that a text on a command line or in a variable stands for.
+
+    Raises:
+        ConfigError: The text does not fit the key's type.
+    """
+    wanted = _type_of(_known(key))
+    if wanted is bool and text.lower() in ("true", "false", "1", "0", "yes", "no"):
+        return text.lower() in ("true", "1", "yes")
+    if wanted in (int, float):
+        try:
+            return wanted(text)
+        except ValueError:
+            return _check(key, text, wanted)
+    if wanted == tuple[str, ...]:
+        return tuple(part for part in text.replace(",", "\n").splitlines() if part.strip())
+    return _check(key, text, wanted)
+
+
+def load(root: Path, dre_dir: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration of the project at ``root``.
+
+    Args:
+        root: The project's root folder.
+        dre_dir: Its ``.dre`` folder.
+        environ: Environment variables.
+
+    Returns:
+        The merged configuration.
+
+    Raises:
+        ConfigError: A file or variable has an unknown key or an unfit value.
+    """
+    config = Config()
+    documents = [
+        project_document({name: read_text(root / name) for name in ("dre.yaml", "pyproject.toml")}),
+        _local_document(dre_dir),
+    ]
+    for document, source in documents:
+        if document is None:
+            continue
+        values = _dotted(document, source)
+        if values.pop("verify", None) is not None:
+            warning = f"policy-from-workload: the verify section of {source} is ignored; use --policy"
+            config = replace(config, warnings=(*config.warnings, warning))
+        try:
+            config = with_values(config, values)
+        except ConfigError as error:
+            raise ConfigError(error.message, hint=error.hint, path=source, code=error.slug) from None
+        config = replace(config, sources=(*config.sources, source))
+    return with_values(config, _from_environment(environ))
+
+
+def _local_document(dre_dir: Path) -> tuple[object, str]:
+    text = read_text(dre_dir / "config.yaml")
+    return (parse_yaml(text, ".dre/config.yaml") if text is not None else None), ".dre/config.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PolicyKeys:
+    """The keys of a policy document with their types; ``preset`` and ``keys`` are read apart."""
+
+    signatures: int = 1
+    threshold: float = 0.0
+    required_methods: int = 0
+    minimum_level: int = 0
+    require_base: bool = False
+    require_commit: bool = False
+    cap_readable_key: bool = False
+    timeout_seconds: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    severities: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_policy(document: object, source: str, directory: Path) -> Policy:
+    """A policy from its document.
+
+    Args:
+        document: The parsed YAML (or the ``verify`` section of a project file).
+        source: Where it came from, for messages.
+        directory: Folder that the ``file`` of a key is relative to.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is unfit.
+    """
+    if not isinstance(document, dict):
+        raise ConfigError("a policy must be a mapping", path=source)
+    hints = get_type_hints(_PolicyKeys)
+    known = [*hints, "preset", "keys"]
+    policy = preset(str(document.get("preset", "default")))
+    changes: dict[str, Any] = {}
+    for key, value in document.items():
+        if key not in known:
+            raise ConfigError(f"unknown policy key {key!r}", hint=_nearest(str(key), known), path=source)
+        if key == "keys":
+            changes[key] = tuple(_parse_key(entry, source, directory) for entry in _listed(value, source))
+        elif key == "weights":
+            changes[key] = {**policy.weights, **_numbers(value, source)}
+        elif key == "severities":
+            changes[key] = {**policy.severities, **_severities(value, source)}
+        elif key == "minimum_level":
+            changes[key] = _level(value, source)
+        elif key != "preset":
+            changes[key] = _check(key, value, hints[key])
+    return replace(policy, source=source, **changes)
+
+
+def _listed(value: object, source: str) -> list[object]:
+    if not isinstance(value, list):
+        raise ConfigError("keys must be a list", path=source)
+    return value
+
+
+def _parse_key(entry: object, source: str, directory: Path) -> TrustedKey:
+    if not isinstance(entry, dict) or not set(entry) <= {"pem", "file", "roles"} or not entry:
+        raise ConfigError("a key needs pem or file, and may have roles", path=source)
+    pem = entry.get("pem")
+    if pem is None:
+        path = directory / str(entry.get("file", ""))
+        pem = read_text(path)
+        if pem is None:
+            raise ConfigError(f"there is no key file {path}", path=source)
+    try:
+        roles = tuple(Role(role) for role in entry.get("roles", ["runner"]))
+    except (ValueError, TypeError):
+        raise ConfigError(f"roles are {', '.join(role.value for role in Role)}", path=source) from None
+    return TrustedKey(pem=str(pem), roles=roles)
+
+
+def _numbers(value: object, source: str) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise ConfigError("weights must be a mapping of method to number", path=source)
+    return {str(name): float(_check(f"weights.{name}", number, float)) for name, number in value.items()}  # type: ignore[arg-type]
+
+
+def _severities(value: object, source: str) -> dict[str, Severity]:
+    if not isinstance(value, dict):
+        raise ConfigError("severities must be a mapping of check to severity", path=source)
+    try:
+        return {str(check): Severity(severity) for check, severity in value.items()}
+    except ValueError:
+        known = ", ".join(severity.value for severity in Severity)
+        raise ConfigError(f"severities are {known}", path=source) from None
+
+
+def _level(value: object, source: str) -> Level:
+    try:
+        return Level(value)
+    except ValueError:
+        raise ConfigError("minimum_level must be 0 to 4", path=source) from None
+
+
+def load_policy(path: Path) -> Policy:
+    """A policy file, or a shipped preset named ``preset:<name>``.
+
+    Raises:
+        ConfigError: It can't be read, has an unknown key or an unfit value.
+    """
+    text = str(path)
+    if text.startswith("preset:"):
+        return replace(preset(text.removeprefix("preset:")), source=text)
+    content = read_text(path)
+    if content is None:
+        raise ConfigError("there is no such policy file", path=text)
+    return parse_policy(parse_yaml(content, text) or {}, text, path.parent)

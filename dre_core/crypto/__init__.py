@@ -1,0 +1,1 @@
+"""Keys, envelopes, notes, Merkle trees and authenticated encryption; no I/O but key files."""

@@ -1,0 +1,186 @@
+"""Evidence in and out: ``evidence.zip`` made from sealed operations, and taken in again.
+
+Everything in an archive was fixed when its operations were sealed, so exporting needs no key, the same evidence
+gives the same bytes, and what was imported exports again as it came. Importing trusts nothing and executes
+nothing; an operation that is here already is left as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dre_core.crypto.dsse import Envelope
+from dre_core.crypto.note import parse_proof
+from dre_core.engine import Engine
+from dre_core.errors import FormatError, NotFoundError
+from dre_core.model.run import Run
+from dre_core.model.statement import Statement
+from dre_core.store.bundle import Archive, Member, write_archive
+from dre_core.store.folder import Experiment, Folder, storage_errors, write_atomically
+from dre_core.store.sealed import Sealed, archive_operations
+from dre_core.verify.integrity import Expectations, Inspected, Trust, archive_problems, inspect
+
+
+def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
+    """Writes an archive of sealed operations.
+
+    Args:
+        engine: The project's engine.
+        operations: Full operation ids; at least one.
+        output: The file to write; an existing one is replaced once the new one is whole.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        NotFoundError: An operation is not sealed, or a payload was pruned.
+        StorageError: The file can't be written.
+    """
+    experiments = [engine.folder.experiment(name) for name in sorted(set(operations))]
+    members: dict[str, Member] = {}
+    for experiment in experiments:
+        members.update(_members(engine, experiment))
+    newest = max(experiments, key=lambda experiment: _checkpoint_size(experiment))
+    note = parse_proof(newest.proof.read_text()).checkpoint_note
+    members["log/checkpoint"] = Member(name="log/checkpoint", source=note.encode())
+    index = b"".join(experiment.index.read_bytes() for experiment in experiments)
+    members["index.json"] = Member(name="index.json", source=index)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_archive(output, members.values())
+    return output
+
+
+def _checkpoint_size(experiment: Experiment) -> int:
+    return int(parse_proof(experiment.proof.read_text()).checkpoint_note.split("\n")[1])
+
+
+def _members(engine: Engine, experiment: Experiment) -> dict[str, Member]:
+    """The members that an operation's index names, with where their bytes are."""
+    if not experiment.index.exists():
+        raise NotFoundError(
+            f"operation {experiment.operation} is not sealed",
+            hint="it is still running, or its process died: any dre command here seals what is left",
+        )
+    statement = Statement.parse(Envelope.parse(experiment.index.read_bytes().rstrip(b"\n")).payload)
+    members = {}
+    for subject in statement.subjects:
+        path = member_path(engine, experiment, subject.name)
+        if not path.is_file():
+            raise NotFoundError(
+                f"{subject.name} is not here any more", hint="its payload was deleted; the log says when and why"
+            )
+        members[subject.name] = Member(name=subject.name, source=path)
+    return members
+
+
+def member_path(engine: Engine, experiment: Experiment, name: str) -> Path:
+    """Where an archive member of an operation lies in the ``.dre`` folder.
+
+    Raises:
+        FormatError: The name is none that an archive may have.
+    """
+    folder, _, rest = name.partition("/")
+    leaf = rest.rsplit("/", 1)[-1]
+    fixed = {
+        "README.txt": experiment.readme,
+        f"attestations/{experiment.operation}.intoto.jsonl": experiment.envelopes,
+        f"log/{experiment.operation}.tlog-proof": experiment.proof,
+        f"reports/{experiment.operation}/junit.xml": experiment.junit,
+        f"reports/{experiment.operation}/report.html": experiment.path / "report.html",
+    }
+    if name in fixed:
+        return fixed[name]
+    if folder == "blobs":
+        return engine.store.path(f"sha256:{leaf}")
+    if folder == "keys":
+        return engine.folder.public_keys / leaf
+    raise FormatError("no name that an archive may have", path=name)
+
+
+def import_archive(engine: Engine, path: Path) -> list[str]:
+    """Takes an archive's operations in.
+
+    Args:
+        engine: The project's engine.
+        path: The archive; hostile.
+
+    Returns:
+        Ids of the operations that were new, in order.
+
+    Raises:
+        FormatError: The archive is not what its index says; nothing was taken in.
+        StorageError: It can't be stored.
+    """
+    with archive_operations(path) as found, Archive.open(path) as archive:
+        problems = archive_problems(found)
+        if problems:
+            raise FormatError(problems[0], path=str(path))
+        inspected = [_inspect(sealed) for sealed in found]
+        # Making the log makes the folder; a foreign operation never enters the log itself.
+        engine.open_log().close()
+        return [
+            sealed.operation
+            for sealed, each in zip(found, inspected, strict=True)
+            if _take(engine, archive, sealed, each)
+        ]
+
+
+def _inspect(sealed: Sealed) -> Inspected:
+    """Checks everything but trust, which is asked when the operation is verified."""
+    inspected = inspect(sealed, Trust(keys={}), Expectations())
+    for check in inspected.integrity.checks:
+        if not check.passed and check.id != "trust":
+            raise FormatError(f"{check.id}: {check.detail}", path=sealed.place)
+    return inspected
+
+
+def _take(engine: Engine, archive: Archive, sealed: Sealed, inspected: Inspected) -> bool:
+    """Copies one operation in; False if it is here already."""
+    assert inspected.run is not None
+    experiment = engine.folder.experiment(sealed.operation)
+    if experiment.envelopes.exists():
+        if experiment.envelopes.read_bytes() != sealed.envelopes:
+            raise FormatError("another operation of the same id is here", path=sealed.operation)
+        return False
+    _take_blobs(engine, sealed, inspected.run)
+    _take_keys(engine.folder, sealed)
+    with storage_errors(experiment.path):
+        experiment.path.mkdir(parents=True, exist_ok=True)
+    index = next(
+        line
+        for line in sealed.index.split(b"\n")
+        if line and sealed.operation.encode() in Envelope.parse(line).payload
+    )
+    junit = f"reports/{sealed.operation}/junit.xml"
+    if junit in archive.names:
+        write_atomically(experiment.junit, archive.read(junit, 1 << 30))
+    write_atomically(experiment.readme, archive.read("README.txt", 1 << 20))
+    write_atomically(experiment.index, index + b"\n")
+    write_atomically(experiment.proof, sealed.proof.encode())
+    # The envelopes come last: an operation without them is not there.
+    write_atomically(experiment.envelopes, sealed.envelopes)
+    return True
+
+
+def _take_blobs(engine: Engine, sealed: Sealed, run: Run) -> None:
+    writers = []
+    for item in run.items:
+        if not item.kept or engine.store.has(item.digest):
+            continue
+        writer = engine.store.writer()
+        with sealed.blobs.open(item.digest) as stream:
+            shutil.copyfileobj(stream, writer, 1 << 20)  # type: ignore[misc]
+        if writer.digest != item.digest:
+            writer.abort()
+            raise FormatError("the payload's digest differs", path=item.name)
+        writers.append(writer)
+    engine.store.commit_all(writers)
+
+
+def _take_keys(folder: Folder, sealed: Sealed) -> None:
+    for keyid, key in sealed.hint_keys.items():
+        path = folder.public_keys / f"{keyid}.pem"
+        if not path.exists():
+            write_atomically(path, key.pem())

@@ -1,0 +1,245 @@
+"""The way of evidence to disk: mask, hash, compress, hash again, store; in constant memory.
+
+Not the log and not the signing. The order is the contract: masking comes before anything is hashed or kept, so
+no digest covers a secret; the stored form's digest is the blob's name; what was applied stands in the item.
+Text is masked before it is kept. Other bytes are kept only if masking would not change them. Things that are
+only named (artifacts, lock files) are digested as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dre_core.capture.collector import Captured
+from dre_core.model import canonical
+from dre_core.model.run import Item
+from dre_core.model.verdict import Vantage
+from dre_core.pipeline import codec
+from dre_core.pipeline.mask import Masker
+from dre_core.pipeline.stage import Stage
+from dre_core.store.folder import storage_errors
+from dre_core.store.local import LocalStore, LocalWriter
+
+_CHUNK_BYTES = 1 << 20
+_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/x-ndjson", "image/svg")
+# Whole files are compared before and after masking only up to here; larger binaries are named by digest.
+_COMPARED_BYTES = 64 << 20
+
+
+class ItemSink:
+    """One item on its way: bytes go in, an item comes out; the blob is placed by :meth:`Intake.commit`.
+
+    Args:
+        captured: What it is; its ``value`` and ``path`` are not read.
+        writer: Where the stored form goes.
+        stage: Masks the bytes; None where they are masked already.
+        compress: Whether to compress.
+    """
+
+    def __init__(self, captured: Captured, writer: LocalWriter, stage: Stage | None, compress: bool) -> None:
+        self.captured = captured
+        self.writer = writer
+        self._stage = stage
+        self._plain = hashlib.sha256()
+        self._size = 0
+        # The first bytes wait, because an item below the codec's minimum is stored plain.
+        self._head: bytes | None = b"" if compress else None
+        self._encoder: codec.Encoder | None = None
+
+    def write(self, data: bytes) -> bytes:
+        """Takes bytes; returns what went on to the record, masked."""
+        passed = self._stage.feed(data) if self._stage else data
+        self._store(passed)
+        return passed
+
+    def settle(self) -> bytes:
+        """Releases what need not wait longer; called when the stream is quiet."""
+        passed = self._stage.settle() if self._stage else b""
+        self._store(passed)
+        return passed
+
+    def _store(self, data: bytes) -> None:
+        if not data:
+            return
+        self._plain.update(data)
+        self._size += len(data)
+        if self._encoder is not None:
+            self.writer.write(self._encoder.compress(data))
+        elif self._head is None:
+            self.writer.write(data)
+        else:
+            self._head += data
+            if len(self._head) >= codec.MIN_BYTES:
+                self._encoder = codec.ZSTD.encoder()
+                self.writer.write(self._encoder.compress(self._head))
+                self._head = None
+
+    def finish(self) -> tuple[Item, bytes]:
+        """Ends the item; returns it with the last bytes that went to the record."""
+        last = self._stage.flush() if self._stage else b""
+        self._store(last)
+        if self._encoder is not None:
+            self.writer.write(self._encoder.flush())
+        elif self._head:
+            self.writer.write(self._head)
+        item = _item(
+            self.captured,
+            size=self._size,
+            digest=self.writer.digest,
+            plain_digest=f"sha256:{self._plain.hexdigest()}",
+            codecs=(codec.ZSTD.name,) if self._encoder is not None else (),
+        )
+        return item, last
+
+
+def _item(
+    captured: Captured,
+    *,
+    size: int,
+    digest: str,
+    plain_digest: str,
+    codecs: tuple[str, ...] = (),
+    kept: bool = True,
+    note: Mapping[str, str] | None = None,
+) -> Item:
+    return Item(
+        name=captured.name,
+        kind=captured.kind,
+        vantage=captured.vantage,
+        media_type=captured.media_type,
+        size=size,
+        digest=digest,
+        plain_digest=plain_digest,
+        codecs=codecs,
+        kept=kept,
+        note={**captured.note, **(note or {})},
+    )
+
+
+class Intake:
+    """Collects the items of one operation.
+
+    Args:
+        store: Where the blobs go.
+        masker: The run's masker.
+        compress: Whether payloads are compressed.
+    """
+
+    def __init__(self, store: LocalStore, masker: Masker, *, compress: bool = True) -> None:
+        self._store = store
+        self._masker = masker
+        self._compress = compress
+        self._pending: list[LocalWriter] = []
+        self.items: list[Item] = []
+
+    def open(self, captured: Captured, *, masked: bool = False) -> ItemSink:
+        """A sink for bytes that come in pieces.
+
+        Args:
+            captured: What it is.
+            masked: Whether the bytes are masked already.
+
+        Raises:
+            StorageError: No room, no permission.
+        """
+        stage = None if masked else self._masker.stage()
+        return ItemSink(captured, self._store.writer(), stage, self._compress)
+
+    def close(self, sink: ItemSink) -> bytes:
+        """Ends a sink and takes its item in; returns the last bytes that went to the record."""
+        item, last = sink.finish()
+        self._pending.append(sink.writer)
+        self.items.append(item)
+        return last
+
+    def take(self, captured: Captured, *, masked: bool = False) -> Item:
+        """Takes in one thing that a collector saw.
+
+        Args:
+            captured: What it is, with its ``value`` or ``path``.
+            masked: Whether a file's bytes are masked already.
+
+        Returns:
+            Its item.
+
+        Raises:
+            StorageError: It can't be read or stored.
+        """
+        if captured.path is None:
+            return self._take_value(captured)
+        if not captured.kept:
+            return self._name(captured, captured.path)
+        is_text = captured.media_type.startswith(_TEXT_TYPES)
+        if not is_text and not masked and self._would_change(captured.path):
+            return self._name(captured, captured.path, withheld=True)
+        sink = self.open(captured, masked=masked or not is_text)
+        with storage_errors(captured.path), captured.path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                sink.write(chunk)
+        self.close(sink)
+        return self.items[-1]
+
+    def take_bytes(self, captured: Captured, data: bytes) -> Item:
+        """Takes in bytes that need no masking, such as an envelope."""
+        sink = self.open(captured, masked=True)
+        sink.write(data)
+        self.close(sink)
+        return self.items[-1]
+
+    def commit(self) -> tuple[Item, ...]:
+        """Places every blob durably and returns all items, with the masker's counts on the output.
+
+        Raises:
+            StorageError: The medium refuses; the run is not sealed.
+        """
+        self._store.commit_all(self._pending)
+        self._pending = []
+        return tuple(sorted(self.items, key=lambda item: item.name))
+
+    def abort(self) -> None:
+        """Throws away what is not yet placed."""
+        for writer in self._pending:
+            writer.abort()
+        self._pending = []
+
+    def _take_value(self, captured: Captured) -> Item:
+        return self.take_bytes(captured, canonical.dumps(mask_texts(captured.value, self._masker)))
+
+    def _name(self, captured: Captured, path: Path, *, withheld: bool = False) -> Item:
+        """An item that only names a file by its digest."""
+        digest = hashlib.sha256()
+        size = 0
+        with storage_errors(path), path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+        # The digest of bytes with a secret in them would let the secret be guessed.
+        named = "" if withheld else f"sha256:{digest.hexdigest()}"
+        note = {"withheld": "masking would change these bytes"} if withheld else None
+        item = _item(captured, size=size, digest=named, plain_digest="", kept=False, note=note)
+        self.items.append(item)
+        return item
+
+    def _would_change(self, path: Path) -> bool:
+        with storage_errors(path), path.open("rb") as stream:
+            data = stream.read(_COMPARED_BYTES + 1)
+        return len(data) > _COMPARED_BYTES or self._masker.bytes(data) != data
+
+
+def mask_texts(value: Any, masker: Masker) -> Any:
+    """A JSON value with every text masked; numbers stay numbers."""
+    if isinstance(value, str):
+        return masker.text(value)
+    if isinstance(value, Mapping):
+        return {masker.text(str(key)): mask_texts(item, masker) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_texts(item, masker) for item in value]
+    return value
+
+
+def described(name: str, kind: str, vantage: Vantage, media_type: str, **more: Any) -> Captured:
+    """A short way to say what something captured is."""
+    return Captured(name=name, kind=kind, vantage=vantage, media_type=media_type, **more)

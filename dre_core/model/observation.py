@@ -1,0 +1,261 @@
+"""What the parent process saw of the command: the item ``process`` of a wrapped run.
+
+Everything here has the vantage ``observed``, but for the runners' closing lines: that they were printed was
+observed, what they say is the workload's word. Not the raw samples' meaning: the behavioral verifier's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dre_core.model.canonical import JSON
+from dre_core.model.fields import Fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenProcess:
+    """One process of the tree.
+
+    Attributes:
+        pid: Its id.
+        parent_pid: Its parent's id when first seen.
+        argv: Its arguments, masked; empty if it was gone before they could be read.
+        executable: Path of its executable; empty if unknown.
+        exit_code: What it returned; None if it was not seen to end.
+        signal: The signal it died of; None if none or unknown.
+        started_ms: When it was first seen, since the start of the run.
+        ended_ms: When it was last seen.
+        cpu_seconds: CPU time when last seen.
+        max_rss_bytes: Largest resident size seen.
+    """
+
+    pid: int
+    parent_pid: int
+    argv: tuple[str, ...] = ()
+    executable: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    started_ms: int = 0
+    ended_ms: int = 0
+    cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+
+    def to_json(self) -> dict[str, JSON]:
+        """The process as it stands in the item."""
+        return {
+            "pid": self.pid,
+            "parentPid": self.parent_pid,
+            "argv": list(self.argv),
+            "executable": self.executable,
+            "exitCode": self.exit_code,
+            "signal": self.signal,
+            "startedMs": self.started_ms,
+            "endedMs": self.ended_ms,
+            "cpuSeconds": self.cpu_seconds,
+            "maxRssBytes": str(self.max_rss_bytes),
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> SeenProcess:
+        """Reads one process; see :meth:`to_json`."""
+        return cls(
+            pid=fields.integer("pid"),
+            parent_pid=fields.integer("parentPid"),
+            argv=fields.texts("argv"),
+            executable=fields.text("executable", ""),
+            exit_code=fields.optional_integer("exitCode"),
+            signal=fields.optional_integer("signal"),
+            started_ms=fields.integer("startedMs", 0),
+            ended_ms=fields.integer("endedMs", 0),
+            cpu_seconds=fields.number("cpuSeconds"),
+            max_rss_bytes=fields.decimal("maxRssBytes"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosingLine:
+    """A runner's closing line in the output, parsed.
+
+    Attributes:
+        runner: Which runner's form it has.
+        counts: Numbers by name (``passed``, ``failed``, ...).
+        offset: Byte offset in the stream.
+        text: The line, masked and capped.
+    """
+
+    runner: str
+    counts: tuple[tuple[str, int], ...]
+    offset: int
+    text: str
+
+    def count(self, name: str) -> int:
+        """A number of the line; 0 where it does not stand there."""
+        return dict(self.counts).get(name, 0)
+
+    def to_json(self) -> dict[str, JSON]:
+        """The line as it stands in the item."""
+        return {
+            "runner": self.runner,
+            "counts": dict(self.counts),
+            "offset": str(self.offset),
+            "text": self.text,
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> ClosingLine:
+        """Reads one line; see :meth:`to_json`."""
+        counts = fields.object("counts")
+        return cls(
+            runner=fields.text("runner"),
+            counts=tuple((name, counts.integer(name)) for name in sorted(counts.value)),
+            offset=fields.decimal("offset"),
+            text=fields.text("text"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Resource use of the whole tree at one moment."""
+
+    at_ms: int
+    cpu_seconds: float
+    rss_bytes: int
+    processes: int
+
+    def to_json(self) -> list[JSON]:
+        """``[milliseconds, CPU seconds, resident bytes, processes]``."""
+        return [self.at_ms, self.cpu_seconds, str(self.rss_bytes), self.processes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """The whole item.
+
+    Attributes:
+        exit_code: What the command returned; None if it was killed.
+        signal: The signal it died of.
+        timed_out: DRE ended it at the time limit.
+        cancelled_by: The signal on which DRE ended it.
+        wall_ms: Wall-clock duration by the monotonic clock.
+        user_seconds: CPU time in user mode of all waited-for descendants, by the kernel's accounting.
+        system_seconds: The same in kernel mode.
+        max_rss_bytes: Largest resident size of one process, by the kernel's accounting.
+        merged: Standard output and error are one stream.
+        bytes_out: Bytes by stream.
+        processes: The tree as far as it was seen.
+        complete: Whether nothing can have been missed.
+        interval_ms: Sampling interval.
+        samples: Resource use over time, decimated.
+        closing_lines: Runners' closing lines found in the output.
+        patterns: Matches in the output by kind.
+    """
+
+    exit_code: int | None
+    signal: int | None = None
+    timed_out: bool = False
+    cancelled_by: int | None = None
+    wall_ms: int = 0
+    user_seconds: float = 0.0
+    system_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    merged: bool = False
+    bytes_out: tuple[tuple[str, int], ...] = ()
+    processes: tuple[SeenProcess, ...] = ()
+    complete: bool = False
+    interval_ms: int = 0
+    samples: tuple[Sample, ...] = ()
+    closing_lines: tuple[ClosingLine, ...] = ()
+    patterns: tuple[tuple[str, int], ...] = ()
+
+    def to_json(self) -> dict[str, JSON]:
+        """The item's JSON object."""
+        return {
+            "exitCode": self.exit_code,
+            "signal": self.signal,
+            "timedOut": self.timed_out,
+            "cancelledBy": self.cancelled_by,
+            "wallMs": self.wall_ms,
+            "userSeconds": self.user_seconds,
+            "systemSeconds": self.system_seconds,
+            "maxRssBytes": str(self.max_rss_bytes),
+            "merged": self.merged,
+            "bytesOut": {name: str(count) for name, count in self.bytes_out},
+            "processes": [process.to_json() for process in self.processes],
+            "complete": self.complete,
+            "intervalMs": self.interval_ms,
+            "samples": [sample.to_json() for sample in self.samples],
+            "closingLines": [line.to_json() for line in self.closing_lines],
+            "patterns": dict(self.patterns),
+        }
+
+    @classmethod
+    def parse(cls, value: JSON) -> Observation:
+        """Reads the item's JSON object; samples are for people and not read back.
+
+        Raises:
+            FormatError: A field is missing or of the wrong type.
+        """
+        fields = Fields(value, "$.process")
+        bytes_out = fields.object("bytesOut")
+        patterns = fields.object("patterns")
+        return cls(
+            exit_code=fields.optional_integer("exitCode"),
+            signal=fields.optional_integer("signal"),
+            timed_out=fields.boolean("timedOut"),
+            cancelled_by=fields.optional_integer("cancelledBy"),
+            wall_ms=fields.integer("wallMs"),
+            user_seconds=fields.number("userSeconds"),
+            system_seconds=fields.number("systemSeconds"),
+            max_rss_bytes=fields.decimal("maxRssBytes"),
+            merged=fields.boolean("merged"),
+            bytes_out=tuple((name, bytes_out.decimal(name)) for name in sorted(bytes_out.value)),
+            processes=fields.each("processes", SeenProcess.parse),
+            complete=fields.boolean("complete"),
+            interval_ms=fields.integer("intervalMs"),
+            closing_lines=fields.each("closingLines", ClosingLine.parse),
+            patterns=tuple((name, patterns.integer(name)) for name in sorted(patterns.value)),
+        )
+
+    def runners(self) -> tuple[SeenProcess, ...]:
+        """The processes that run tests, outermost first; a runner started by a runner is not counted again."""
+        found = {p.pid: p for p in self.processes if runner_of(p.argv)}
+        return tuple(p for p in found.values() if p.parent_pid not in found)
+
+
+# Program names that run tests. The first word that is no interpreter option decides.
+_RUNNERS = frozenset(
+    ("pytest", "py.test", "unittest", "jest", "vitest", "mocha", "ava", "nose2", "tox", "nox", "phpunit", "rspec")
+)
+_INTERPRETERS = ("python", "pypy", "node")
+_COMPOUND = {("go", "test"), ("cargo", "test"), ("npm", "test"), ("mvn", "test"), ("gradle", "test")}
+
+
+def runner_of(argv: tuple[str, ...]) -> str:
+    """Name of the test runner that a command line starts; empty if it starts none."""
+    words = [word.rsplit("/", 1)[-1] for word in argv]
+    if not words:
+        return ""
+    if words[0].startswith(_INTERPRETERS):
+        words = _after_interpreter(words)
+    if not words:
+        return ""
+    name = words[0].removesuffix(".py").removesuffix(".js").removesuffix(".mjs")
+    if name in _RUNNERS:
+        return "pytest" if name == "py.test" else name
+    return " ".join(words[:2]) if tuple(words[:2]) in _COMPOUND else ""
+
+
+def _after_interpreter(words: list[str]) -> list[str]:
+    """The words from the module or script that an interpreter runs."""
+    rest = words[1:]
+    while rest:
+        word = rest[0]
+        if word == "-m":
+            return rest[1:]
+        if word == "-c":
+            return []
+        if not word.startswith("-"):
+            return rest
+        # -W and -X take a value of their own.
+        rest = rest[2:] if word in ("-W", "-X") else rest[1:]
+    return []

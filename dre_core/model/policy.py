@@ -1,0 +1,106 @@
+"""The policy: whom to trust and what to demand, as data.
+
+A policy comes from outside the change under test: a file named by ``--policy`` or ``DRE_POLICY``, or the
+project file of the base commit. docs/policy.md lists the keys. An unknown key is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from dre_core.errors import ConfigError
+from dre_core.model.verdict import Finding, Level, Severity, Weight
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {
+    "programmatic": 0.4,
+    "structural": 0.3,
+    "behavioral": 0.2,
+    "visual": 0.1,
+}
+
+
+class Role(str, Enum):
+    """What a trusted key may do."""
+
+    RUNNER = "runner"
+    COUNTERSIGNER = "countersigner"
+    MAINTAINER = "maintainer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedKey:
+    """A public key that the policy names, with its roles."""
+
+    pem: str
+    roles: tuple[Role, ...] = (Role.RUNNER,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Whom to trust and what to demand.
+
+    Attributes:
+        keys: Trusted keys; empty: only the caller's own.
+        signatures: How many distinct runner keys must have signed the run.
+        threshold: Score a method must reach.
+        required_methods: How many methods must reach it (never more than apply).
+        minimum_level: Evidence below this level is inconclusive.
+        require_base: Without a base commit the checks that compare with it could not run.
+        require_commit: A verification without ``--commit`` is refused.
+        cap_readable_key: Evidence whose key the workload could read reaches level 2 at most.
+        weights: Weight by method.
+        severities: Severity by check id, in place of the built-in one.
+        timeout_seconds: Time each method gets.
+        expected_base: Base commit that the caller of this verification named; empty if none.
+        source: Where the policy was read from; empty for the default.
+    """
+
+    keys: tuple[TrustedKey, ...] = ()
+    signatures: int = 1
+    threshold: float = 0.95
+    required_methods: int = 2
+    minimum_level: Level = Level.CLAIM_ONLY
+    require_base: bool = False
+    require_commit: bool = False
+    cap_readable_key: bool = False
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    severities: Mapping[str, Severity] = field(default_factory=dict)
+    timeout_seconds: float = 30.0
+    expected_base: str = ""
+    source: str = ""
+
+    def weight(self, method: str) -> float:
+        """A method's weight; a third party's method counts like the lightest built-in one."""
+        return self.weights.get(method, 0.1)
+
+    def adjust(self, finding: Finding) -> Finding:
+        """The finding with the severity that the policy sets for its check, if it sets one."""
+        severity = self.severities.get(finding.check)
+        if severity is None or severity is finding.severity:
+            return finding
+        weight = (finding.weight or Weight.MAJOR) if severity is Severity.FAIL else None
+        return replace(finding, severity=severity, weight=weight)
+
+
+PRESETS: Mapping[str, Policy] = {
+    "default": Policy(),
+    "strict": Policy(required_methods=3, minimum_level=Level.WRAPPED, require_base=True, require_commit=True),
+    "ci": Policy(minimum_level=Level.WRAPPED, require_commit=True, cap_readable_key=True),
+    "lenient": Policy(required_methods=1, severities={"tree-clean": Severity.INFO}),
+}
+
+
+def preset(name: str) -> Policy:
+    """A shipped policy by name.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ConfigError(
+            f"unknown policy preset {name!r}", hint=f"presets are {', '.join(sorted(PRESETS))}"
+        ) from None

@@ -1,0 +1,363 @@
+"""One operation while it is being recorded: its folder, its events, its evidence, until it is sealed.
+
+The engine's steps call it in order; it holds what they share. Every state change goes through the tables of
+``model/state.py`` before its event is logged, so the log can't tell an impossible story.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from dre_core.capture.collector import Captured, Collector, Facts, Scene
+from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
+from dre_core.crypto.note import format_proof
+from dre_core.errors import DREError
+from dre_core.intake import Intake
+from dre_core.model import event as events
+from dre_core.model import predicate
+from dre_core.model.canonical import JSON
+from dre_core.model.digest import hex_of, sha256
+from dre_core.model.event import Clock, Event
+from dre_core.model.run import Claim, CommandFacts, Item, Run
+from dre_core.model.session import Session
+from dre_core.model.state import EVENT_ACTIONS, OperationState, next_operation_state
+from dre_core.model.statement import Statement
+from dre_core.model.verdict import Vantage
+from dre_core.pipeline.mask import Masker
+from dre_core.store.folder import Experiment, Folder, write_atomically
+from dre_core.store.log import Log
+from dre_core.trust import Authority
+from dre_core.verify.integrity import CERTIFICATE_KIND
+
+SEALED = "operation.sealed"
+README = """This archive holds evidence of a test run, sealed by the Development Reality Engine (DRE).
+
+With DRE:      dre verify evidence.zip --key PUBLIC.pem
+Without DRE:   each line of attestations/*.intoto.jsonl is a DSSE envelope. To check one with openssl:
+
+  line=$(head -n 1 attestations/OPERATION.intoto.jsonl)
+  printf '%s' "$line" | python3 -c 'import base64,json,sys; e=json.load(sys.stdin)
+  p=base64.b64decode(e["payload"]); t=e["payloadType"].encode()
+  open("pae","wb").write(b"DSSEv1 %d %s %d %s" % (len(t),t,len(p),p))
+  open("sig","wb").write(base64.b64decode(e["signatures"][0]["sig"]))'
+  Ed25519:      openssl pkeyutl -verify -pubin -inkey PUBLIC.pem -rawin -in pae -sigfile sig
+  RSA, ECDSA:   openssl dgst -sha256 -verify PUBLIC.pem -signature sig pae
+
+PUBLIC.pem must come from somebody you trust. The files in keys/ only say which key to ask for.
+The payload is an in-toto Statement. blobs/sha256/<hex> are the items it names, by the SHA-256 of the stored
+bytes; an item whose "codecs" says zstd is decompressed with zstd.
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Operation:
+    """An operation that is under way; made by the engine.
+
+    Attributes:
+        id: The operation's id.
+        face: ``wrap`` or ``pytest``.
+        name: Name of the step; may be empty.
+        parent: The enclosing operation's id; empty at top level.
+        command: The command as validated.
+        nonce: The verifier's nonce, or a random one.
+        folder: The ``.dre`` folder.
+        experiment: The operation's own folder.
+        log: The log.
+        authority: The keys that seal.
+        masker: The run's masker.
+        intake: The way of evidence to disk.
+        scene: Where the run takes place.
+        collectors: What looks before and after.
+        facts: What they have learned.
+        now: The clock.
+        checkout: Which checkout this is, for ``latest``.
+        envelopes: What was signed so far.
+    """
+
+    id: str
+    face: str
+    name: str
+    parent: str
+    command: CommandFacts
+    nonce: str
+    folder: Folder
+    experiment: Experiment
+    log: Log
+    authority: Authority
+    masker: Masker
+    intake: Intake
+    scene: Scene
+    collectors: Sequence[Collector]
+    now: Clock
+    checkout: str
+    facts: Facts = field(default_factory=Facts)
+    state: OperationState = OperationState.PENDING
+    envelopes: list[Envelope] = field(default_factory=list)
+    _lock: int = -1
+    _batch: list[Event] = field(default_factory=list)
+    _began: datetime | None = None
+
+    def open(self) -> None:
+        """Makes the folder, takes the lock and logs the operation as created."""
+        self._began = self.now()
+        self.experiment.create()
+        self._lock = self.experiment.acquire()
+        self.write_summary()
+        self.note(
+            "operation.created",
+            {"command": list(self.command.argv), "cwd": self.command.cwd, "face": self.face, "name": self.name},
+        )
+
+    def resume(self, began: datetime) -> None:
+        """Takes over an operation whose process died.
+
+        Args:
+            began: When it was opened.
+
+        Raises:
+            StorageError: Another process holds its lock.
+        """
+        self._began = began
+        self._lock = self.experiment.acquire()
+
+    def note(self, event_type: str, data: Mapping[str, JSON] | None = None) -> None:
+        """Adds an event to the batch that the next :meth:`commit_events` makes durable.
+
+        Raises:
+            StateError: The event is a transition that the state does not have.
+        """
+        action = EVENT_ACTIONS.get(event_type)
+        if action is not None:
+            self.state = next_operation_state(self.state, action)
+        self._batch.append(
+            events.new(event_type, operation=self.id, source=f"dre {self.face}", data=data or {}, now=self.now)
+        )
+
+    def commit_events(self) -> range:
+        """Appends the noted events to the log, durably; returns their numbers."""
+        batch, self._batch = self._batch, []
+        return self.log.append(batch)
+
+    def look_before(self) -> None:
+        """Lets every collector look before the run; what fails is a gap."""
+        for collector in self.collectors:
+            self._look(collector.name, lambda c=collector: c.before(self.scene, self.facts))  # type: ignore[misc]
+
+    def look_after(self) -> None:
+        """Lets every collector look after the run; what fails is a gap."""
+        for collector in self.collectors:
+            self._look(collector.name, lambda c=collector: c.after(self.scene, self.facts))  # type: ignore[misc]
+
+    def _look(self, name: str, look: object) -> None:
+        try:
+            for captured in look():  # type: ignore[operator]
+                self.intake.take(captured)
+        except (DREError, OSError, ValueError) as error:
+            self.facts.gap(name, self.masker.text(str(error)))
+
+    def take_journals(self) -> None:
+        """Takes in the journals that test runs inside left; they are masked already."""
+        for path in sorted(self.experiment.journal.glob("*/*.jsonl")):
+            captured = Captured(
+                name=f"session/{path.parent.name}/{path.name}",
+                kind="session",
+                vantage=Vantage.IN_PROCESS,
+                media_type="application/x-ndjson",
+                path=path,
+            )
+            self._look("session", lambda c=captured: self._take_masked(c))  # type: ignore[misc]
+
+    def _take_masked(self, captured: Captured) -> Iterable[Captured]:
+        self.intake.take(captured, masked=True)
+        return ()
+
+    def take_attachments(self, sessions: Iterable[Session]) -> None:
+        """Takes in the files that tests attached."""
+        for session in sessions:
+            for attachment in session.attachments:
+                path = self.experiment.attachments / attachment.file
+                if not attachment.file or not path.is_file():
+                    continue
+                captured = Captured(
+                    name=f"attachment/{attachment.file}",
+                    kind=attachment.kind,
+                    vantage=Vantage.IN_PROCESS,
+                    media_type=attachment.media_type,
+                    path=path,
+                    note={"test": self.masker.text(attachment.test), "name": self.masker.text(attachment.name)},
+                )
+                self._look("attachment", lambda c=captured: (c,))  # type: ignore[misc]
+
+    def take_certificate(self) -> None:
+        """Names the trust certificate among the items, so that it travels with them."""
+        path = self.folder.path / "evidence" / "sha256"
+        hexadecimal = hex_of(self.authority.certificate_blob)
+        data = (path / hexadecimal[:2] / hexadecimal[2:]).read_bytes()
+        self.intake.items.append(
+            Item(
+                name="trust-certificate",
+                kind=CERTIFICATE_KIND,
+                vantage=Vantage.OBSERVED,
+                media_type="application/vnd.dsse.envelope+json",
+                size=len(data),
+                digest=self.authority.certificate_blob,
+                plain_digest=self.authority.certificate_blob,
+            )
+        )
+
+    def store_items(self) -> tuple[Item, ...]:
+        """Places all blobs durably and logs each item."""
+        items = self.intake.commit()
+        for item in items:
+            self.note("evidence.captured", {"item": item.name, "kind": item.kind, "size": str(item.size)})
+            self.note("evidence.stored", {"item": item.name, "digest": item.digest})
+        return items
+
+    def make_run(self, claim: Claim, items: tuple[Item, ...], duration_ns: int, **more: object) -> Run:
+        """The run's predicate from what is known now."""
+        assert self._began is not None
+        return Run(
+            operation=self.id,
+            face=self.face,
+            name=self.name,
+            parent=self.parent,
+            claim=claim,
+            command=self.command,
+            source=self.facts.source,
+            started=events.rfc3339(self._began),
+            ended=events.rfc3339(self.now()),
+            duration_ns=duration_ns,
+            nonce=self.nonce,
+            user=self.masker.text(user_name(self.scene.environ)),
+            project=self.facts.project,
+            ci=self.facts.ci,
+            environment=self.facts.environment,
+            tools=dict(self.facts.tools),
+            items=items,
+            gaps=tuple(self.facts.gaps),
+            trust_certificate=self.authority.certificate,
+            key_readable_by_workload=self.authority.readable_by_workload,
+            log_started=next((event.time for _, event in self.log.events(0, 1)), ""),
+            **more,  # type: ignore[arg-type]
+        )
+
+    def sign(self, statement: Statement) -> None:
+        """Signs a Statement and logs its payload's digest."""
+        envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [self.authority.signer])
+        self.envelopes.append(envelope)
+        self.note(
+            "evidence.sealed", {"predicate": statement.predicate_type, "payload": envelope.payload_digest}
+        )
+
+    def publish(self, reports: Mapping[str, Path]) -> None:
+        """Publishes the envelopes, the log proof and the archive's index, the head last.
+
+        Args:
+            reports: Archive member name to file, for reports that belong to the sealed archive.
+        """
+        write_atomically(self.experiment.envelopes, b"".join(e.to_bytes() + b"\n" for e in self.envelopes))
+        payloads: list[JSON] = [envelope.payload_digest for envelope in self.envelopes]
+        self.note(SEALED, {"payloads": payloads, "parent": self.parent, "checkout": self.checkout})
+        numbers = self.commit_events()
+        publish_proof(self.log, self.experiment, numbers[-1], self.authority)
+        publish_index(self.folder, self.experiment, self.authority, reports)
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def write_summary(self, **more: JSON) -> None:
+        """Writes ``operation.json``: unsigned facts, for people and for recovery after a crash."""
+        assert self._began is not None
+        summary = {
+            "operation": self.id,
+            "face": self.face,
+            "name": self.name,
+            "parent": self.parent,
+            "nonce": self.nonce,
+            "checkout": self.checkout,
+            "command": self.command.to_json(),
+            "started": events.rfc3339(self._began),
+            "source": self.facts.source.to_json(),
+            "pid": os.getpid(),
+            **more,
+        }
+        # Not durable: it helps after a crash of the process, and nothing is proved by it.
+        with suppress(DREError):
+            write_atomically(self.experiment.summary, json.dumps(summary, indent=1).encode(), durable=False)
+
+
+def publish_proof(log: Log, experiment: Experiment, number: int, authority: Authority) -> None:
+    """Signs a checkpoint and writes the proof that the event of this number is in the log."""
+    from dre_core.crypto.note import Checkpoint, unverified_text
+
+    note = log.checkpoint(authority.log_signer)
+    size = Checkpoint.parse(unverified_text(note)).size
+    proof = format_proof(number, log.inclusion(number, size), note, extra=log.leaf(number))
+    write_atomically(experiment.proof, proof.encode())
+
+
+def publish_index(
+    folder: Folder, experiment: Experiment, authority: Authority, reports: Mapping[str, Path]
+) -> None:
+    """Signs the index of the archive's members for one operation, so that export needs no key."""
+    write_atomically(experiment.readme, README.encode(), durable=False)
+    files = {
+        "README.txt": experiment.readme,
+        f"attestations/{experiment.operation}.intoto.jsonl": experiment.envelopes,
+        f"log/{experiment.operation}.tlog-proof": experiment.proof,
+        **{
+            f"keys/{keyid}.pem": folder.public_keys / f"{keyid}.pem"
+            for keyid in (authority.signer.keyid, authority.log_signer.keyid)
+        },
+        **reports,
+    }
+    members = []
+    for name, path in files.items():
+        data = path.read_bytes()
+        members.append((name, len(data), sha256(data)))
+    blobs = _blobs(folder, _run_of(experiment))
+    members += [(f"blobs/sha256/{hex_of(digest)}", size, digest) for digest, size in blobs.items()]
+    statement = predicate.archive_index(experiment.operation, sorted(members))
+    envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [authority.signer])
+    write_atomically(experiment.index, envelope.to_bytes() + b"\n")
+
+
+def _run_of(experiment: Experiment) -> Run:
+    for line in experiment.envelopes.read_bytes().splitlines():
+        statement = Statement.parse(Envelope.parse(line).payload)
+        if statement.predicate_type == predicate.RUN:
+            return Run.parse(statement.predicate)
+    raise DREError("the operation has no run", path=str(experiment.envelopes))
+
+
+def _blobs(folder: Folder, run: Run) -> dict[str, int]:
+    """Size by digest of every payload that a run keeps."""
+    from dre_core.store.local import LocalStore
+
+    store = LocalStore(folder.path)
+    return {item.digest: store.size(item.digest) for item in run.items if item.kept}
+
+
+def user_name(environ: Mapping[str, str]) -> str:
+    """Who runs this, as the system says; empty if it does not."""
+    import getpass
+
+    try:
+        return environ.get("LOGNAME") or environ.get("USER") or getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return ""
+
+
+def new_nonce() -> str:
+    """128 random bits in hexadecimal."""
+    return secrets.token_hex(16)

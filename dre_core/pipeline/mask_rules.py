@@ -1,0 +1,150 @@
+"""Rules for secrets whose value is not known: by the form that their issuers give them.
+
+Not entropy over everything: a rule begins at a literal that is searched for at memory speed, and its form is
+tried only there. Only the last rule, for assignments such as ``password = ...``, judges the value itself.
+No form matches more than ``mask.HOLD_BYTES``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+ENTROPY_BITS = 3.0
+"""Least Shannon entropy of an assigned value, in bits a character."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How one kind of secret is found.
+
+    Attributes:
+        id: Stands in the replacement and in the counts.
+        literals: Where to begin; with ``lower`` they are searched for in the lower-case text.
+        form: Matched at a literal's place.
+        group: The part that is secret.
+        lower: Whether the literals are in lower case and the text's case does not matter.
+        confirm: Looks at the secret part; None confirms.
+    """
+
+    id: str
+    literals: tuple[bytes, ...]
+    form: re.Pattern[bytes]
+    group: int = 0
+    lower: bool = False
+    confirm: Callable[[bytes], bool] | None = None
+
+    def spans(self, view: bytes, lower: bytes) -> Iterator[tuple[int, int]]:
+        """Where the secrets lie in a text.
+
+        Args:
+            view: The text.
+            lower: The same in lower case.
+        """
+        text = lower if self.lower else view
+        for literal in self.literals:
+            place = text.find(literal)
+            while place >= 0:
+                found = self.form.match(view, place)
+                if found is not None and (self.confirm is None or self.confirm(found[self.group])):
+                    yield found.span(self.group)
+                place = text.find(literal, place + len(literal))
+
+
+# a token begins where a word does, or after an escaped line end as in JSON
+_START = rb"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))"
+_VALUE = rb"([^\s\"'`,;<>(){}\[\]|\\]{8,512})"
+
+
+def _issued(rule: str, literals: tuple[bytes, ...], form: bytes, *, anywhere: bool = False) -> Rule:
+    """A rule for tokens with a form of their own; ``anywhere`` if they are distinctive inside a word too."""
+    return Rule(id=rule, literals=literals, form=re.compile(form if anywhere else _START + form))
+
+
+def _is_reference(value: bytes) -> bool:
+    return value.startswith((b"$", b"%", b"*", b"[masked", b"<", b"{"))
+
+
+def _is_password(value: bytes) -> bool:
+    return not _is_reference(value) and len(set(value)) > 1
+
+
+_WORDS = re.compile(rb"[A-Za-z]+(?:[._-][A-Za-z]+)*[._-]?(?:v?\d{1,3})?")
+_PLACEHOLDER = re.compile(rb"(?i)x{4,}|\*{3,}|\.{3,}|placeholder|changeme|redacted|your[_-]")
+_PATH = re.compile(rb"(?:\.{0,2}/|~|[A-Za-z]:\\|[a-z]+://).*")
+_PLAIN = re.compile(rb"(?:\d{4}-\d\d-\d\d.*|[\d.:,%+-]+|[\w.]+\(.*|(?:0x)?[0-9a-f]{8})")
+
+
+def looks_random(value: bytes) -> bool:
+    """Whether an assigned value looks like a secret and not like a word, a path, a number or a reference."""
+    if _is_reference(value) or _WORDS.fullmatch(value) or _PATH.fullmatch(value) or _PLAIN.fullmatch(value):
+        return False
+    if _PLACEHOLDER.search(value) or not re.search(rb"\d", value):
+        return False
+    return entropy_bits(value) >= ENTROPY_BITS
+
+
+def entropy_bits(value: bytes) -> float:
+    """Shannon entropy in bits a character."""
+    size = len(value)
+    return -sum(count / size * math.log2(count / size) for count in Counter(value).values())
+
+
+RULES: tuple[Rule, ...] = (
+    _issued("jwt", (b"eyJ",), rb"eyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{4,8192}\.[A-Za-z0-9_-]{8,2048}"),
+    _issued("github-token", (b"ghp_", b"gho_", b"ghs_", b"ghu_", b"ghr_"), rb"gh[pousr]_[A-Za-z0-9_]{30,255}", anywhere=True),
+    _issued("github-token", (b"github_pat_",), rb"github_pat_[A-Za-z0-9_]{22,255}", anywhere=True),
+    _issued("gitlab-token", (b"glpat-",), rb"glpat-[A-Za-z0-9_.=-]{16,300}", anywhere=True),
+    _issued("slack-token", (b"xox",), rb"xox[abeoprs](?:\.xox[abp])?-[A-Za-z0-9-]{10,250}"),
+    _issued("aws-access-key", (b"AKIA", b"ASIA"), rb"A(?:KIA|SIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    _issued("google-api-key", (b"AIza",), rb"AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
+    _issued("stripe-key", (b"sk_live_", b"rk_live_"), rb"[sr]k_live_[A-Za-z0-9]{16,250}", anywhere=True),
+    _issued("npm-token", (b"npm_",), rb"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])", anywhere=True),
+    _issued("pypi-token", (b"pypi-",), rb"pypi-[A-Za-z0-9_-]{40,1000}"),
+    _issued("anthropic-key", (b"sk-ant-",), rb"sk-ant-[A-Za-z0-9_-]{20,250}", anywhere=True),
+    _issued("openai-key", (b"sk-",), rb"sk-(?!ant-)(?:[a-z]{2,12}-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,250}"),
+    Rule(
+        id="url-password",
+        literals=(b"://",),
+        form=re.compile(rb"://[^\s:/@\"'<>]{0,128}:([^\s/@\"'<>]{3,256})@"),
+        group=1,
+        confirm=_is_password,
+    ),
+    Rule(
+        id="authorization",
+        literals=(b"authorization", b"bearer "),
+        form=re.compile(
+            rb"(?i)(?:(?:proxy-)?authorization[\"']?[ \t]{0,3}[:=][ \t]{0,3}[\"']?"
+            rb"(?:(?:bearer|basic|token)[ \t]{1,3})?|bearer )([A-Za-z0-9._~+/=-]{16,4096})"
+        ),
+        group=1,
+        lower=True,
+        confirm=looks_random,
+    ),
+    Rule(
+        id="assigned-secret",
+        literals=(
+            b"password",
+            b"passwd",
+            b"passphrase",
+            b"secret",
+            b"token",
+            b"api_key",
+            b"apikey",
+            b"api-key",
+            b"access_key",
+            b"private_key",
+            b"credential",
+        ),
+        form=re.compile(
+            rb"[A-Za-z_-]{4,12}[A-Za-z0-9_.-]{0,40}(?:\\?[\"'])?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?" + _VALUE
+        ),
+        group=1,
+        lower=True,
+        confirm=looks_random,
+    ),
+)
+"""The built-in rules. Private keys (``-----BEGIN ... PRIVATE KEY-----``) stretch over lines: ``mask`` has them."""

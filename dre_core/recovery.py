@@ -1,0 +1,152 @@
+"""Operations whose process died: what they left is sealed by the next ``dre`` that finds them.
+
+An operation is dead when its folder is there, its lock is free, and it was not published. What its journals hold
+is sealed as ``incomplete``: recorded by nobody who saw the end, so it reaches level 1 at most. A publication that
+was cut off half-way is completed from what the log says.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dre_core.capture.collector import Facts, Scene
+from dre_core.crypto.dsse import Envelope
+from dre_core.engine import Engine
+from dre_core.errors import DREError, FormatError
+from dre_core.intake import Intake
+from dre_core.model import event as events
+from dre_core.model.fields import Fields
+from dre_core.model.run import Claim, CommandFacts, RunOutcome, Source
+from dre_core.model.state import EVENT_ACTIONS, OperationState, fold
+from dre_core.operation import SEALED, Operation, publish_index, publish_proof
+from dre_core.store.folder import Experiment
+from dre_core.store.log import Log
+
+_SUMMARY_LIMIT_BYTES = 1 << 20
+
+
+def recover(engine: Engine) -> list[str]:
+    """Seals what dead operations left.
+
+    Args:
+        engine: The project's engine.
+
+    Returns:
+        Ids of the operations that were recovered.
+    """
+    recovered: list[str] = []
+    for name in engine.folder.experiments():
+        experiment = engine.folder.experiment(name)
+        if experiment.index.exists() or not experiment.lock.exists() or experiment.is_alive():
+            continue
+        try:
+            with engine.open_log() as log:
+                _recover_one(engine, log, experiment)
+            recovered.append(name)
+        except DREError:
+            # One that can't be recovered must not keep the others, or the command at hand, from going on.
+            continue
+    return recovered
+
+
+def _recover_one(engine: Engine, log: Log, experiment: Experiment) -> None:
+    types = [event.type for _, event in log.events(operation=experiment.operation)]
+    if experiment.envelopes.exists() and SEALED in types:
+        _complete_publication(engine, log, experiment)
+        return
+    operation = _reopen(engine, log, experiment)
+    try:
+        if experiment.envelopes.exists():
+            _republish(operation)
+        else:
+            _seal_left_over(engine, operation, types)
+    finally:
+        operation.close()
+
+
+def _complete_publication(engine: Engine, log: Log, experiment: Experiment) -> None:
+    """The log has the last event, but the proof or the index was not written."""
+    authority = engine.authority(log)
+    number = next(n for n, event in log.events(operation=experiment.operation) if event.type == SEALED)
+    publish_proof(log, experiment, number, authority)
+    publish_index(engine.folder, experiment, authority, {})
+
+
+def _republish(operation: Operation) -> None:
+    """The envelopes are whole, but the log's last event was not written."""
+    lines = operation.experiment.envelopes.read_bytes().splitlines()
+    operation.envelopes = [Envelope.parse(line) for line in lines]
+    operation.publish({})
+
+
+def _seal_left_over(engine: Engine, operation: Operation, types: list[str]) -> None:
+    state = fold(types)
+    path = {
+        OperationState.PENDING: ("operation.validating", "operation.ready", "operation.started"),
+        OperationState.VALIDATING: ("operation.ready", "operation.started"),
+        OperationState.READY: ("operation.started",),
+    }.get(state, ())
+    operation.state = state
+    for event_type in path:
+        operation.note(event_type, {"recovered": True})
+    if "error" in _actions_from(operation.state):
+        operation.note("operation.failed", {"reason": "incomplete: its process died"})
+    operation.facts.gap("process", "the recording process died before it could seal", "look for a kill or a crash")
+    operation.take_journals()
+    claim = Claim(outcome=RunOutcome.INCOMPLETE)
+    engine.seal(operation, claim, duration_ns=0, judge=False, recovered=True)
+
+
+def _actions_from(state: OperationState) -> set[str]:
+    from dre_core.model.state import OPERATION
+
+    return {action for (start, action) in OPERATION if start is state and action in EVENT_ACTIONS.values()}
+
+
+def _reopen(engine: Engine, log: Log, experiment: Experiment) -> Operation:
+    """The operation as far as its unsigned summary tells.
+
+    Raises:
+        FormatError: The summary is missing or unreadable.
+    """
+    summary = _summary(experiment.summary)
+    fields = Fields(summary, "operation.json")
+    masker = engine.masker()
+    operation = Operation(
+        id=experiment.operation,
+        face=fields.text("face"),
+        name=fields.text("name", ""),
+        parent=fields.text("parent", ""),
+        command=CommandFacts.parse(fields.object("command")),
+        nonce=fields.text("nonce"),
+        folder=engine.folder,
+        experiment=experiment,
+        log=log,
+        authority=engine.authority(log),
+        masker=masker,
+        intake=Intake(engine.store, masker, compress=engine.settings.evidence.compress),
+        scene=Scene(
+            root=engine.root,
+            cwd=engine.directory,
+            environ=engine.environ,
+            config=engine.settings,
+            operation=experiment.operation,
+            experiment=experiment.path,
+        ),
+        collectors=(),
+        now=engine.now,
+        checkout=fields.text("checkout", ""),
+        facts=Facts(source=Source.parse(fields.object("source"))),
+    )
+    operation.resume(events.parse_rfc3339(fields.text("started")))
+    return operation
+
+
+def _summary(path: Path) -> Any:
+    try:
+        data = path.read_bytes()[:_SUMMARY_LIMIT_BYTES]
+        return json.loads(data)
+    except (OSError, ValueError):
+        raise FormatError("missing or unreadable", path="operation.json") from None

@@ -1,0 +1,91 @@
+"""Which parts exist: built-ins by module name, strangers by entry point, all through the same hooks.
+
+Built-ins are loaded by name, so that no layer imports upward and a part whose dependency is missing takes only
+itself away. Third-party plugins run inside DRE and could forge anything, so they load only where the user's or
+the base branch's configuration names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+import pluggy
+
+from dre_core import hooks
+from dre_core.errors import ConfigError, MissingExtraError
+
+COLLECTORS = (
+    "dre_core.capture.source",
+    "dre_core.capture.environment",
+    "dre_core.capture.files",
+)
+VERIFIERS = (
+    "dre_core.verify.programmatic",
+    "dre_core.verify.structural",
+    "dre_core.verify.behavioral",
+)
+RENDERERS = (
+    "dre_core.report.json",
+    "dre_core.report.markdown",
+    "dre_core.report.verification",
+)
+
+
+def load(modules: Iterable[str], plugins: Iterable[str] = ()) -> pluggy.PluginManager:
+    """A plugin manager with the given built-ins and third-party plugins.
+
+    Args:
+        modules: Module names of built-ins.
+        plugins: Entry point names of third-party plugins to load.
+
+    Raises:
+        ConfigError: A plugin is named but not installed, or does not fit the specifications.
+    """
+    manager = pluggy.PluginManager(hooks.PROJECT)
+    manager.add_hookspecs(hooks)
+    for name in modules:
+        manager.register(import_module(name), name)
+    for name in plugins:
+        _load_entry_point(manager, name)
+    return manager
+
+
+def _load_entry_point(manager: pluggy.PluginManager, name: str) -> None:
+    try:
+        found = manager.load_setuptools_entrypoints(hooks.ENTRY_POINT_GROUP, name)
+    except (pluggy.PluginValidationError, ImportError) as error:
+        raise ConfigError(f"plugin {name} can't be loaded: {error}", path="plugins") from None
+    if not found:
+        raise ConfigError(
+            f"there is no plugin {name}",
+            hint=f"install a package with an entry point {name!r} in the group {hooks.ENTRY_POINT_GROUP!r}",
+            path="plugins",
+        )
+
+
+def flatten(lists: Iterable[Iterable[Any]]) -> list[Any]:
+    """One list of what several implementations returned, in the order of registration."""
+    # pluggy calls the last registered implementation first.
+    return [item for part in reversed(list(lists)) for item in part]
+
+
+def require(module: str, extra: str) -> Any:
+    """An optional module.
+
+    Raises:
+        MissingExtraError: It is not installed; the message names the extra.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise MissingExtraError(
+            f"{module} is not installed",
+            hint=f"pip install 'development-reality-engine[{extra}]'",
+        ) from None
+
+
+def by_name(parts: Iterable[Any]) -> Mapping[str, Any]:
+    """Parts by their ``name``; a later one of the same name wins."""
+    return {part.name: part for part in parts}

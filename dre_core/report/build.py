@@ -1,0 +1,106 @@
+"""The one report tree: the verdict, and the evidence it was made from where that could be read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dre_core.model.run import Run
+from dre_core.model.session import Counts, TestRecord
+from dre_core.model.verdict import Conclusion, Finding, Severity, Verdict
+from dre_core.verify.evidence import Evidence
+
+# Escape sequences of terminals (ECMA-48): CSI, OSC and the other string sequences, and two-character ones.
+_SEQUENCE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]", re.S
+)
+# What is left of C0, DEL and C1, and the marks that reorder or hide text.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+WORDS = {
+    Conclusion.SUPPORTED: "the evidence supports the claim",
+    Conclusion.CONTRADICTED: "the evidence contradicts the claim",
+    Conclusion.INCONCLUSIVE: "intact, but too little evidence to decide",
+    Conclusion.INVALID: "not the evidence that was sealed, or not for what was asked",
+    Conclusion.UNTRUSTED: "intact, but signed by no key that is trusted here",
+    Conclusion.FAILED: "a trustworthy record of a run that failed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What every renderer gets.
+
+    Attributes:
+        verdict: The verdict.
+        evidence: The decoded evidence; None where it could not be read.
+    """
+
+    verdict: Verdict
+    evidence: Evidence | None = None
+
+    @property
+    def run(self) -> Run | None:
+        """The run's predicate; None where it could not be read."""
+        return self.evidence.run if self.evidence else None
+
+    @property
+    def tests(self) -> tuple[TestRecord, ...]:
+        """Every test of the claim's own sessions."""
+        if self.evidence is None:
+            return ()
+        return tuple(test for session in self.evidence.top_sessions for test in session.tests)
+
+    @property
+    def counts(self) -> Counts | None:
+        """Tests by outcome; None where no test was seen."""
+        return self.evidence.counts if self.evidence else None
+
+    @property
+    def notable(self) -> tuple[Finding, ...]:
+        """Findings above ``info``, the worst first."""
+        return tuple(f for f in self.verdict.findings if f.severity is not Severity.INFO)
+
+
+def plain(text: str, limit: int = 0) -> str:
+    """Text that can't move a terminal's cursor, reorder itself or run over.
+
+    Args:
+        text: Anything, also from hostile evidence.
+        limit: Characters to keep at most; 0 for all.
+    """
+    clean = _UNSAFE.sub("", _SEQUENCE.sub("", text))
+    return clean if not limit or len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """Plain text on one line."""
+    return plain(" ".join(text.split()), limit)
+
+
+def count_words(counts: Counts) -> str:
+    """``4 passed, 1 skipped``, in pytest's order and words."""
+    names = (
+        ("failed", "failed"),
+        ("passed", "passed"),
+        ("skipped", "skipped"),
+        ("deselected", "deselected"),
+        ("xfailed", "xfailed"),
+        ("xpassed", "xpassed"),
+        ("errors", "errors"),
+        ("rerun", "rerun"),
+    )
+    parts = [f"{getattr(counts, name)} {word}" for name, word in names if getattr(counts, name)]
+    return ", ".join(parts) or "no tests"
+
+
+def claim_words(report: Report) -> str:
+    """What is claimed, in half a line."""
+    claim = report.verdict.claim
+    if not claim:
+        return "no readable claim"
+    command = claim.get("command")
+    text = " ".join(str(word) for word in command) if isinstance(command, list) else ""
+    ended = f"signal {claim.get('signal')}" if claim.get("signal") else f"exit {claim.get('exit_code')}"
+    tests = f"{count_words(report.counts)}, " if report.counts else ""
+    return f"{tests}{claim.get('outcome')} ({ended}): {one_line(text, 80)}"

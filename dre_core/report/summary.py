@@ -1,0 +1,71 @@
+"""The terminal summary: the verdict first, then why, in lines a reader takes in at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dre_core.model.verdict import Conclusion, IntegrityResult
+from dre_core.report.build import WORDS, Report, claim_words, one_line
+
+_FINDINGS = 5
+_INDENT = "     "
+
+
+def summary_lines(report: Report, paths: Mapping[str, str] | None = None) -> list[str]:
+    """The verdict block.
+
+    Args:
+        report: The report tree.
+        paths: Where the reports lie, by what they are.
+
+    Returns:
+        Lines without a newline; the first one says it all.
+    """
+    verdict = report.verdict
+    score = "none" if verdict.consensus.overall is None else f"{verdict.consensus.overall:.2f}"
+    lines = [f"dre: {verdict.conclusion.value.upper()} - {WORDS[verdict.conclusion]}"]
+    lines.append(f"{_INDENT}claim   {claim_words(report)}")
+    lines.append(
+        f"{_INDENT}score   {score}, confidence {verdict.consensus.confidence:.2f}, "
+        f"level {int(verdict.level)} ({verdict.level.meaning})"
+    )
+    if verdict.methods:
+        lines.append(f"{_INDENT}by      {_methods(report)}")
+    lines += _integrity(report)
+    lines += _findings(report)
+    lines += [f"{_INDENT}missing {one_line(text)}" for text in verdict.missing[:3]]
+    lines += [f"{_INDENT}{name:<7} {path}" for name, path in (paths or {}).items()]
+    return lines
+
+
+def _methods(report: Report) -> str:
+    parts = []
+    for name, result in report.verdict.methods.items():
+        if not result.applicable:
+            continue
+        parts.append(f"{name} abstained" if result.score is None else f"{name} {result.score:.2f}")
+    return ", ".join(parts)
+
+
+def _integrity(report: Report) -> list[str]:
+    integrity = report.verdict.integrity
+    if integrity.result is IntegrityResult.VALID:
+        return []
+    return [
+        f"{_INDENT}{integrity.result.value:<7} {check.id}: {one_line(check.detail)}"
+        for check in integrity.checks
+        if not check.passed
+    ][:_FINDINGS]
+
+
+def _findings(report: Report) -> list[str]:
+    findings = report.notable
+    lines = [
+        f"{_INDENT}{finding.severity.value:<7} {finding.check}: {one_line(finding.message)}"
+        for finding in findings[:_FINDINGS]
+    ]
+    if len(findings) > _FINDINGS:
+        lines.append(f"{_INDENT}        and {len(findings) - _FINDINGS} more findings")
+    if report.verdict.conclusion is Conclusion.FAILED and not findings:
+        lines += [f"{_INDENT}cause   {one_line(cause.summary)}" for cause in report.verdict.causes[:_FINDINGS]]
+    return lines

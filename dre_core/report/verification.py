@@ -1,0 +1,101 @@
+"""The verification report in JUnit's form: the run's own tests, and a suite per method with a case per check."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from dre_core.hooks import hookimpl
+from dre_core.model.digest import sha256
+from dre_core.model.session import Counts, Outcome
+from dre_core.model.verdict import CheckResult, CheckState, MethodResult, Severity
+from dre_core.report.build import Report, plain
+from dre_core.report.junit import Case, Suite, write_junit
+
+_BLOCKING = (Severity.VETO, Severity.FAIL)
+
+
+def render_verification(report: Report) -> bytes:
+    """The report as JUnit XML.
+
+    Every method is a suite and every check a case: a finding that blocks support is a failure, a check that did
+    not run is skipped. Suite properties carry verdict, score, confidence, level and what seals them.
+    """
+    stream = io.BytesIO()
+    run = report.run
+    write_junit(
+        stream,
+        suite_name=(run.name or run.face) if run else "claim",
+        tests=report.tests,
+        counts=report.counts or Counts(),
+        properties=_properties(report),
+        extra_suites=[_suite(name, result) for name, result in report.verdict.methods.items()],
+        timestamp=run.started if run else "",
+        duration_seconds=run.duration_ns / 1e9 if run else 0.0,
+    )
+    return stream.getvalue()
+
+
+def _properties(report: Report) -> dict[str, str]:
+    verdict = report.verdict
+    overall = verdict.consensus.overall
+    properties = {
+        "dre.operation": verdict.operation,
+        "dre.verdict": verdict.conclusion.value,
+        "dre.score": "" if overall is None else f"{overall:.6f}",
+        "dre.confidence": f"{verdict.consensus.confidence:.6f}",
+        "dre.level": str(int(verdict.level)),
+        "dre.integrity": verdict.integrity.result.value,
+    }
+    if report.run is not None:
+        from dre_core.model.predicate import run_statement
+
+        properties |= {
+            "dre.commit": report.run.source.commit,
+            "dre.seal": sha256(run_statement(report.run).to_bytes()),
+            "dre.certificate": report.run.trust_certificate,
+        }
+    return properties
+
+
+def _suite(name: str, result: MethodResult) -> Suite:
+    return Suite(name=f"dre.{name}", cases=list(_cases(name, result)))
+
+
+def _cases(name: str, result: MethodResult) -> Iterator[Case]:
+    for check in result.checks:
+        blocking = [finding for finding in check.findings if finding.severity in _BLOCKING]
+        lines = [
+            f"{f.severity.value} [{f.vantage.value}] {f.message}"
+            + (f"\nremedy: {f.remedy}" if f.remedy else "")
+            + "".join(f"\nevidence: {digest}" for digest in f.evidence)
+            for f in check.findings
+        ]
+        yield Case(
+            classname=f"dre.{name}",
+            name=check.check,
+            outcome=_outcome(check, bool(blocking)),
+            message=plain(blocking[0].message if blocking else check.detail, 300),
+            text=plain("\n".join(lines)),
+        )
+
+
+def _outcome(check: CheckResult, blocking: bool) -> Outcome:
+    if blocking:
+        return Outcome.FAILED
+    return Outcome.PASSED if check.state is CheckState.RAN else Outcome.SKIPPED
+
+
+class VerificationRenderer:
+    """The verification report in JUnit's form."""
+
+    name = "junit"
+    suffix = ".xml"
+
+    def render(self, report: Report) -> bytes:
+        return render_verification(report)
+
+
+@hookimpl
+def dre_renderers() -> list[VerificationRenderer]:
+    return [VerificationRenderer()]

@@ -1,0 +1,1 @@
+"""Where evidence lies: content-addressed blobs, the append-only log, the archive."""

@@ -1,0 +1,267 @@
+"""A sealed operation as found somewhere: its bytes and nothing believed of them.
+
+Three places hold one in the same shape: a ``.dre`` folder, an ``evidence.zip``, and the folder that such an
+archive was unpacked into. The verifiers read only this record, so where the evidence lies changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from dre_core.crypto.keys import PublicKey
+from dre_core.errors import FormatError, LimitError, NotFoundError, SigningKeyError
+from dre_core.model.digest import hex_of
+from dre_core.model.identifier import OPERATION
+from dre_core.model.identifier import parse as parse_identifier
+from dre_core.store.bundle import Archive
+from dre_core.store.folder import Folder, storage_errors
+from dre_core.store.local import LocalStore
+
+TEXT_LIMIT_BYTES = 64 << 20
+_KEY_LIMIT_BYTES = 64 << 10
+_KEY_LIMIT = 1_000
+
+
+class Blobs(Protocol):
+    """Where an operation's payloads are read from, by the digest of their stored form."""
+
+    def has(self, digest: str) -> bool:
+        """Whether the payload is there."""
+        ...
+
+    def open(self, digest: str) -> BinaryIO:
+        """The stored bytes as a stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """One operation's sealed bytes.
+
+    Attributes:
+        operation: Its id, as its file name says.
+        envelopes: ``run.intoto.jsonl``.
+        proof: The tlog-proof's text; empty where it is missing.
+        blobs: Where its payloads are.
+        hint_keys: Public keys found beside it, by id: a hint for checking a signature, never trust.
+        own_log: Id of the log if the place is a ``.dre`` folder; empty otherwise.
+        place: What it was read from, for messages.
+        index: ``index.json`` where it came in an archive.
+        members: Size and ``sha256:`` digest by member name, filled on demand for an archive.
+    """
+
+    operation: str
+    envelopes: bytes
+    proof: str
+    blobs: Blobs
+    hint_keys: Mapping[str, PublicKey]
+    own_log: str = ""
+    place: str = ""
+    index: bytes = b""
+    members: Members | None = None
+
+
+class Members(Protocol):
+    """The members of an archive, for checking its index."""
+
+    def names(self) -> tuple[str, ...]:
+        """All member names."""
+        ...
+
+    def digest(self, name: str) -> tuple[int, str]:
+        """Size in bytes and ``sha256:`` digest of one member."""
+        ...
+
+
+def from_folder(folder: Folder, operation: str) -> Sealed:
+    """An operation of a ``.dre`` folder.
+
+    Raises:
+        NotFoundError: It is not there or not sealed.
+    """
+    experiment = folder.experiment(operation)
+    if not experiment.envelopes.exists():
+        raise NotFoundError(
+            f"operation {operation} is not sealed",
+            hint="it is still running, or its process died: any dre command here seals what is left",
+        )
+    return Sealed(
+        operation=operation,
+        envelopes=_read(experiment.envelopes),
+        proof=_read(experiment.proof).decode("utf-8", "replace") if experiment.proof.exists() else "",
+        blobs=LocalStore(folder.path),
+        hint_keys=_keys(_pem_files(folder.public_keys)),
+        place=str(folder.path),
+    )
+
+
+@contextmanager
+def archive_operations(path: Path) -> Iterator[list[Sealed]]:
+    """The operations of an archive, open for the length of the block.
+
+    Raises:
+        FormatError: The archive is not in the one canonical form.
+    """
+    archive = Archive.open(path)
+    try:
+        members = _ArchiveMembers(archive)
+        keys = _keys(
+            (name, archive.read(name, _KEY_LIMIT_BYTES)) for name in archive.names if name.startswith("keys/")
+        )
+        yield [
+            Sealed(
+                operation=operation,
+                envelopes=archive.read(name, TEXT_LIMIT_BYTES),
+                proof=_member_text(archive, f"log/{operation}.tlog-proof"),
+                blobs=_ArchiveBlobs(archive),
+                hint_keys=keys,
+                place=str(path),
+                index=archive.read("index.json", TEXT_LIMIT_BYTES) if "index.json" in archive.names else b"",
+                members=members,
+            )
+            for operation, name in _attestations(archive.names)
+        ]
+    finally:
+        archive.close()
+
+
+def unpacked_operations(path: Path) -> list[Sealed]:
+    """The operations of a folder that an archive was unpacked into.
+
+    Raises:
+        FormatError: The folder holds none.
+    """
+    with storage_errors(path):
+        names = [f"attestations/{name}" for name in sorted(os.listdir(path / "attestations"))]
+    keys = _keys(_pem_files(path / "keys"))
+    return [
+        Sealed(
+            operation=operation,
+            envelopes=_read(path / name),
+            proof=_optional_text(path / "log" / f"{operation}.tlog-proof"),
+            blobs=_FolderBlobs(path / "blobs" / "sha256"),
+            hint_keys=keys,
+            place=str(path),
+        )
+        for operation, name in _attestations(tuple(names))
+    ]
+
+
+def _attestations(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Operation id and member name of each attestation file.
+
+    Raises:
+        FormatError: There is none.
+    """
+    found = []
+    for name in names:
+        match = re.fullmatch(r"attestations/([^/]+)\.intoto\.jsonl", name)
+        if match:
+            found.append((parse_identifier(OPERATION, match[1]), name))
+    if not found:
+        raise FormatError("holds no operation", path="attestations/")
+    return found
+
+
+def _read(path: Path) -> bytes:
+    with storage_errors(path), path.open("rb") as stream:
+        data = stream.read(TEXT_LIMIT_BYTES + 1)
+    if len(data) > TEXT_LIMIT_BYTES:
+        raise LimitError("larger than 64 MiB", path=path.name)
+    return data
+
+
+def _optional_text(path: Path) -> str:
+    return _read(path).decode("utf-8", "replace") if path.exists() else ""
+
+
+def _member_text(archive: Archive, name: str) -> str:
+    return archive.read(name, TEXT_LIMIT_BYTES).decode("utf-8", "replace") if name in archive.names else ""
+
+
+def _pem_files(directory: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        names = sorted(os.listdir(directory))[:_KEY_LIMIT]
+    except OSError:
+        return
+    for name in names:
+        with storage_errors(directory), (directory / name).open("rb") as stream:
+            yield name, stream.read(_KEY_LIMIT_BYTES)
+
+
+def _keys(files: Iterator[tuple[str, bytes]]) -> dict[str, PublicKey]:
+    """Readable keys by id; what is no key is no hint, and nothing worse."""
+    keys = {}
+    for _, pem in files:
+        try:
+            key = PublicKey.parse_pem(pem)
+        except SigningKeyError:
+            continue
+        keys[key.keyid] = key
+    return keys
+
+
+@dataclass(slots=True)
+class _ArchiveBlobs:
+    archive: Archive
+    names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = frozenset(self.archive.names)
+
+    def has(self, digest: str) -> bool:
+        return f"blobs/sha256/{hex_of(digest)}" in self.names
+
+    def open(self, digest: str) -> BinaryIO:
+        return self.archive.stream(f"blobs/sha256/{hex_of(digest)}")
+
+
+@dataclass(slots=True)
+class _FolderBlobs:
+    path: Path
+
+    def has(self, digest: str) -> bool:
+        return (self.path / hex_of(digest)).is_file()
+
+    def open(self, digest: str) -> BinaryIO:
+        with storage_errors(self.path):
+            return (self.path / hex_of(digest)).open("rb")
+
+
+@dataclass(slots=True)
+class _ArchiveMembers:
+    archive: Archive
+    _digests: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.archive.names)
+
+    def digest(self, name: str) -> tuple[int, str]:
+        if name not in self._digests:
+            self._digests[name] = stream_digest(self.archive.stream(name))
+        return self._digests[name]
+
+
+def stream_digest(stream: BinaryIO) -> tuple[int, str]:
+    """Size and ``sha256:`` digest of a stream, which is closed.
+
+    Raises:
+        StorageError: It can't be read.
+    """
+    import hashlib
+
+    digest = hashlib.sha256()
+    size = 0
+    with storage_errors("evidence"), stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, f"sha256:{digest.hexdigest()}"
+
+

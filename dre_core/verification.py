@@ -1,0 +1,276 @@
+"""Verifying a target: find it, inspect its bytes, judge its evidence; nothing is written, run or fetched.
+
+A target is an operation's id or a unique prefix of it, ``latest``, an archive, or a folder (a ``.dre`` or an
+unpacked archive); ``PATH#op_…`` picks one operation of several.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from dre_core.capture.git import Git
+from dre_core.crypto.keys import PublicKey
+from dre_core.engine import Engine
+from dre_core.errors import CaptureError, DREError, FormatError, NotFoundError, UsageError
+from dre_core.model.policy import Policy, Role
+from dre_core.model.run import Run
+from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult, Verdict
+from dre_core.operation import SEALED
+from dre_core.store.folder import Folder
+from dre_core.store.log import Log
+from dre_core.store.sealed import Sealed, archive_operations, from_folder, unpacked_operations
+from dre_core.verify.evidence import Evidence, load
+from dre_core.verify.integrity import Expectations, Inspected, Trust, archive_problems, inspect
+from dre_core.verify.judgement import judge_run
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to verify, and what to hold it to.
+
+    Attributes:
+        target: See the module.
+        keys: Trusted public keys named by the caller.
+        policy: The policy.
+        commit: Commit, or a prefix or name that local git resolves.
+        base: Revision that must be the recorded base.
+        repository: Repository address.
+        run_id: CI run id.
+        nonce: The verifier's nonce.
+        max_age: Largest age of the run.
+    """
+
+    target: str = LATEST
+    keys: tuple[PublicKey, ...] = ()
+    policy: Policy = Policy()
+    commit: str = ""
+    base: str = ""
+    repository: str = ""
+    run_id: str = ""
+    nonce: str = ""
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """One operation's verdict, with what a report is made of.
+
+    Attributes:
+        verdict: The verdict.
+        run: The run, where it could be read.
+        evidence: The decoded evidence, where it could be read.
+    """
+
+    verdict: Verdict
+    run: Run | None = None
+    evidence: Evidence | None = None
+
+
+def verify(engine: Engine, request: Request) -> list[Verified]:
+    """The verdict on each operation of the target, in order of their ids.
+
+    Raises:
+        UsageError: The target or an option can't be used.
+        NotFoundError: There is no such target.
+        FormatError: An archive or folder is not in its one form.
+    """
+    if request.policy.require_commit and not request.commit:
+        raise UsageError("the policy asks for --commit", hint="name the commit that the evidence must be about")
+    with sealed_operations(engine, request.target) as found:
+        problems = archive_problems(found)
+        return [_verify_one(engine, request, sealed, problems) for sealed in found]
+
+
+@contextmanager
+def sealed_operations(engine: Engine, target: str) -> Iterator[list[Sealed]]:
+    """The operations that a target names, readable for the length of the block.
+
+    Raises:
+        UsageError: The target is ambiguous.
+        NotFoundError: There is no such target.
+        FormatError: An archive or folder is not in its one form.
+    """
+    path, operation = _split(target)
+    if path is None:
+        yield [own_operation(engine, target)]
+    elif path.is_dir():
+        yield _picked(_in_folder(engine, path), operation, target)
+    else:
+        with archive_operations(path) as found:
+            yield _picked(found, operation, target)
+
+
+def _split(target: str) -> tuple[Path | None, str]:
+    """A path with the operation it picks, or None for an operation's id."""
+    name, _, operation = target.partition("#")
+    if target == LATEST or (re.fullmatch(r"(op_)?[0-9a-z]{6,26}", target) and not os.path.exists(target)):
+        return None, ""
+    if not os.path.exists(name):
+        raise NotFoundError(
+            f"there is no operation or file {target!r}", hint="dre evidence list shows the operations here"
+        )
+    return Path(name), operation
+
+
+def _picked(found: list[Sealed], operation: str, target: str) -> list[Sealed]:
+    if not operation:
+        return found
+    picked = [sealed for sealed in found if sealed.operation == operation]
+    if not picked:
+        raise NotFoundError(f"there is no operation {operation} in it", path=target.partition("#")[0])
+    return picked
+
+
+def _in_folder(engine: Engine, path: Path) -> list[Sealed]:
+    if (path / "attestations").is_dir():
+        return unpacked_operations(path)
+    folder = Folder(path if (path / "log.db").exists() else path / ".dre")
+    if not folder.exists:
+        raise FormatError("neither a .dre folder nor an unpacked archive", path=str(path))
+    sealed = [
+        _owned(engine, folder, from_folder(folder, name))
+        for name in folder.experiments()
+        if folder.experiment(name).envelopes.exists()
+    ]
+    if not sealed:
+        raise NotFoundError("holds no sealed operation", path=str(path))
+    return sealed
+
+
+def own_operation(engine: Engine, target: str) -> Sealed:
+    """An operation of the project's own folder.
+
+    Raises:
+        NotFoundError: It is not there.
+    """
+    name = latest(engine) if target == LATEST else engine.folder.resolve(target)
+    return _owned(engine, engine.folder, from_folder(engine.folder, name))
+
+
+def latest(engine: Engine) -> str:
+    """The newest sealed top-level operation of this checkout.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    found = ""
+    if engine.folder.exists:
+        checkout = engine.checkout
+        with engine.open_log(read_only=True) as log:
+            for _, event in log.events(type_prefix=SEALED):
+                if event.data.get("checkout") == checkout and not event.data.get("parent"):
+                    found = event.operation or found
+    if not found:
+        raise NotFoundError(
+            "nothing has been recorded here yet", hint="run: dre wrap -- COMMAND, or: pytest --dre"
+        )
+    return found
+
+
+def _owned(engine: Engine, folder: Folder, sealed: Sealed) -> Sealed:
+    """Marks an operation as one's own, if the user's state file knows its log."""
+    if not _belongs_to_user(folder):
+        return sealed
+    try:
+        with Log.open(folder.log, read_only=True) as log:
+            return replace(sealed, own_log=log.id)
+    except DREError:
+        return sealed
+
+
+def _belongs_to_user(folder: Folder) -> bool:
+    """Owned by this user and not part of the project's history."""
+    geteuid = getattr(os, "geteuid", None)
+    if geteuid is not None and folder.path.stat().st_uid != geteuid():
+        return False
+    git = Git.find(str(folder.path.parent))
+    if git is None:
+        return True
+    try:
+        return not git.run("ls-files", "--", str(folder.log))
+    except CaptureError:
+        return False
+
+
+def trust_for(engine: Engine, request: Request, sealed: Sealed) -> Trust:
+    """Whose signature counts for this operation."""
+    named = [PublicKey.parse_pem(key.pem.encode()) for key in request.policy.keys if Role.RUNNER in key.roles]
+    keys = {key.keyid: key for key in (*named, *request.keys)}
+    if not request.policy.keys and sealed.own_log:
+        known = engine.keyring.known(sealed.own_log)
+        for keyid in known.signers if known else ():
+            if keyid in sealed.hint_keys:
+                # The id is the digest of the key itself, so the file beside the evidence can't lie about it.
+                keys[keyid] = sealed.hint_keys[keyid]
+    return Trust(keys=keys, signatures=request.policy.signatures)
+
+
+def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list[str]) -> Verified:
+    inspected = inspect(sealed, trust_for(engine, request, sealed), _expectations(engine, request))
+    if problems:
+        inspected = _with_problem(inspected, problems[0])
+    policy = replace(request.policy, expected_base=_resolve(engine, request.base)) if request.base else request.policy
+    verdict = judge_run(inspected, sealed.blobs, policy, engine.verifiers(), sealed.operation)
+    evidence = None
+    if verdict.methods and inspected.run is not None:
+        try:
+            evidence = load(inspected.run, sealed.blobs, policy)
+        except DREError:
+            evidence = None
+    return Verified(verdict=verdict, run=inspected.run, evidence=evidence)
+
+
+def _with_problem(inspected: Inspected, problem: str) -> Inspected:
+    check = IntegrityCheck(id="archive-members", passed=False, detail=problem)
+    checks = (*inspected.integrity.checks, check)
+    return replace(inspected, integrity=Integrity(result=IntegrityResult.INVALID, checks=checks))
+
+
+def _expectations(engine: Engine, request: Request) -> Expectations:
+    return Expectations(
+        commit=_resolve(engine, request.commit),
+        second_parent_of=lambda merge, head: _is_second_parent(engine, merge, head),
+        repository=request.repository,
+        run_id=request.run_id,
+        nonce=request.nonce,
+        max_age=request.max_age,
+        now=engine.now(),
+    )
+
+
+def _resolve(engine: Engine, revision: str) -> str:
+    """Full id of a revision: as it is if it is one, else by local git.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if not revision or re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", revision):
+        return revision
+    git = Git.find(str(engine.directory))
+    try:
+        if git is not None:
+            return git.resolve(revision)
+    except CaptureError:
+        pass
+    raise UsageError(
+        f"{revision!r} is no full commit id and no revision known here", hint="give all 40 characters of the id"
+    )
+
+
+def _is_second_parent(engine: Engine, merge: str, head: str) -> bool:
+    """Whether local git says that a merge commit's second parent is this head; the archive is not asked."""
+    git = Git.find(str(engine.directory))
+    if git is None:
+        return False
+    try:
+        return git.resolve(f"{merge}^2") == head
+    except CaptureError:
+        return False

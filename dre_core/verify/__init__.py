@@ -1,0 +1,1 @@
+"""Verifiers: pure judges over sealed evidence; they open no socket and run nothing."""

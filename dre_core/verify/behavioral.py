@@ -1,0 +1,122 @@
+"""The behavioral verifier: did the processes behave as such a run must? Corroboration, rarely a veto.
+
+It applies only where the run was watched from outside. Sampling never proves absence, so a runner that was
+not seen is no finding unless the observation was complete.
+"""
+
+from __future__ import annotations
+
+from dre_core.hooks import hookimpl
+from dre_core.model.run import RunOutcome
+from dre_core.model.verdict import MethodResult, Vantage, Weight
+from dre_core.verify.evidence import Evidence
+from dre_core.verify.verifier import (
+    Check,
+    Ruling,
+    could_not_run,
+    fail,
+    found,
+    not_applicable,
+    passed,
+    run_checks,
+    veto,
+)
+
+# Reported times may exceed the wall clock a little: they are rounded and taken at other moments.
+_WALL_FACTOR = 1.1
+_WALL_SLACK_SECONDS = 1.0
+
+
+def process_tree_has_runner(evidence: Evidence) -> Ruling:
+    """A test run without any process that runs tests."""
+    assert evidence.observation is not None
+    if not evidence.has_tests:
+        return could_not_run("no test run was seen")
+    runners = evidence.observation.runners()
+    if runners:
+        return passed(Vantage.OBSERVED, f"{' '.join(runners[0].argv)[:80]}")
+    pids = {process.pid for process in evidence.observation.processes}
+    if any(session.pid in pids for session in evidence.top_sessions):
+        return passed(Vantage.OBSERVED, "the session's process is in the tree")
+    if evidence.observation.complete:
+        return found(
+            veto("process-tree-has-runner", Vantage.OBSERVED, "no process that runs tests was in the tree")
+        )
+    return could_not_run("no runner was seen; a short-lived one can be missed")
+
+
+def wall_covers_reported(evidence: Evidence) -> Ruling:
+    """Tests that claim to have taken longer than there was time."""
+    observation = evidence.observation
+    assert observation is not None
+    if evidence.top_sessions:
+        reported = sum(test.duration_seconds for s in evidence.top_sessions for test in s.tests)
+        workers = max(1, sum(len(session.workers) for session in evidence.top_sessions))
+    elif evidence.reports:
+        reported = sum(case.seconds for report in evidence.reports for case in report.junit.cases)
+        workers = 0
+    else:
+        return could_not_run("no test run was seen")
+    wall = observation.wall_ms / 1000
+    if not workers:
+        return passed(Vantage.REPORTED, f"{reported:.1f} s of tests in {wall:.1f} s, workers unknown")
+    if reported > wall * workers * _WALL_FACTOR + _WALL_SLACK_SECONDS:
+        return found(
+            fail(
+                "wall-covers-reported",
+                Weight.MAJOR,
+                Vantage.OBSERVED,
+                f"the tests on record took {reported:.1f} s, but the command ran only {wall:.1f} s",
+                remedy="look for a report of another run, or a test that changes the clock",
+            )
+        )
+    return passed(Vantage.OBSERVED, f"{reported:.1f} s of tests in {wall:.1f} s")
+
+
+def killed_in_tree(evidence: Evidence) -> Ruling:
+    """A runner that was killed inside a command that ended well."""
+    observation = evidence.observation
+    assert observation is not None
+    if not evidence.has_tests:
+        return could_not_run("no test run was seen")
+    if evidence.run.claim.outcome is not RunOutcome.PASSED:
+        return not_applicable("the run does not claim success")
+    killed = [process for process in observation.runners() if process.signal]
+    if killed:
+        return found(
+            veto(
+                "killed-or-oom",
+                Vantage.OBSERVED,
+                f"`{' '.join(killed[0].argv)[:120]}` was killed by signal {killed[0].signal}, "
+                "but the command returned 0",
+            )
+        )
+    return passed(Vantage.OBSERVED, "no runner was seen to be killed")
+
+
+CHECKS = (
+    Check("process-tree-has-runner", process_tree_has_runner, weight=2),
+    Check("wall-covers-reported", wall_covers_reported),
+    Check("killed-or-oom", killed_in_tree),
+)
+
+
+class BehavioralVerifier:
+    """The process tree and the clock."""
+
+    name = "behavioral"
+
+    def verify(self, evidence: Evidence) -> MethodResult:
+        if evidence.observation is None:
+            checks = [Check(check.id, _not_watched, check.weight) for check in CHECKS]
+            return run_checks(self.name, checks, evidence)
+        return run_checks(self.name, CHECKS, evidence)
+
+
+def _not_watched(evidence: Evidence) -> Ruling:
+    return not_applicable("nobody watched the run from outside")
+
+
+@hookimpl
+def dre_verifiers() -> list[BehavioralVerifier]:
+    return [BehavioralVerifier()]

@@ -1,0 +1,191 @@
+"""What the verifiers read: the run with its items decoded, each limited in size and depth.
+
+Everything comes from sealed bytes that the integrity checks have compared with their digests. Decoding an
+item that is not what it says raises a typed error, which makes the method abstain and blocks support: hostile
+evidence can't delete a veto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dre_core.capture.programmatic import JUnitReport, read_junit
+from dre_core.errors import FormatError, LimitError
+from dre_core.model import canonical
+from dre_core.model.canonical import JSON
+from dre_core.model.fields import Fields
+from dre_core.model.imports import ImportFact
+from dre_core.model.journal import fold
+from dre_core.model.observation import Observation
+from dre_core.model.policy import Policy
+from dre_core.model.run import Item, Run
+from dre_core.model.session import Counts, Session
+from dre_core.pipeline import codec
+from dre_core.store.sealed import Blobs
+
+JSON_LIMIT_BYTES = 64 << 20
+JOURNAL_LIMIT_BYTES = 2 << 30
+JUNIT_LIMIT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A JUnit report that the command wrote."""
+
+    item: Item
+    junit: JUnitReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The decoded evidence of one run.
+
+    Attributes:
+        run: The run's predicate.
+        policy: The policy it is judged by.
+        sessions: Every pytest session seen inside, in the order of their start.
+        reports: JUnit reports.
+        observation: What the parent process saw; None where nobody watched from outside.
+        imports: Where the tested packages came from.
+        session_items: Item digests of each session, by session id.
+    """
+
+    run: Run
+    policy: Policy
+    sessions: tuple[Session, ...] = ()
+    reports: tuple[Report, ...] = ()
+    observation: Observation | None = None
+    imports: tuple[ImportFact, ...] = ()
+    session_items: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def top_sessions(self) -> tuple[Session, ...]:
+        """The sessions that are the claim's own, not those that a test ran inside one of them."""
+        pids = {session.pid for session in self.sessions}
+        return tuple(s for s in self.sessions if not s.parent and s.parent_pid not in pids)
+
+    @property
+    def has_tests(self) -> bool:
+        """Whether any test run was witnessed or reported."""
+        return bool(self.sessions or self.reports)
+
+    @property
+    def counts(self) -> Counts | None:
+        """Tests by outcome over the claim's own sessions, else over the reports, else None."""
+        if self.top_sessions:
+            return add_counts(session.counts for session in self.top_sessions)
+        if self.reports:
+            return add_counts(report.junit.tests for report in self.reports)
+        return None
+
+    def items_of(self, session: Session) -> tuple[str, ...]:
+        """Digests of the items that hold a session."""
+        return self.session_items.get(session.id, ())
+
+
+def add_counts(every: Iterator[Counts] | list[Counts]) -> Counts:
+    """The sum of several counts."""
+    total = Counts().to_json()
+    for counts in every:
+        for name, value in counts.to_json().items():
+            total[name] += value
+    return Counts(**total)
+
+
+def read_item(blobs: Blobs, item: Item, limit_bytes: int) -> Iterator[bytes]:
+    """Plain bytes of a kept item, in chunks, at most ``limit_bytes`` of them.
+
+    Raises:
+        LimitError: There are more.
+        FormatError: The stored form does not decode.
+    """
+    with blobs.open(item.digest) as stream:
+        chunks: Iterator[bytes] = iter(lambda: stream.read(1 << 18), b"")
+        for name in reversed(item.codecs):
+            chunks = codec.by_name(name).decode(chunks, limit_bytes=limit_bytes)
+        total = 0
+        for chunk in chunks:
+            total += len(chunk)
+            if total > limit_bytes:
+                raise LimitError(f"larger than {limit_bytes} bytes", path=item.name)
+            yield chunk
+
+
+def read_whole(blobs: Blobs, item: Item, limit_bytes: int) -> bytes:
+    """Plain bytes of a kept item at once; same errors as :func:`read_item`."""
+    return b"".join(read_item(blobs, item, limit_bytes))
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines of a chunked stream with their newline; the last one may lack it."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+    if rest:
+        yield rest
+
+
+def load(run: Run, blobs: Blobs, policy: Policy, folded: Sequence[Session] | None = None) -> Evidence:
+    """Decodes what the verifiers read.
+
+    Args:
+        run: The run's predicate.
+        blobs: Its payloads, already compared with their digests.
+        policy: The policy to judge by.
+        folded: The sessions, where the caller has folded the very journals already.
+
+    Raises:
+        FormatError: An item is not what it says, or is over a limit.
+    """
+    sessions, digests = _sessions(run, blobs, folded)
+    return Evidence(
+        run=run,
+        policy=policy,
+        sessions=sessions,
+        session_items=digests,
+        reports=tuple(
+            Report(item=item, junit=read_junit(read_whole(blobs, item, JUNIT_LIMIT_BYTES)))
+            for item in run.items_of("junit")
+            if item.kept
+        ),
+        observation=_one(run, blobs, "process", Observation.parse),
+        imports=_one(run, blobs, "imports", _imports) or (),
+    )
+
+
+def _imports(value: JSON) -> tuple[ImportFact, ...]:
+    return Fields(value, "$.imports").each("imports", ImportFact.parse)
+
+
+def _one(run: Run, blobs: Blobs, kind: str, parse: Callable[[JSON], object]) -> object:
+    items = [item for item in run.items_of(kind) if item.kept]
+    if not items:
+        return None
+    if len(items) > 1:
+        raise FormatError(f"two items of kind {kind}")
+    return parse(canonical.loads(read_whole(blobs, items[0], JSON_LIMIT_BYTES)))
+
+
+def _sessions(
+    run: Run, blobs: Blobs, folded: Sequence[Session] | None
+) -> tuple[tuple[Session, ...], dict[str, tuple[str, ...]]]:
+    """Sessions from their journals: items named ``session/<id>/<worker>.jsonl``."""
+    journals: dict[str, dict[str, Item]] = {}
+    for item in run.items_of("session"):
+        parts = item.name.split("/")
+        if len(parts) != 3 or not parts[2].endswith(".jsonl"):
+            raise FormatError("a session's item is named session/<id>/<worker>.jsonl", path=item.name)
+        journals.setdefault(parts[1], {})[parts[2].removesuffix(".jsonl")] = item
+    if folded is None:
+        folded = [
+            fold({worker: _lines(read_item(blobs, item, JOURNAL_LIMIT_BYTES)) for worker, item in files.items()})
+            for files in journals.values()
+        ]
+    digests = {
+        session.id: tuple(item.digest for item in files.values())
+        for session, files in zip(folded, journals.values(), strict=True)
+    }
+    return tuple(sorted(folded, key=lambda session: session.started_at)), digests

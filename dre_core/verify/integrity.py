@@ -1,0 +1,424 @@
+"""Integrity: are these the bytes that a trusted key sealed, all of them, and for what was asked?
+
+The workflow, in this order; each step is one check of the verdict document. A later step is not tried where
+an earlier one leaves nothing to read.
+
+1. ``envelopes``: every line parses as a DSSE envelope with a Statement in it; one of them is the run's.
+2. ``signature``: a key signed every envelope, checked over the exact payload bytes.
+3. ``trust``: as many distinct trusted keys as asked for signed the run; a public key beside the evidence is a
+   hint for step 2 and never trusted here.
+4. ``certificate``: the trust certificate is signed by the same signer and endorses the log's key.
+5. ``log-proof``: the event ``operation.sealed`` lists these envelopes, in this order, and is included in the
+   tree of a checkpoint that the endorsed key signed.
+6. ``subjects``: the Statements are about this run's evidence index and source tree.
+7. ``items``: every item that is said to be kept is there with its digest.
+8. ``archive``: the signed index names every member, size and digest (archives only).
+9. ``commit``, ``repository``, ``run-id``, ``nonce``, ``max-age``: what the caller expects, each only if asked.
+
+Nothing here opens a socket, runs anything or writes a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
+from dre_core.crypto.keys import PublicKey
+from dre_core.crypto.merkle import leaf_hash, verify_inclusion
+from dre_core.crypto.note import Checkpoint, TlogProof, open_note, parse_proof
+from dre_core.errors import DREError, FormatError, IntegrityError
+from dre_core.model import predicate
+from dre_core.model.digest import hex_of
+from dre_core.model.event import Event, parse_rfc3339
+from dre_core.model.run import Item, Run
+from dre_core.model.statement import Statement
+from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult
+from dre_core.store.sealed import TEXT_LIMIT_BYTES, Sealed, stream_digest
+
+CERTIFICATE_KIND = "certificate"
+_README = "README.txt"
+_ENVELOPE_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Whose signature counts.
+
+    Attributes:
+        keys: Trusted public keys by id.
+        signatures: How many distinct ones must have signed the run.
+    """
+
+    keys: Mapping[str, PublicKey]
+    signatures: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectations:
+    """What the verifier asks the evidence to be about; empty fields ask nothing.
+
+    Attributes:
+        commit: Full commit id.
+        second_parent_of: Confirms (from outside the archive) that the first commit is a merge whose second
+            parent is the second one.
+        repository: Normalised address.
+        run_id: CI run id.
+        nonce: The verifier's nonce.
+        max_age: Largest age of the run's end.
+        now: Time of verification.
+    """
+
+    commit: str = ""
+    second_parent_of: Callable[[str, str], bool] = lambda merge, head: False
+    repository: str = ""
+    run_id: str = ""
+    nonce: str = ""
+    max_age: timedelta | None = None
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What the integrity checks leave to judge.
+
+    Attributes:
+        integrity: The result with its checks.
+        run: The run's predicate, or None where it could not be read.
+        statements: All Statements, in file order.
+        payloads: Payload digests, in file order.
+        signers: Ids of the trusted keys that signed the run.
+    """
+
+    integrity: Integrity
+    run: Run | None = None
+    statements: tuple[Statement, ...] = ()
+    payloads: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Inspection:
+    """The checks so far, while the steps run."""
+
+    sealed: Sealed
+    trust: Trust
+    checks: list[IntegrityCheck] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
+    run: Run | None = None
+    run_envelope: Envelope | None = None
+    signers: tuple[str, ...] = ()
+
+    def record(self, check: str, passed: bool, detail: str = "") -> bool:
+        self.checks.append(IntegrityCheck(id=check, passed=passed, detail=detail))
+        return passed
+
+    def attempt(self, check: str, step: Callable[[], str]) -> bool:
+        """Runs one step; a typed error is a failed check with its message."""
+        try:
+            return self.record(check, True, step())
+        except DREError as error:
+            return self.record(check, False, str(error))
+
+
+def inspect(sealed: Sealed, trust: Trust, expected: Expectations) -> Inspected:
+    """Runs every step of the module's list.
+
+    Args:
+        sealed: The operation as found.
+        trust: Whose signature counts.
+        expected: What the evidence must be about.
+
+    Returns:
+        The result; it is ``invalid`` if any step but ``trust`` failed, else ``untrusted`` if that one did.
+    """
+    state = _Inspection(sealed, trust)
+    if state.attempt("envelopes", lambda: _envelopes(state)):
+        state.attempt("signature", lambda: _signature(state))
+        state.attempt("trust", lambda: _trust(state))
+        state.attempt("subjects", lambda: _subjects(state))
+        log_key: list[PublicKey] = []
+        if state.attempt("certificate", lambda: _certificate(state, log_key)):
+            state.attempt("log-proof", lambda: _log_proof(state, log_key[0]))
+        state.attempt("items", lambda: _items(state))
+        if sealed.members is not None:
+            state.attempt("archive", lambda: _archive(state))
+        _expectations(state, expected)
+    failed = {check.id for check in state.checks if not check.passed}
+    if failed - {"trust"}:
+        result = IntegrityResult.INVALID
+    elif failed:
+        result = IntegrityResult.UNTRUSTED
+    else:
+        result = IntegrityResult.VALID
+    return Inspected(
+        integrity=Integrity(result=result, checks=tuple(state.checks)),
+        run=state.run,
+        statements=tuple(state.statements),
+        payloads=tuple(envelope.payload_digest for envelope in state.envelopes),
+        signers=state.signers,
+    )
+
+
+def _envelopes(state: _Inspection) -> str:
+    """Step 1."""
+    lines = state.sealed.envelopes.split(b"\n")
+    if lines[-1] != b"" or len(lines) < 2:
+        raise FormatError("the last line is cut off", path="run.intoto.jsonl")
+    if len(lines) > _ENVELOPE_LIMIT:
+        raise FormatError(f"more than {_ENVELOPE_LIMIT} envelopes", path="run.intoto.jsonl")
+    for number, line in enumerate(lines[:-1], 1):
+        envelope = Envelope.parse(line)
+        if envelope.to_bytes() != line:
+            raise FormatError("not in canonical form", path=f"run.intoto.jsonl:{number}")
+        if envelope.payload_type != PAYLOAD_TYPE:
+            raise FormatError(f"unknown payload type {envelope.payload_type}", path=f"run.intoto.jsonl:{number}")
+        statement = Statement.parse(envelope.payload)
+        state.envelopes.append(envelope)
+        state.statements.append(statement)
+        if statement.predicate_type == predicate.RUN:
+            if state.run is not None:
+                raise FormatError("two runs in one operation", path=f"run.intoto.jsonl:{number}")
+            state.run = Run.parse(statement.predicate)
+            state.run_envelope = envelope
+    if state.run is None:
+        raise FormatError("no run among the envelopes", path="run.intoto.jsonl")
+    if state.run.operation != state.sealed.operation:
+        raise FormatError(
+            f"the run is of {state.run.operation}, not of {state.sealed.operation}", path="run.intoto.jsonl"
+        )
+    return f"{len(state.envelopes)} envelopes"
+
+
+def _signature(state: _Inspection) -> str:
+    """Step 2: every signature must hold by the key it names, or be by a key that is not at hand."""
+    known = {**state.sealed.hint_keys, **state.trust.keys}
+    for number, envelope in enumerate(state.envelopes, 1):
+        if not envelope.signatures:
+            raise IntegrityError("an envelope has no signature", path=f"run.intoto.jsonl:{number}")
+        checkable = [signature for signature in envelope.signatures if signature.keyid in known]
+        for signature in checkable:
+            envelope.verify([known[signature.keyid]], 1)
+    return f"{len(state.envelopes)} envelopes hold"
+
+
+def _trust(state: _Inspection) -> str:
+    """Step 3: the same trusted keys must have signed every envelope, the run above all."""
+    assert state.run_envelope is not None
+    if not state.trust.keys:
+        raise IntegrityError("no trusted key was named; use --key PUB.pem or --policy")
+    keys = list(state.trust.keys.values())
+    state.signers = state.run_envelope.verify(keys, state.trust.signatures)
+    for envelope in state.envelopes:
+        envelope.verify(keys, 1)
+    return f"signed by {', '.join(keyid[:16] for keyid in state.signers)}"
+
+
+def _subjects(state: _Inspection) -> str:
+    """Step 6."""
+    assert state.run is not None
+    wanted = {(s.name, s.digest["sha256"]) for s in predicate.run_subjects(state.run)}
+    for number, statement in enumerate(state.statements, 1):
+        found = {(subject.name, subject.digest.get("sha256", "")) for subject in statement.subjects}
+        if found != wanted:
+            raise IntegrityError("a statement is about something else", path=f"run.intoto.jsonl:{number}")
+    return f"evidence index of {len(state.run.items)} items"
+
+
+def _certificate(state: _Inspection, log_key: list[PublicKey]) -> str:
+    """Step 4: finds the endorsed log key and appends it to ``log_key``."""
+    assert state.run is not None
+    assert state.run_envelope is not None
+    items = state.run.items_of(CERTIFICATE_KIND)
+    if len(items) != 1 or not items[0].kept:
+        raise FormatError("the run names no trust certificate")
+    envelope = Envelope.parse(read_stored(state.sealed, items[0], TEXT_LIMIT_BYTES))
+    if envelope.payload_digest != state.run.trust_certificate:
+        raise IntegrityError("the trust certificate is another one than the run names")
+    known = {**state.sealed.hint_keys, **state.trust.keys}
+    runners = [known[s.keyid] for s in state.run_envelope.signatures if s.keyid in known]
+    if runners:
+        envelope.verify(runners, 1)
+    elif {s.keyid for s in envelope.signatures}.isdisjoint(s.keyid for s in state.run_envelope.signatures):
+        raise IntegrityError("the trust certificate is signed by another key than the run")
+    statement = Statement.parse(envelope.payload)
+    for subject in statement.subjects:
+        keyid = subject.digest.get("sha256", "")
+        if subject.name.startswith("dre.local/") and keyid in known:
+            log_key.append(known[keyid])
+            return f"endorses the key of {subject.name}"
+    raise IntegrityError("the public key of the log is missing")
+
+
+def _log_proof(state: _Inspection, log_key: PublicKey) -> str:
+    """Step 5."""
+    if not state.sealed.proof:
+        raise FormatError("there is no proof that the log holds the operation", path="tlog-proof")
+    proof: TlogProof = parse_proof(state.sealed.proof)
+    event = Event.parse(proof.extra or b"")
+    if event.type != "operation.sealed" or event.operation != state.sealed.operation:
+        raise IntegrityError("the proof is of another event", path="tlog-proof")
+    if event.data.get("payloads") != [envelope.payload_digest for envelope in state.envelopes]:
+        raise IntegrityError("the log lists other envelopes than these", path="tlog-proof")
+    origin = proof.checkpoint_note.split("\n", 1)[0]
+    checkpoint = Checkpoint.parse(open_note(proof.checkpoint_note, origin, log_key))
+    included = verify_inclusion(
+        leaf_hash(proof.extra or b""), proof.index, checkpoint.size, checkpoint.root, proof.hashes
+    )
+    if not included:
+        raise IntegrityError("the event is not in the log's tree", path="tlog-proof")
+    return f"event {proof.index} of {checkpoint.size} in {checkpoint.origin}"
+
+
+def read_stored(sealed: Sealed, item: Item, limit_bytes: int) -> bytes:
+    """Stored bytes of an item, checked against its digest.
+
+    Raises:
+        IntegrityError: They are missing, too many, or not the ones that were sealed.
+    """
+    from dre_core.model.digest import sha256
+
+    if not sealed.blobs.has(item.digest):
+        raise IntegrityError("the payload is missing", path=item.name)
+    with sealed.blobs.open(item.digest) as stream:
+        data = stream.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise IntegrityError("the payload is larger than the limit", path=item.name)
+    if sha256(data) != item.digest:
+        raise IntegrityError("the payload's digest differs", path=item.name)
+    return data
+
+
+def _items(state: _Inspection) -> str:
+    """Step 7."""
+    assert state.run is not None
+    kept = {item.digest: item.name for item in state.run.items if item.kept}
+    for digest, name in kept.items():
+        if not state.sealed.blobs.has(digest):
+            raise IntegrityError("the payload is missing", path=name)
+        if _stored_digest(state.sealed, digest) != digest:
+            raise IntegrityError("the payload's digest differs", path=name)
+    return f"{len(kept)} payloads"
+
+
+def _stored_digest(sealed: Sealed, digest: str) -> str:
+    if sealed.members is not None:
+        return sealed.members.digest(f"blobs/sha256/{hex_of(digest)}")[1]
+    return stream_digest(sealed.blobs.open(digest))[1]
+
+
+def _archive(state: _Inspection) -> str:
+    """Step 8: the index of this operation holds; that the indexes cover every member is the archive's check."""
+    members = state.sealed.members
+    assert members is not None
+    index = next(
+        (envelope for envelope in parse_indexes(state.sealed.index) if _operation_of(envelope) == state.sealed.operation),
+        None,
+    )
+    if index is None:
+        raise FormatError("no index for this operation", path="index.json")
+    _index_signature(state, index)
+    statement = Statement.parse(index.payload)
+    sizes = _index_sizes(statement)
+    present = set(members.names())
+    for subject in statement.subjects:
+        if subject.name == _README:
+            # Several operations share it; :func:`archive_problems` holds it against all their indexes.
+            continue
+        if subject.name not in present:
+            raise IntegrityError("the member is missing", path=subject.name)
+        size, digest = members.digest(subject.name)
+        if digest != f"sha256:{subject.digest.get('sha256')}" or sizes.get(subject.name) != str(size):
+            raise IntegrityError("the member is not the one that was sealed", path=subject.name)
+    return f"{len(statement.subjects)} members"
+
+
+def _index_signature(state: _Inspection, index: Envelope) -> None:
+    assert state.run_envelope is not None
+    known = {**state.sealed.hint_keys, **state.trust.keys}
+    signers = [s.keyid for s in state.run_envelope.signatures]
+    if {s.keyid for s in index.signatures}.isdisjoint(signers):
+        raise IntegrityError("the index is signed by another key than the run", path="index.json")
+    keys = [known[keyid] for keyid in signers if keyid in known]
+    if keys:
+        index.verify(keys, 1)
+
+
+def parse_indexes(data: bytes) -> list[Envelope]:
+    """The index envelopes of an archive: one a line, one an operation.
+
+    Raises:
+        FormatError: The file is missing or malformed.
+    """
+    lines = data.split(b"\n")
+    if len(lines) < 2 or lines[-1] != b"":
+        raise FormatError("missing or cut off", path="index.json")
+    envelopes = [Envelope.parse(line) for line in lines[:-1]]
+    for envelope, line in zip(envelopes, lines, strict=False):
+        if envelope.to_bytes() != line or Statement.parse(envelope.payload).predicate_type != predicate.INDEX:
+            raise FormatError("not an index in canonical form", path="index.json")
+    return envelopes
+
+
+def _operation_of(index: Envelope) -> str:
+    operation = Statement.parse(index.payload).predicate.get("operation")
+    return operation if isinstance(operation, str) else ""
+
+
+def _index_sizes(statement: Statement) -> dict[str, str]:
+    listed = statement.predicate.get("members")
+    if not isinstance(listed, list) or statement.predicate.get("format") != 1:
+        raise FormatError("not an index of format 1", path="index.json")
+    return {str(m.get("name")): str(m.get("size")) for m in listed if isinstance(m, dict)}
+
+
+def archive_problems(sealed: Sequence[Sealed]) -> list[str]:
+    """What is wrong with an archive as a whole: members that no index names, a README that none sealed.
+
+    Args:
+        sealed: The archive's operations.
+
+    Raises:
+        FormatError: The index can't be read.
+    """
+    members = sealed[0].members
+    if members is None:
+        return []
+    # The checkpoint is a signed note of its own, and an index can't name itself.
+    covered = {"index.json", "log/checkpoint"}
+    readmes = set()
+    for envelope in parse_indexes(sealed[0].index):
+        for subject in Statement.parse(envelope.payload).subjects:
+            covered.add(subject.name)
+            if subject.name == _README:
+                readmes.add(f"sha256:{subject.digest.get('sha256')}")
+    problems = [f"{name}: no index names this member" for name in sorted(set(members.names()) - covered)]
+    if _README not in members.names() or members.digest(_README)[1] not in readmes:
+        problems.append(f"{_README}: the member is not the one that was sealed")
+    return problems
+
+
+def _expectations(state: _Inspection, expected: Expectations) -> None:
+    """Step 9."""
+    run = state.run
+    assert run is not None
+    if expected.commit:
+        same = run.source.commit == expected.commit or (
+            len(run.source.parents) > 1 and expected.second_parent_of(run.source.commit, expected.commit)
+        )
+        found = run.source.commit or "no commit"
+        state.record("commit", same, f"recorded {found}, asked for {expected.commit}")
+    for check, wanted, found in (
+        ("repository", expected.repository, run.source.repository or run.ci.get("repository", "")),
+        ("run-id", expected.run_id, run.ci.get("run_id", "")),
+        ("nonce", expected.nonce, run.nonce),
+    ):
+        if wanted:
+            state.record(check, wanted == found, f"recorded {found or 'none'}, asked for {wanted}")
+    if expected.max_age is not None and expected.now is not None:
+        age = expected.now - parse_rfc3339(run.ended)
+        # A run that ended in the future is as stale as an old one: its clock can't be believed.
+        fresh = timedelta(minutes=-5) <= age <= expected.max_age
+        state.record("max-age", fresh, f"the run ended {age.total_seconds():.0f} s ago")

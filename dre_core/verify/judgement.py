@@ -1,0 +1,208 @@
+"""From inspected bytes to a verdict: runs the methods side by side and puts the document together.
+
+A method that raises, times out or hits a limit abstains and blocks support; the others go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from dre_core.errors import DREError
+from dre_core.model.canonical import JSON
+from dre_core.model.policy import Policy
+from dre_core.model.run import Run, RunOutcome
+from dre_core.model.session import Counts
+from dre_core.model.verdict import (
+    CheckState,
+    Conclusion,
+    Consensus,
+    IntegrityResult,
+    Level,
+    MethodResult,
+    Severity,
+    Verdict,
+)
+from dre_core.store.sealed import Blobs
+from dre_core.verify.causes import root_causes
+from dre_core.verify.consensus import consensus
+from dre_core.verify.evidence import Evidence, load
+from dre_core.verify.integrity import Inspected
+from dre_core.verify.level import level_of
+from dre_core.verify.verifier import Verifier, blocked
+
+_FAILED = (RunOutcome.FAILED, RunOutcome.ERRORED, RunOutcome.TIMEOUT)
+_NOTHING = Consensus(scores={}, overall=None, passed=False, confidence=0.0, conclusion=Conclusion.INCONCLUSIVE)
+
+
+def judge_run(
+    inspected: Inspected, blobs: Blobs, policy: Policy, verifiers: Sequence[Verifier], operation: str
+) -> Verdict:
+    """The verdict on one operation.
+
+    Args:
+        inspected: What the integrity checks left.
+        blobs: The operation's payloads.
+        policy: The policy to judge by.
+        verifiers: The methods.
+        operation: The operation's id, for evidence that names none.
+
+    Returns:
+        The verdict; evidence that is invalid is not judged further than its claim.
+    """
+    run = inspected.run
+    if run is None or _unreadable(inspected):
+        return Verdict(
+            operation=operation,
+            conclusion=Conclusion.INVALID,
+            claim=_claim(run, None) if run else {},
+            integrity=inspected.integrity,
+            consensus=_NOTHING,
+            level=Level.CLAIM_ONLY,
+            missing=tuple(c.detail for c in inspected.integrity.checks if not c.passed),
+        )
+    try:
+        evidence = load(run, blobs, policy)
+    except DREError as error:
+        return _undecodable(run, inspected, str(error))
+    return _judged(evidence, inspected, _run_methods(evidence, verifiers))
+
+
+def judge_evidence(evidence: Evidence, inspected: Inspected, verifiers: Sequence[Verifier]) -> Verdict:
+    """The verdict on evidence that is at hand already."""
+    return _judged(evidence, inspected, _run_methods(evidence, verifiers))
+
+
+def _unreadable(inspected: Inspected) -> bool:
+    """Whether a failed check means that the payloads can't be read at all."""
+    failed = {check.id for check in inspected.integrity.checks if not check.passed}
+    return bool(failed & {"envelopes", "items"})
+
+
+def _undecodable(run: Run, inspected: Inspected, reason: str) -> Verdict:
+    result = blocked("programmatic", reason)
+    return Verdict(
+        operation=run.operation,
+        conclusion=_override(inspected, run, Conclusion.INCONCLUSIVE),
+        claim=_claim(run, None),
+        integrity=inspected.integrity,
+        consensus=_NOTHING,
+        level=Level.CLAIM_ONLY,
+        methods={result.method: result},
+        missing=(f"an item could not be read: {reason}",),
+    )
+
+
+def _run_methods(evidence: Evidence, verifiers: Sequence[Verifier]) -> dict[str, MethodResult]:
+    """Every method's result, each in its own thread and under its own time limit."""
+    results: dict[str, MethodResult] = {}
+    threads = []
+    for verifier in verifiers:
+        thread = threading.Thread(target=_run_one, args=(verifier, evidence, results), daemon=True)
+        thread.start()
+        threads.append((verifier, thread))
+    for verifier, thread in threads:
+        thread.join(evidence.policy.timeout_seconds)
+    # A late thread may still write into ``results``; what is read here is what was there in time.
+    return {
+        verifier.name: results.get(verifier.name)
+        or blocked(verifier.name, f"no result after {evidence.policy.timeout_seconds:g} s")
+        for verifier, _ in threads
+    }
+
+
+def _run_one(verifier: Verifier, evidence: Evidence, results: dict[str, MethodResult]) -> None:
+    try:
+        results[verifier.name] = verifier.verify(evidence)
+    except Exception as error:  # whatever a verifier does wrong must not lose the others
+        results[verifier.name] = blocked(verifier.name, f"{type(error).__name__}: {error}")
+
+
+def _judged(evidence: Evidence, inspected: Inspected, results: dict[str, MethodResult]) -> Verdict:
+    run, policy = evidence.run, evidence.policy
+    level = level_of(evidence, policy)
+    agreed = consensus(results, policy, level)
+    conclusion = agreed.conclusion
+    missing = _missing(results)
+    if conclusion is Conclusion.SUPPORTED and level < policy.minimum_level:
+        conclusion = Conclusion.INCONCLUSIVE
+        missing = (
+            f"the policy asks for level {int(policy.minimum_level)}, the evidence reaches {int(level)} ({level.meaning})",
+            *missing,
+        )
+    elif conclusion is Conclusion.INCONCLUSIVE and not missing:
+        missing = ("more than one kind of evidence that reaches the threshold",)
+    conclusion = _override(inspected, run, conclusion)
+    settled = conclusion is Conclusion.SUPPORTED
+    return Verdict(
+        operation=run.operation,
+        conclusion=conclusion,
+        claim=_claim(run, evidence.counts),
+        integrity=inspected.integrity,
+        consensus=agreed,
+        level=level,
+        methods=results,
+        missing=() if settled else missing,
+        causes=() if settled else root_causes(evidence, results),
+        not_proven=_not_proven(evidence, level),
+    )
+
+
+def _override(inspected: Inspected, run: Run, conclusion: Conclusion) -> Conclusion:
+    """The first that holds of invalid, untrusted, contradicted, failed, else what the consensus says."""
+    if inspected.integrity.result is IntegrityResult.INVALID:
+        return Conclusion.INVALID
+    if inspected.integrity.result is IntegrityResult.UNTRUSTED:
+        return Conclusion.UNTRUSTED
+    if conclusion is Conclusion.CONTRADICTED:
+        return conclusion
+    if run.claim.outcome in _FAILED:
+        return Conclusion.FAILED
+    if run.claim.outcome is not RunOutcome.PASSED:
+        return Conclusion.INCONCLUSIVE
+    return conclusion
+
+
+def _claim(run: Run, counts: Counts | None) -> Mapping[str, JSON]:
+    tests = counts or run.claim.tests
+    return {
+        "outcome": run.claim.outcome.value,
+        "command": list(run.command.argv),
+        "exit_code": run.claim.exit_code,
+        "signal": run.claim.signal,
+        "commit": run.source.commit,
+        "tests": dict(tests.to_json()) if tests else None,
+        "kind": run.claim.kind,
+    }
+
+
+def _missing(results: Mapping[str, MethodResult]) -> tuple[str, ...]:
+    """What would settle an open verdict, one line each."""
+    lines = []
+    for result in results.values():
+        for check in result.checks:
+            if check.state is CheckState.COULD_NOT_RUN and (check.mandatory or result.score is None):
+                lines.append(check.detail)
+            for finding in check.findings:
+                if finding.severity in (Severity.FAIL, Severity.VETO) and finding.remedy:
+                    lines.append(finding.remedy)
+    return tuple(dict.fromkeys(lines))
+
+
+def _not_proven(evidence: Evidence, level: Level) -> tuple[str, ...]:
+    """What the verdict does not say, whatever it is."""
+    run = evidence.run
+    lines = ["that the tests check what matters: a test can be weak and honest"]
+    if level <= Level.IN_PROCESS:
+        lines.append("that nothing inside the run lied: nobody watched from outside (dre wrap does)")
+    lines.append("that the commit alone gives this result: it was not re-executed in a clean clone")
+    if run.source.clean is not True:
+        lines.append("that the source is a known commit: the tree was not clean, or there is no version control")
+    if run.key_readable_by_workload:
+        lines.append("that the workload did not read the signing key: it ran as a user who can (DRE_SIGNING_KEY_FD)")
+    if run.ci and run.log_started >= run.started[:10]:
+        lines.append("that no failed run came before: the log began on the day of the run")
+    lines.append("that the machine did not lie below DRE, or that the signer's key was not stolen")
+    return tuple(lines)
+
+

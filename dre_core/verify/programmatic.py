@@ -1,0 +1,526 @@
+"""The programmatic verifier: exit codes, sessions and reports held against one another.
+
+One function a check; the table at the end has them in order. Words: the *outer* status is what the command
+returned to whoever started it; a *session* is an in-process record of a pytest run.
+"""
+
+from __future__ import annotations
+
+from dre_core.hooks import hookimpl
+from dre_core.model.observation import SeenProcess
+from dre_core.model.run import RunOutcome
+from dre_core.model.session import Outcome, Session
+from dre_core.model.verdict import MethodResult, Vantage, Weight
+from dre_core.verify.evidence import Evidence, Report
+from dre_core.verify.verifier import (
+    Check,
+    Ruling,
+    could_not_run,
+    fail,
+    found,
+    info,
+    not_applicable,
+    passed,
+    run_checks,
+    veto,
+    warn,
+)
+
+# pytest's own exit statuses (pytest.ExitCode), as far as they are told apart here.
+NO_TESTS_COLLECTED = 5
+_NAMED_TESTS = 20
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _command(evidence: Evidence) -> str:
+    text = " ".join(evidence.run.command.argv)
+    return f"`{text[:120]}`"
+
+
+def _claims_success(evidence: Evidence) -> bool:
+    return evidence.run.claim.outcome is RunOutcome.PASSED
+
+
+def _bad_tests(session: Session) -> tuple[str, ...]:
+    bad = [test.id for test in session.tests if test.outcome in (Outcome.FAILED, Outcome.ERROR)]
+    return tuple([*bad, *session.collection_errors][:_NAMED_TESTS])
+
+
+def _trouble(session: Session) -> str:
+    """What went wrong in a session, in words."""
+    counts = session.counts
+    parts = [
+        _plural(number, word)
+        for number, word in ((counts.failed, "failed test"), (counts.errors, "error"))
+        if number
+    ]
+    return " and ".join(parts) or "no failed test on record"
+
+
+def exit_agrees(evidence: Evidence) -> Ruling:
+    """A runner that ended badly inside a command that ended well."""
+    claim = evidence.run.claim
+    sessions = [s for s in evidence.top_sessions if s.exit_status is not None]
+    if evidence.run.face != "wrap":
+        return _exit_agrees_inside(evidence, sessions)
+    if claim.exit_code != 0:
+        return passed(Vantage.OBSERVED, f"the command returned {_status(evidence)}")
+    findings = [
+        veto(
+            "exit-agrees",
+            Vantage.IN_PROCESS,
+            f"{_trouble(session)} inside pytest (exit {session.exit_status}), "
+            f"but {_command(evidence)} returned 0",
+            remedy="let the command return the runner's status (no `|| true`, no `; exit 0`, set -o pipefail)",
+            evidence=evidence.items_of(session),
+            tests=_bad_tests(session),
+        )
+        for session in sessions
+        if session.exit_status not in (0, NO_TESTS_COLLECTED)
+    ]
+    if not findings:
+        findings = [_swallowed(evidence, process) for process in _failed_runners(evidence)]
+    if findings:
+        return found(*findings)
+    inner = f"{_plural(len(sessions), 'session')} inside ended well" if sessions else "no session was seen inside"
+    return passed(Vantage.OBSERVED, f"the command returned 0; {inner}")
+
+
+def _exit_agrees_inside(evidence: Evidence, sessions: list[Session]) -> Ruling:
+    """At level 2 the session's own exit status is all there is."""
+    if not sessions:
+        return could_not_run("the session left no exit status")
+    status = sessions[-1].exit_status
+    if status != evidence.run.claim.exit_code:
+        return found(
+            veto(
+                "exit-agrees",
+                Vantage.IN_PROCESS,
+                f"the session ended with {status}, but {evidence.run.claim.exit_code} was claimed",
+                evidence=evidence.items_of(sessions[-1]),
+            )
+        )
+    return passed(Vantage.IN_PROCESS, f"the session ended with {status}")
+
+
+def _status(evidence: Evidence) -> str:
+    claim = evidence.run.claim
+    return f"signal {claim.signal}" if claim.signal else str(claim.exit_code)
+
+
+def _failed_runners(evidence: Evidence) -> list[SeenProcess]:
+    if evidence.observation is None:
+        return []
+    return [
+        process
+        for process in evidence.observation.runners()
+        if process.signal or process.exit_code not in (None, 0, NO_TESTS_COLLECTED)
+    ]
+
+
+def _swallowed(evidence: Evidence, process: SeenProcess) -> object:
+    status = f"died of signal {process.signal}" if process.signal else f"returned {process.exit_code}"
+    return veto(
+        "exit-agrees",
+        Vantage.OBSERVED,
+        f"`{' '.join(process.argv)[:120]}` {status}, but {_command(evidence)} returned 0",
+        remedy="let the command return the runner's status (no `|| true`, no `; exit 0`, set -o pipefail)",
+        evidence=tuple(item.digest for item in evidence.run.items_of("process")),
+    )
+
+
+def runner_session_present(evidence: Evidence) -> Ruling:
+    """A claim about tests needs a witnessed session, or a watched runner with a report of its own."""
+    if evidence.top_sessions:
+        vantage = Vantage.IN_PROCESS
+        if evidence.observation is not None and evidence.observation.runners():
+            vantage = Vantage.OBSERVED
+        return passed(vantage, f"{_plural(len(evidence.top_sessions), 'session')} on record")
+    if not evidence.reports:
+        return could_not_run("no test session and no report of one: run pytest with --dre, or name its --junit report")
+    if evidence.observation is None:
+        return could_not_run("a report, but nobody watched the run")
+    runners = evidence.observation.runners()
+    if not runners:
+        if evidence.observation.complete:
+            return found(
+                veto(
+                    "runner-session-present",
+                    Vantage.OBSERVED,
+                    f"a report of {_plural(evidence.reports[0].junit.tests.collected, 'test')}, "
+                    "but no process that runs tests was started",
+                )
+            )
+        return could_not_run("a report, but no runner was seen; a short-lived one can be missed")
+    return passed(Vantage.OBSERVED, f"{' '.join(runners[0].argv)[:80]} with a report")
+
+
+def failures_exit0(evidence: Evidence) -> Ruling:
+    """Failed tests on record in a session that says it ended well."""
+    sessions = evidence.top_sessions
+    if not sessions:
+        return _reported_failures(evidence)
+    findings = [
+        veto(
+            "failures-exit0",
+            Vantage.IN_PROCESS,
+            f"{_trouble(session)} on record, but the session ended with 0",
+            remedy="look for a plugin or conftest that changes the exit status",
+            evidence=evidence.items_of(session),
+            tests=_bad_tests(session),
+        )
+        for session in sessions
+        if session.exit_status == 0 and (session.counts.failed or session.counts.errors)
+    ]
+    if findings:
+        return found(*findings)
+    return passed(Vantage.IN_PROCESS, "the sessions' statuses fit their counts")
+
+
+def _reported_failures(evidence: Evidence) -> Ruling:
+    if not evidence.reports:
+        return not_applicable("no tests on record")
+    bad = [r for r in evidence.reports if r.junit.tests.failed or r.junit.tests.errors]
+    if bad and _claims_success(evidence):
+        counts = bad[0].junit.tests
+        return found(
+            veto(
+                "failures-exit0",
+                Vantage.REPORTED,
+                f"{bad[0].item.name} reports {counts.failed} failed and {counts.errors} errors, "
+                f"but {_command(evidence)} returned 0",
+                remedy="let the command return the runner's status",
+                evidence=(bad[0].item.digest,),
+                against_interest=True,
+            )
+        )
+    return passed(Vantage.REPORTED, "the reports fit the exit status")
+
+
+def exitstatus_overridden(evidence: Evidence) -> Ruling:
+    """The exit status was changed while the session finished."""
+    sessions = [s for s in evidence.top_sessions if s.exit_status is not None]
+    if not sessions:
+        return not_applicable("no finished session")
+    findings = []
+    for session in sessions:
+        before, after = session.exit_status_before, session.exit_status
+        if before == after or before is None:
+            continue
+        message = f"the exit status was changed from {before} to {after} while the session finished"
+        where = _first_hook(session, "pytest_sessionfinish")
+        more = {"evidence": evidence.items_of(session), "where": where}
+        if after == 0 and before != NO_TESTS_COLLECTED:
+            findings.append(veto("exitstatus-overridden", Vantage.IN_PROCESS, message, **more))
+        else:
+            findings.append(warn("exitstatus-overridden", Vantage.IN_PROCESS, message, **more))
+    return found(*findings) if findings else passed(Vantage.IN_PROCESS, "the exit status was not touched")
+
+
+def _first_hook(session: Session, hook: str) -> str:
+    return next((f"{note.file}:{note.line}" for note in session.hooks if note.hook == hook), "")
+
+
+def session_finished(evidence: Evidence) -> Ruling:
+    """A session that began and never ended, in a command that ended well."""
+    if not evidence.top_sessions:
+        return not_applicable("no session")
+    open_sessions = [s for s in evidence.top_sessions if not s.finished]
+    if not open_sessions:
+        return passed(Vantage.IN_PROCESS, "every session that began also ended")
+    session = open_sessions[0]
+    planned = "" if session.selected is None else f" of {session.selected}"
+    message = (
+        f"the session ended after {len(session.tests)}{planned} tests without finishing, "
+        f"but {_command(evidence)} returned {_status(evidence)}"
+    )
+    if not _claims_success(evidence):
+        return found(info("session-finished", Vantage.IN_PROCESS, message))
+    return found(
+        veto(
+            "session-finished",
+            Vantage.IN_PROCESS,
+            message,
+            remedy="look for os._exit, a crash, or a kill in the last test on record",
+            evidence=evidence.items_of(session),
+            tests=tuple(test.id for test in session.tests[-1:]),
+        )
+    )
+
+
+def something_executed(evidence: Evidence) -> Ruling:
+    """A green run in which no test ran."""
+    counts = evidence.counts
+    if counts is None:
+        return not_applicable("no tests on record")
+    executed = counts.passed + counts.failed + counts.errors + counts.xfailed + counts.xpassed
+    vantage = Vantage.IN_PROCESS if evidence.top_sessions else Vantage.REPORTED
+    if executed or not _claims_success(evidence):
+        return passed(vantage, f"{_plural(executed, 'test')} ran")
+    if any(session.collect_only for session in evidence.top_sessions):
+        return found(
+            fail(
+                "something-executed",
+                Weight.CRITICAL,
+                vantage,
+                "the tests were only collected, none ran",
+                remedy="run without --collect-only",
+            )
+        )
+    return found(
+        veto(
+            "something-executed",
+            vantage,
+            f"no test ran: {counts.collected} collected, {counts.skipped} skipped, {counts.deselected} deselected",
+            remedy="check the selection options and the skip reasons",
+            against_interest=True,
+        )
+    )
+
+
+def outcome_matches_body(evidence: Evidence) -> Ruling:
+    """A test whose body raised, reported as passed."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    for session in evidence.top_sessions:
+        forced = [t.id for t in session.tests if t.body_raised and t.outcome is Outcome.PASSED]
+        if forced:
+            where = next((f"{n.file}:{n.line}" for n in session.hooks if n.concern == "changed-outcome"), "")
+            return found(
+                veto(
+                    "outcome-matches-body",
+                    Vantage.IN_PROCESS,
+                    f"{_plural(len(forced), 'test')} raised an error and was reported as passed: {forced[0]}",
+                    remedy="look for a hook that rewrites reports",
+                    evidence=evidence.items_of(session),
+                    tests=tuple(forced[:_NAMED_TESTS]),
+                    where=where or _first_hook(session, "pytest_runtest_makereport"),
+                )
+            )
+    return passed(Vantage.IN_PROCESS, "every outcome fits what the test's body did")
+
+
+def body_called(evidence: Evidence) -> Ruling:
+    """A test reported as passed whose function was never entered."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    for session in evidence.top_sessions:
+        idle = [t.id for t in session.tests if t.body_called is False and t.outcome is Outcome.PASSED]
+        if idle:
+            return found(
+                veto(
+                    "body-called",
+                    Vantage.IN_PROCESS,
+                    f"{_plural(len(idle), 'test')} passed without its function being called: {idle[0]}",
+                    evidence=evidence.items_of(session),
+                    tests=tuple(idle[:_NAMED_TESTS]),
+                    where=_first_hook(session, "pytest_pyfunc_call"),
+                )
+            )
+    return passed(Vantage.IN_PROCESS, "every passed test's function was entered, as far as it can be told")
+
+
+def nothing_dropped(evidence: Evidence) -> Ruling:
+    """Tests that vanished between collection and the first test without being deselected."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    for session in evidence.top_sessions:
+        if session.dropped_count:
+            return found(
+                fail(
+                    "nothing-dropped",
+                    Weight.MAJOR,
+                    Vantage.IN_PROCESS,
+                    f"{_plural(session.dropped_count, 'collected test')} vanished before the run "
+                    f"without being deselected: {session.dropped[0]}",
+                    remedy="deselect tests through pytest_deselected, so that the count is shown",
+                    evidence=evidence.items_of(session),
+                    tests=session.dropped[:_NAMED_TESTS],
+                    where=_first_hook(session, "pytest_collection_modifyitems"),
+                )
+            )
+    return passed(Vantage.IN_PROCESS, "every collected test was run, skipped or deselected")
+
+
+def report_fresh(evidence: Evidence) -> Ruling:
+    """A report that the run did not write."""
+    if not evidence.reports:
+        return not_applicable("no report")
+    stale = [r for r in evidence.reports if r.item.note.get("fresh") == "unchanged"]
+    if not stale:
+        return passed(Vantage.OBSERVED, f"{_plural(len(evidence.reports), 'report')} written during the run")
+    return found(
+        veto(
+            "report-fresh",
+            Vantage.OBSERVED,
+            f"{stale[0].item.name} was there before the run and was not written again",
+            remedy="delete old reports before the run, and check the path the runner writes to",
+            evidence=(stale[0].item.digest,),
+        )
+    )
+
+
+def report_agrees(evidence: Evidence) -> Ruling:
+    """A report that tells another story than the session on record."""
+    if not evidence.reports or not evidence.top_sessions:
+        return not_applicable("no report and session to compare")
+    if len(evidence.reports) != len(evidence.top_sessions):
+        return not_applicable("reports and sessions can't be matched one to one")
+    findings = []
+    for report, session in zip(evidence.reports, evidence.top_sessions, strict=True):
+        findings += _disagreements(evidence, report, session)
+    if findings:
+        return found(*findings)
+    return passed(Vantage.IN_PROCESS, "the reports tell what the sessions did")
+
+
+def _disagreements(evidence: Evidence, report: Report, session: Session) -> list[object]:
+    told, seen = report.junit.tests, session.counts
+    bad_told, bad_seen = told.failed + told.errors, seen.failed + seen.errors
+    digests = (report.item.digest, *evidence.items_of(session))
+    if bad_told < bad_seen:
+        return [
+            veto(
+                "report-agrees",
+                Vantage.IN_PROCESS,
+                f"{report.item.name} reports {_plural(bad_told, 'failure')}, the session on record had {bad_seen}",
+                evidence=digests,
+                tests=_bad_tests(session),
+            )
+        ]
+    if told.passed > seen.passed and not session.counts.rerun:
+        return [
+            veto(
+                "report-agrees",
+                Vantage.IN_PROCESS,
+                f"{report.item.name} reports {told.passed} passed, the session on record had {seen.passed}",
+                evidence=digests,
+            )
+        ]
+    return []
+
+
+def printed_count_agrees(evidence: Evidence) -> Ruling:
+    """A closing line that claims more passed tests than were witnessed."""
+    observation = evidence.observation
+    if observation is None or not evidence.top_sessions:
+        return not_applicable("no output and session to compare")
+    lines = [line for line in observation.closing_lines if line.runner == "pytest"]
+    if not lines:
+        return not_applicable("no closing line in the output")
+    printed = sum(line.count("passed") for line in lines)
+    # Sessions that tests run inside print closing lines too.
+    witnessed = sum(session.counts.passed for session in evidence.sessions)
+    if printed > witnessed and len(lines) <= len(evidence.sessions):
+        return found(
+            veto(
+                "printed-count-agrees",
+                Vantage.OBSERVED,
+                f"the output says {printed} passed, the session on record had {witnessed}",
+                where=f"offset {lines[-1].offset}",
+            )
+        )
+    return passed(Vantage.OBSERVED, f"the output says {printed} passed, {witnessed} were witnessed")
+
+
+def asserts_enabled(evidence: Evidence) -> Ruling:
+    """Assertions switched off by ``python -O``."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    for session in evidence.top_sessions:
+        if not session.optimize:
+            continue
+        unrewritten = ", ".join(session.unrewritten[:3])
+        if session.assert_mode == "plain":
+            message = "python -O removed the assertions: pytest's rewriting, which keeps them, was off"
+            return found(veto("asserts-enabled", Vantage.IN_PROCESS, message, evidence=evidence.items_of(session)))
+        detail = f"; not rewritten, so without their assertions: {unrewritten}" if unrewritten else ""
+        return found(warn("asserts-enabled", Vantage.IN_PROCESS, f"the tests ran under python -O{detail}"))
+    return passed(Vantage.IN_PROCESS, "assertions were on")
+
+
+def recorder_intact(evidence: Evidence) -> Ruling:
+    """Signs that the record itself was tampered with."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    grave = ("broken-chain", "worker-disagrees", "recorder-displaced", "late-", "unknown-nonce")
+    findings = []
+    for session in evidence.top_sessions:
+        findings += [
+            fail(
+                "recorder-intact",
+                Weight.CRITICAL,
+                Vantage.IN_PROCESS,
+                f"the session's record is not whole: {problem}",
+                evidence=evidence.items_of(session),
+            )
+            for problem in session.problems
+            if problem.startswith(grave)
+        ]
+        findings += [
+            fail(
+                "recorder-intact",
+                Weight.MAJOR,
+                Vantage.IN_PROCESS,
+                f"pytest's {note.hook} was replaced by {note.file}:{note.line}",
+                evidence=evidence.items_of(session),
+                where=f"{note.file}:{note.line}",
+            )
+            for note in session.hooks
+            if note.concern == "replaced"
+        ]
+    return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "the record is whole")
+
+
+def hooks_named(evidence: Evidence) -> Ruling:
+    """Implementations of outcome-changing hooks, for the reader; honest projects have them too."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    findings = [
+        info(
+            "hooks-named",
+            Vantage.IN_PROCESS,
+            f"{note.plugin} implements {note.hook} ({note.concern})",
+            where=f"{note.file}:{note.line}",
+        )
+        for session in evidence.top_sessions
+        for note in session.hooks
+        if note.concern not in ("replaced",)
+    ]
+    return found(*findings[:20]) if findings else passed(Vantage.IN_PROCESS, "no hook that changes outcomes")
+
+
+CHECKS = (
+    Check("exit-agrees", exit_agrees, weight=3, mandatory=True),
+    Check("runner-session-present", runner_session_present, weight=2, mandatory=True),
+    Check("failures-exit0", failures_exit0, weight=2),
+    Check("exitstatus-overridden", exitstatus_overridden),
+    Check("session-finished", session_finished),
+    Check("something-executed", something_executed, weight=2),
+    Check("outcome-matches-body", outcome_matches_body),
+    Check("body-called", body_called),
+    Check("nothing-dropped", nothing_dropped),
+    Check("report-fresh", report_fresh),
+    Check("report-agrees", report_agrees),
+    Check("printed-count-agrees", printed_count_agrees),
+    Check("asserts-enabled", asserts_enabled),
+    Check("recorder-intact", recorder_intact),
+    Check("hooks-named", hooks_named, weight=0.0),
+)
+
+
+class ProgrammaticVerifier:
+    """Exit codes, sessions and reports against one another."""
+
+    name = "programmatic"
+
+    def verify(self, evidence: Evidence) -> MethodResult:
+        return run_checks(self.name, CHECKS, evidence)
+
+
+@hookimpl
+def dre_verifiers() -> list[ProgrammaticVerifier]:
+    return [ProgrammaticVerifier()]

@@ -1,0 +1,136 @@
+"""The structural verifier: is this the tree that was claimed, and is it what the tests ran against?"""
+
+from __future__ import annotations
+
+from dre_core.hooks import hookimpl
+from dre_core.model.imports import ImportFact
+from dre_core.model.verdict import MethodResult, Vantage, Weight
+from dre_core.verify.evidence import Evidence
+from dre_core.verify.verifier import (
+    Check,
+    Ruling,
+    could_not_run,
+    fail,
+    found,
+    info,
+    not_applicable,
+    passed,
+    run_checks,
+    warn,
+)
+
+_NAMED_PATHS = 5
+
+
+def _paths(paths: tuple[str, ...]) -> str:
+    rest = f" and {len(paths) - _NAMED_PATHS} more" if len(paths) > _NAMED_PATHS else ""
+    return ", ".join(paths[:_NAMED_PATHS]) + rest
+
+
+def tree_clean(evidence: Evidence) -> Ruling:
+    """Uncommitted edits: the commit alone may not give this result."""
+    source = evidence.run.source
+    if source.vcs == "none":
+        return not_applicable("no version control")
+    if source.clean is None:
+        return could_not_run("the tree could not be compared with HEAD")
+    if source.modified:
+        return found(
+            warn(
+                "tree-clean",
+                Vantage.STATIC,
+                f"the run included uncommitted edits of {_paths(source.modified)}",
+                remedy="commit the edits and run again",
+            )
+        )
+    if source.untracked:
+        count = source.untracked
+        noun = "file that is" if count == 1 else "files that are"
+        return found(info("tree-clean", Vantage.STATIC, f"{count} {noun} neither tracked nor ignored lay in the tree"))
+    return passed(Vantage.STATIC, f"the tree equals commit {source.commit[:12]}")
+
+
+def tree_unchanged(evidence: Evidence) -> Ruling:
+    """Source that the run itself rewrote: what was tested is not what is there now."""
+    source = evidence.run.source
+    if not source.tree_before or not source.tree_after:
+        return could_not_run("the tree digest was not taken before and after")
+    rewritten = tuple(path for path in source.changed_during if path.endswith((".py", ".pyx", ".js", ".ts", ".go", ".rs")))
+    if rewritten and source.vcs != "none":
+        return found(
+            warn(
+                "tree-unchanged",
+                Vantage.STATIC,
+                f"source changed while the command ran: {_paths(rewritten)}",
+                remedy="run again without editing meanwhile; ignore generated files in .gitignore",
+            )
+        )
+    if source.changed_during:
+        return passed(Vantage.STATIC, f"the run wrote {len(source.changed_during)} files, none of them source")
+    return passed(Vantage.STATIC, "the tree is the same before and after")
+
+
+def code_under_test_local(evidence: Evidence) -> Ruling:
+    """Tests that ran against another copy of the code than the checkout's."""
+    if not evidence.sessions:
+        return could_not_run("no session told where the tested packages were loaded from")
+    foreign = [fact for fact in evidence.imports if not fact.inside and fact.twin and fact.differing]
+    if foreign:
+        return found(*(_foreign(evidence, fact) for fact in foreign))
+    local = [fact.name for fact in evidence.imports if fact.inside or fact.twin]
+    if not local:
+        return passed(Vantage.IN_PROCESS, "no imported package has a copy in the checkout")
+    return passed(Vantage.IN_PROCESS, f"{', '.join(local[:5])} is the checkout's code")
+
+
+def _foreign(evidence: Evidence, fact: ImportFact) -> object:
+    return fail(
+        "code-under-test-local",
+        Weight.CRITICAL,
+        Vantage.IN_PROCESS,
+        f"the tests ran against {fact.name} from {fact.file}, which differs from {fact.twin} in the checkout "
+        f"in {_paths(fact.differing)}",
+        remedy="install the checkout (pip install -e .) before the run",
+        evidence=tuple(item.digest for item in evidence.run.items_of("imports")),
+        where=fact.file,
+    )
+
+
+def base_recorded(evidence: Evidence) -> Ruling:
+    """The commit that the change is compared with is the one that the verifier means."""
+    recorded, expected = evidence.run.source.base, evidence.policy.expected_base
+    if expected and recorded != expected:
+        return could_not_run(f"the recorded base is {recorded[:12] or 'none'}, not {expected[:12]}: record with --base")
+    if recorded:
+        return passed(Vantage.STATIC, f"base {recorded[:12]}")
+    if evidence.policy.require_base or evidence.run.claim.kind or evidence.run.ci.get("pull_request"):
+        return could_not_run("no base commit was recorded: fetch it and record with --base")
+    return not_applicable("no base and no declared kind of change")
+
+
+CHECKS = (
+    Check("base-recorded", base_recorded),
+    Check("tree-clean", tree_clean),
+    Check("tree-unchanged", tree_unchanged),
+    Check("code-under-test-local", code_under_test_local),
+)
+
+
+class StructuralVerifier:
+    """The tree and what the tests ran against."""
+
+    name = "structural"
+
+    def verify(self, evidence: Evidence) -> MethodResult:
+        if not evidence.has_tests:
+            return run_checks(self.name, [Check(c.id, _no_tests, c.weight) for c in CHECKS], evidence)
+        return run_checks(self.name, CHECKS, evidence)
+
+
+def _no_tests(evidence: Evidence) -> Ruling:
+    return could_not_run("no test run was seen, so there is nothing the tree could support")
+
+
+@hookimpl
+def dre_verifiers() -> list[StructuralVerifier]:
+    return [StructuralVerifier()]

@@ -1,0 +1,88 @@
+"""The innermost position: next to the test function, below whatever plugins put around it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from dre_pytest import hooks
+
+QUIET = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception, KeyboardInterrupt)
+"""Exceptions that say how a test ends, not that it failed."""
+
+
+class Body:
+    """The innermost position: next to the test function itself.
+
+    Attributes:
+        entered: pytest reached the calling of the current test function.
+        called: The function itself was called; None if that was not watched.
+        raised: It raised something that is neither a skip nor an exit.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._hook = config.hook.pytest_pyfunc_call
+        self._implementations = -1
+        self._foreign = False
+        self.entered = False
+        self.called: bool | None = None
+        self.raised = False
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        self.entered = True
+        self.called = True
+        self.raised = False
+        try:
+            if self._has_foreign():
+                return (yield from self._probed(pyfuncitem))
+            return (yield)
+        except QUIET:
+            raise
+        except BaseException as error:
+            self.raised = not is_unittest_skip(error)
+            raise
+
+    def _has_foreign(self) -> bool:
+        """Whether anybody but pytest may answer for the function without calling it."""
+        found = self._hook.get_hookimpls()
+        if len(found) != self._implementations:
+            self._implementations = len(found)
+            self._foreign = any(
+                not (each.wrapper or each.hookwrapper or hooks.is_builtin(each)) for each in found
+            )
+        return self._foreign
+
+    def _probed(self, item: pytest.Function) -> Generator[None, object, object]:
+        original = item.obj
+        self.called = None
+        if not inspect.isroutine(original) or _is_async(original):
+            return (yield)
+        self.called = False
+
+        @functools.wraps(original)
+        def probe(*args: object, **kwargs: object) -> object:
+            __tracebackhide__ = True
+            self.called = True
+            return original(*args, **kwargs)
+
+        item.obj = probe
+        try:
+            return (yield)
+        finally:
+            item.obj = original
+
+
+def is_unittest_skip(error: BaseException) -> bool:
+    """Whether it is ``unittest.SkipTest``, without importing unittest for it."""
+    unittest = sys.modules.get("unittest")
+    return unittest is not None and isinstance(error, unittest.SkipTest)
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -1,0 +1,55 @@
+"""How pytest was called: the options and plugins that decide which tests run and how they count."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from dre_core.model.canonical import JSON
+from dre_core.model.journal import clean
+
+_SELECTING = (
+    "keyword", "markexpr", "lf", "failedfirst", "newfirst", "last_failed_no_failures", "stepwise",
+    "stepwise_skip", "deselect", "ignore", "ignore_glob", "maxfail", "collectonly", "setuponly", "setupplan",
+    "continue_on_collection_errors", "noconftest", "confcutdir", "rootdir", "inifilename", "override_ini",
+    "plugins", "runxfail", "pyargs", "keepduplicates", "importmode", "strict_markers", "numprocesses", "dist",
+    "reruns", "only_rerun", "maxworkerrestart", "timeout", "disable_warnings", "file_or_dir",
+)  # fmt: skip
+_USUAL = {"importmode": "prepend", "dist": "no"}
+_INI: dict[str, list[str]] = {
+    "addopts": [],
+    "testpaths": [],
+    "python_files": ["test_*.py", "*_test.py"],
+    "python_classes": ["Test"],
+    "python_functions": ["test"],
+}
+_SEEDS = ("randomly_seed", "random_order_seed", "random_seed")
+
+
+def distributions(config: pytest.Config) -> dict[str, JSON]:
+    found: dict[str, JSON] = {}
+    for _, distribution in config.pluginmanager.list_plugin_distinfo():
+        found[str(distribution.metadata["Name"])] = str(distribution.version)
+    return found
+
+
+def options(config: pytest.Config) -> list[JSON]:
+    """What was set that changes which tests run or how they count, as ``name=value``."""
+    chosen: list[JSON] = []
+    for name in _SELECTING:
+        value = getattr(config.option, name, None)
+        if value not in (None, False, "", [], (), 0, _USUAL.get(name)):
+            chosen.append(f"{name}={value}")
+    for name, usual in _INI.items():
+        if (value := config.getini(name)) != usual:
+            chosen.append(f"ini:{name}={value}")
+    if added := os.environ.get("PYTEST_ADDOPTS"):
+        chosen.append(f"PYTEST_ADDOPTS={clean(added)}")
+    return chosen
+
+
+def seed(config: pytest.Config) -> str:
+    """The random seed that a plugin set; empty if none did."""
+    values = (getattr(config.option, name, None) for name in _SEEDS)
+    return next((str(value) for value in values if value is not None), "")

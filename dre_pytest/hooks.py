@@ -1,0 +1,164 @@
+"""Hook implementations that can change what a test run says, and how they stand to the recorder's own.
+
+Not a judgement: most of what is named here is harmless. A verifier weighs it against the outcomes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pluggy
+import pytest
+
+from dre_core.model.session import HookNote
+
+WATCHED = (
+    "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
+    "pytest_runtest_call",
+    "pytest_runtest_logreport",
+    "pytest_pyfunc_call",
+    "pytest_sessionfinish",
+    "pytest_collection_modifyitems",
+    "pytest_report_teststatus",
+    "pytest_ignore_collect",
+    "pytest_pycollect_makeitem",
+)
+INTERNALS = (
+    ("_pytest.reports", "TestReport.from_item_and_call"),
+    ("_pytest.runner", "pytest_runtest_makereport"),
+    ("_pytest.runner", "call_and_report"),
+    ("_pytest.runner", "runtestprotocol"),
+    ("_pytest.runner", "CallInfo.from_call"),
+    ("_pytest.python", "pytest_pyfunc_call"),
+    ("_pytest.python", "Function.runtest"),
+    ("_pytest.main", "Session.pytest_runtest_logreport"),
+    ("_pytest.main", "wrap_session"),
+    ("_pytest.assertion.rewrite", "AssertionRewritingHook.exec_module"),
+    ("pluggy._hooks", "HookCaller.__call__"),
+    ("pluggy._manager", "PluginManager._hookexec"),
+    ("pluggy._callers", "_multicall"),
+)
+"""Functions that every outcome passes through; a missing one is another version's, not a finding."""
+
+Implementations = Mapping[str, tuple[pluggy.HookImpl, ...]]
+
+
+def implementations(manager: pytest.PytestPluginManager) -> Implementations:
+    """The implementations of the watched hooks, each hook's in reverse order of calling."""
+    return {name: tuple(getattr(manager.hook, name).get_hookimpls()) for name in WATCHED}
+
+
+def local_notes(found: Implementations, rootdir: Path) -> Iterator[HookNote]:
+    """Implementations in a conftest or another file of the project itself."""
+    for hook, implementation in _flat(found):
+        file, _ = _place(implementation.function)
+        if os.path.basename(file) == "conftest.py" or _is_local(file, rootdir):
+            yield _note(hook, implementation, "conftest", rootdir)
+
+
+def outside_notes(found: Implementations, outer: object, inner: object, rootdir: Path) -> Iterator[HookNote]:
+    """Implementations that see or change an outcome after the recorder did.
+
+    Args:
+        found: From :func:`implementations`.
+        outer: The plugin whose wrappers should be outermost.
+        inner: The plugin whose wrapper of ``pytest_pyfunc_call`` should be innermost.
+        rootdir: Paths below it are given relative to it.
+    """
+    for hook in ("pytest_runtest_makereport", "pytest_sessionfinish"):
+        plugins = [implementation.plugin for implementation in found[hook]]
+        if outer in plugins:
+            for implementation in found[hook][plugins.index(outer) + 1 :]:
+                yield _note(hook, implementation, "outside-ours", rootdir)
+    wrappers = [each for each in found["pytest_pyfunc_call"] if each.wrapper or each.hookwrapper]
+    plugins = [implementation.plugin for implementation in wrappers]
+    if inner in plugins:
+        for implementation in wrappers[: plugins.index(inner)]:
+            yield _note("pytest_pyfunc_call", implementation, "outside-ours", rootdir)
+
+
+def added_notes(
+    before: Implementations, after: Implementations, ours: Iterable[object], rootdir: Path
+) -> Iterator[HookNote]:
+    """Implementations that came after the first test began."""
+    known = {(hook, id(implementation.plugin)) for hook, implementation in _flat(before)}
+    known |= {(hook, id(plugin)) for hook in WATCHED for plugin in ours}
+    for hook, implementation in _flat(after):
+        if (hook, id(implementation.plugin)) not in known and not is_builtin(implementation):
+            yield _note(hook, implementation, "added-late", rootdir)
+
+
+def changer_notes(found: Implementations, ours: Iterable[object], rootdir: Path) -> Iterator[HookNote]:
+    """Strangers' implementations of the hook that turns a call into an outcome: who may have changed one."""
+    own = {id(plugin) for plugin in ours}
+    for hook in ("pytest_runtest_makereport", "pytest_runtest_logreport"):
+        for implementation in found[hook]:
+            if id(implementation.plugin) not in own and not is_builtin(implementation):
+                yield _note(hook, implementation, "changed-outcome", rootdir)
+
+
+def replaced_notes(rootdir: Path) -> Iterator[HookNote]:
+    """Functions inside pytest and pluggy that are not pytest's or pluggy's own."""
+    for module_name, qualified in INTERNALS:
+        package = import_module(module_name.partition(".")[0])
+        home = os.path.dirname(os.path.realpath(package.__file__ or ""))
+        try:
+            target: Any = import_module(module_name)
+            for part in qualified.split("."):
+                target = getattr(target, part)
+        except (ImportError, AttributeError):
+            continue
+        file, line = _place(target)
+        if not os.path.realpath(file).startswith(home + os.sep):
+            name = f"{module_name}.{qualified}"
+            yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern="replaced")
+
+
+def is_builtin(implementation: pluggy.HookImpl) -> bool:
+    """Whether it is pytest's own."""
+    return str(getattr(implementation.function, "__module__", "")).startswith("_pytest.")
+
+
+def relative(file: str, rootdir: Path) -> str:
+    """The path below rootdir with forward slashes, or the file as it is."""
+    try:
+        return Path(file).relative_to(rootdir).as_posix()
+    except ValueError:
+        return file
+
+
+def _flat(found: Implementations) -> Iterator[tuple[str, pluggy.HookImpl]]:
+    for hook, each in found.items():
+        for implementation in each:
+            yield hook, implementation
+
+
+def _note(hook: str, implementation: pluggy.HookImpl, concern: str, rootdir: Path) -> HookNote:
+    file, line = _place(implementation.function)
+    return HookNote(
+        hook=hook,
+        plugin=str(implementation.plugin_name),
+        file=relative(file, rootdir),
+        line=line,
+        concern=concern,
+    )
+
+
+def _place(function: Any) -> tuple[str, int]:
+    """File and line of a function's code, through methods and partials but not through ``__wrapped__``."""
+    while not hasattr(function, "__code__"):
+        inner = getattr(function, "__func__", None) or getattr(function, "func", None)
+        if inner is None:
+            return "", 0
+        function = inner
+    return str(function.__code__.co_filename), int(function.__code__.co_firstlineno)
+
+
+def _is_local(file: str, rootdir: Path) -> bool:
+    path = Path(file)
+    return path.is_relative_to(rootdir) and not {"site-packages", "dist-packages"}.intersection(path.parts)

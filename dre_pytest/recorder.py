@@ -1,0 +1,485 @@
+"""The recorder: what one pytest process writes to its journal, and from where it looks.
+
+Two plugins. :class:`Recorder` stands outermost: it sees every report after all others changed it, and the
+session's exit status before and after the finish. :class:`Body` stands innermost, next to the test function:
+it knows whether the body was entered and whether it raised. Both register again when collection has finished,
+because conftests of subfolders register later than a plugin of the command line does.
+
+It never fails a run: what goes wrong in here becomes a ``problem`` line. With xdist each worker records for
+itself and the controller records its view; ``model/journal.py`` compares them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Mapping
+from datetime import datetime, timezone
+from hashlib import sha256
+from json.encoder import encode_basestring
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from dre_core.model.canonical import JSON
+from dre_core.model.journal import MAIN, NO_OUTCOME, Journal, Mask, fold, phase_counts
+from dre_core.model.session import HookNote, Session
+from dre_pytest import hooks
+from dre_pytest.asserts import assert_mode, unrewritten
+from dre_pytest.body import QUIET, Body, is_unittest_skip
+from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conftests, modules_of
+from dre_pytest.command import distributions, options, seed
+from dre_pytest.imports import loaded
+from dre_pytest.running import MAX_MESSAGE, Running, cap, contradicts, worker_of
+
+MAX_PROBLEMS = 100
+
+# Tests patch the modules; the recorder keeps the genuine functions.
+_now = datetime.now
+_TestReport = pytest.TestReport
+_Function = pytest.Function
+
+_active: list[Recorder] = []
+
+
+class Recorder:
+    """Records one pytest process.
+
+    Args:
+        config: pytest's configuration.
+        directory: The operation's journal folder; the file is ``<session_id>/<worker>.jsonl`` in it.
+        mask: Removes secrets from text.
+        session_id: The session's id, the same in all its processes.
+        nonce: Starts the chain of hashes, the same in all its processes.
+        worker: ``main``, or the xdist worker's id.
+        attachments: Folder for files that tests attach; None: they are digested only.
+
+    Raises:
+        OSError: The journal can't be made.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        directory: Path,
+        mask: Mask,
+        session_id: str,
+        nonce: str,
+        *,
+        worker: str = MAIN,
+        attachments: Path | None = None,
+    ) -> None:
+        self.config = config
+        self.folder = directory / session_id
+        self.session_id = session_id
+        self.nonce = nonce
+        self.worker = worker
+        self.attachments = attachments
+        self.body = Body(config)
+        self.collection = Collection()
+        self.after_finish: Callable[[pytest.Session], None] | None = None
+        self._journal = Journal(self.folder / f"{worker}.jsonl", nonce=nonce, mask=mask)
+        self._rootdir = config.rootpath
+        self._controller = worker == MAIN and bool(getattr(config.option, "dist", "no") != "no")
+        self._running: dict[str, Running] = {}
+        self._evidence: tuple[str, bool | None, bool | None] = ("", None, None)
+        self._ids: dict[str, str] = {}
+        self._files: dict[str, str] = {}
+        self._plain_passes = 0
+        self._tally: Counter[str] = Counter()
+        self._problems = 0
+        self._modules: list[ModuleType] = []
+        self._at_start: hooks.Implementations = {}
+        self._noted: set[HookNote] = set()
+        self._early_notes: list[HookNote] = []
+        self._exit_status: int | None = None
+        self._session: pytest.Session | None = None
+        self._journal.write("session", self._head(), self._identity())
+
+    def register(self) -> None:
+        """Take (or take again) the outermost and the innermost place."""
+        manager = self.config.pluginmanager
+        for plugin, name in (
+            (self.collection, "dre-collection"),
+            (self.body, "dre-body"),
+            (self, "dre-recorder"),
+        ):
+            if manager.is_registered(plugin):
+                manager.unregister(plugin)
+            manager.register(plugin, name)
+        if self not in _active:
+            _active.append(self)
+
+    def session(self) -> Session:
+        """The fold of everything recorded so far, the workers' journals included."""
+        files = {path.stem: path.open("rb") for path in sorted(self.folder.glob("*.jsonl"))}
+        try:
+            return fold(files)
+        finally:
+            for file in files.values():
+                file.close()
+
+    def problem(self, text: str) -> None:
+        """Record that something is wrong with the recording; at most a hundred times."""
+        self._problems += 1
+        if self._problems <= MAX_PROBLEMS:
+            self._journal.write("problem", {"text": text[:MAX_MESSAGE]})
+
+    @property
+    def owned(self) -> bool:
+        """Whether this is the process that the recorder was made in, not a forked child."""
+        return self._journal.owned
+
+    @property
+    def warning(self) -> str:
+        """Why lines were lost; empty if none were."""
+        return (
+            f"{self._journal.lost} lines of the journal were lost: {self._journal.problem}"
+            if self._journal.lost
+            else ""
+        )
+
+    # Attachments and notes
+
+    def attach(self, test: str, fields: Mapping[str, JSON], digest: str) -> None:
+        """Record an attached file."""
+        self._journal.write("attachment", {"test": test, **fields}, {"digest": digest})
+
+    def note(self, test: str, text: str) -> None:
+        """Record a remark of a test."""
+        self._journal.write("note", {"test": test, "text": cap(text)})
+
+    # Collection
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if not self.owned:
+            return
+        try:
+            self.register()
+            self._write_collected(session)
+        except Exception as error:
+            self.problem(f"recorder-failed: collection: {error!r}")
+
+    def _write_collected(self, session: pytest.Session) -> None:
+        manager = self.config.pluginmanager
+        collection = self.collection
+        selected = [item.nodeid for item in session.items]
+        masked = self._quote(selected)
+        self._modules = modules_of(session.items)
+        found = self._at_start = hooks.implementations(manager)
+        notes = [
+            *hooks.local_notes(found, self._rootdir),
+            *hooks.outside_notes(found, self, self.body, self._rootdir),
+            *hooks.replaced_notes(self._rootdir),
+        ]
+        digest = sha256("\n".join(sorted(masked)).encode()).hexdigest()
+        fields = {**collection.fields(selected), **self._loaded(), "hooks": self._new(notes)}
+        self._journal.write(
+            "collected", fields, {"digest": f"sha256:{digest}", "conftests": self._conftests()}
+        )
+        self._write_markers(session.items)
+
+    def _quote(self, ids: list[str]) -> list[str]:
+        """Mask all ids in one go, for a mask has a price per call, and keep their JSON form for later.
+
+        Returns:
+            The masked ids.
+        """
+        text = "\n".join(ids)
+        masked = self._journal.text(text).split("\n") if text.count("\n") == len(ids) - 1 else []
+        if len(masked) != len(ids):
+            masked = [self._journal.text(each) for each in ids]
+        self._ids = {each: encode_basestring(other) for each, other in zip(ids, masked, strict=True)}
+        return masked
+
+    def _loaded(self) -> dict[str, JSON]:
+        """Where the code under test came from, and whether its tests' assertions are pytest's."""
+        plain = unrewritten([*self._modules, *conftests(self.config)])
+        return {
+            "imports": loaded(self._modules, self._rootdir),
+            "unrewritten": [hooks.relative(file, self._rootdir) for file in plain],
+        }
+
+    def _conftests(self) -> dict[str, JSON]:
+        digests = conftest_digests(self.config)
+        return {
+            self._journal.text(hooks.relative(file, self._rootdir)): value for file, value in digests.items()
+        }
+
+    def _write_markers(self, items: Iterable[pytest.Item]) -> None:
+        for item in items:
+            marker = item.get_closest_marker("dre")
+            if marker is not None:
+                self.note(item.nodeid, " ".join(f"{name}={value}" for name, value in marker.kwargs.items()))
+
+    # Tests
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        raised = call.excinfo
+        when = call.when
+        report = yield
+        if raised is None:
+            raised = call.excinfo  # unittest's failures are put there by pytest's own implementation
+        if when == "call" or raised is not None:
+            try:
+                self._judge(item, when, raised, report)
+            except Exception as error:
+                self.problem(f"recorder-failed: {item.nodeid}: {error!r}")
+        if when == "setup":
+            self.body.entered = False
+        return report
+
+    def _judge(
+        self, item: pytest.Item, when: str, raised: pytest.ExceptionInfo[BaseException] | None, report: Any
+    ) -> None:
+        """Keep what the body did, and note an outcome that does not follow from what was raised."""
+        body = self.body
+        if when == "call" and body.entered:
+            self._evidence = (report.nodeid, body.called, body.raised)
+            if not body.raised:
+                return
+        elif when == "call":
+            called = False if item.__class__ is _Function else None
+            real = raised is not None and not isinstance(raised.value, QUIET)
+            self._evidence = (report.nodeid, called, real and not is_unittest_skip(raised.value))  # type: ignore[union-attr]
+        if raised is not None and contradicts(item, raised.value, report):
+            self.problem(f"outcome-changed: {report.nodeid} {when} raised, reported {report.outcome}")
+            ours = (self, self.body)
+            found = hooks.implementations(self.config.pluginmanager)
+            self._early_notes.extend(hooks.changer_notes(found, ours, self._rootdir))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        try:
+            self._take(report)
+        except Exception as error:
+            self.problem(f"recorder-failed: {getattr(report, 'nodeid', '')}: {error!r}")
+
+    def _take(self, report: Any) -> None:
+        key = report.nodeid
+        if self._controller:
+            key = f"{worker_of(report)} {key}"
+        running = self._running.get(key)
+        if running is None:
+            running = self._running[key] = Running()
+        when = report.when
+        if report.__class__ is not _TestReport and hasattr(report, "context"):
+            self._take_subtest(running, report)
+        elif report.outcome == "rerun":
+            running.restart()
+        elif when == "setup":
+            running.setup = report
+            running.again = False
+        elif running.again:
+            return
+        elif when == "call":
+            running.call = report
+        else:
+            if when == "teardown":
+                running.teardown = report
+            else:
+                running.crash = report
+            # The terminal may still change the call's outcome while it sorts the report: all is read here.
+            self._write_test(report, running)
+            del self._running[key]
+
+    def _take_subtest(self, running: Running, report: pytest.TestReport) -> None:
+        running.subtests += 1
+        if report.failed:
+            running.subtests_failed += 1
+            running.subtest = running.subtest or report
+
+    def _write_test(self, last: Any, running: Running) -> None:
+        setup, call, teardown = running.setup, running.call, running.teardown
+        if (
+            call is not None
+            and setup is not None
+            and teardown is not None
+            and call.outcome == "passed"
+            and setup.outcome == "passed"
+            and teardown.outcome == "passed"
+            and not (
+                teardown.sections or call.sections or running.reruns or running.subtests or self._controller
+            )
+            and not hasattr(call, "wasxfail")
+        ):
+            node, called, raised = self._evidence
+            if node == last.nodeid and called and not raised:
+                body_called, body_raised = "true", "false"
+            elif node == last.nodeid:
+                body_called, body_raised = _WORDS[called], _WORDS[raised]
+            else:
+                body_called = body_raised = "null"
+            file, line, _ = last.location
+            self._plain_passes += self._journal.passed(
+                self._ids.get(last.nodeid) or self._journal.quoted(last.nodeid),
+                self._files.get(file) or self._quote_file(file),
+                0 if line is None else line + 1,
+                body_called,
+                body_raised,
+                int(setup.duration * 1e6),
+                int(call.duration * 1e6),
+                int(teardown.duration * 1e6),
+            )
+        else:
+            self._write_slowly(last, running)
+
+    def _quote_file(self, file: str) -> str:
+        quoted = self._files[file] = self._journal.quoted(file.replace(os.sep, "/"))
+        return quoted
+
+    def _write_slowly(self, last: Any, running: Running) -> None:
+        """Write any test line; the fast way above is its special case."""
+        words = running.words()
+        if self._controller:
+            words["worker"] = worker_of(last)
+        elif self._evidence[0] == last.nodeid and running.call is not None:
+            words["body_called"] = self._evidence[1]
+            words["body_raised"] = self._evidence[2] and words["outcome"] == "passed"
+        if self._journal.write("test", running.texts(last), words) and words["outcome"] != NO_OUTCOME:
+            self._tally.update(phase_counts(running.phases()))
+            self._tally["failed"] += running.subtests_failed
+            self._tally["rerun"] += running.reruns
+
+    # Finish
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        before = int(session.exitstatus)
+        try:
+            return (yield)
+        finally:
+            if self.owned:
+                self._finish(session, before)
+
+    def _finish(self, session: pytest.Session, before: int) -> None:
+        try:
+            self._write_unfinished()
+            self._exit_status = int(session.exitstatus)
+            self._journal.write("finish", self._tail(session, before), {"conftests": self._conftests()})
+        except Exception as error:
+            self.problem(f"recorder-failed: finish: {error!r}")
+        if self.after_finish is not None:
+            self.after_finish(session)
+        self._exit_status = int(session.exitstatus)
+        self._session = session
+
+    def _write_unfinished(self) -> None:
+        for key, running in list(self._running.items()):
+            last = running.teardown or running.call or running.setup or running.subtest
+            if last is not None:
+                self._write_slowly(last, running)
+            elif running.reruns:
+                self.problem(f"no-outcome: {key}")
+        self._running.clear()
+
+    def _tail(self, session: pytest.Session, before: int) -> dict[str, JSON]:
+        found = hooks.implementations(self.config.pluginmanager)
+        ours = (self, self.body, self.collection)
+        for plugin in ours:
+            if not self.config.pluginmanager.is_registered(plugin):
+                self.problem(f"recorder-displaced: {type(plugin).__name__}")
+        notes = [
+            *self._early_notes,
+            *hooks.added_notes(self._at_start or found, found, ours, self._rootdir),
+            *hooks.outside_notes(found, self, self.body, self._rootdir),
+            *hooks.replaced_notes(self._rootdir),
+        ]
+        tally = self._tally
+        tally["passed"] += self._plain_passes
+        tally["errors"] += len(self.collection.errors)
+        tally["skipped"] += self.collection.skipped
+        stopped = session.shouldfail or session.shouldstop
+        return {
+            "exit_status_before": before,
+            "exit_status": self._exit_status,
+            "testsfailed": session.testsfailed,
+            "stopped": str(stopped) if stopped else "",
+            "counts": {name: tally[name] for name in _COUNTED},
+            "lost": self._journal.lost,
+            **self.collection.failures(),
+            **self._loaded(),
+            "hooks": self._new(notes),
+            "finished_at": _time(),
+        }
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_unconfigure(self) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            if self in _active:
+                _active.remove(self)
+            if self.owned:
+                self._check_late()
+                self._journal.close()
+
+    def _check_late(self) -> None:
+        """Record an exit status that was changed when the session had already ended."""
+        if self._session is not None and int(self._session.exitstatus) != self._exit_status:
+            self._journal.write("late", {"exit_status": int(self._session.exitstatus)})
+
+    def _new(self, notes: Iterable[HookNote]) -> list[JSON]:
+        """Notes that were not written before, as JSON."""
+        fresh = [note for note in dict.fromkeys(notes) if note not in self._noted][:MAX_NAMED]
+        self._noted.update(fresh)
+        return [
+            {
+                "hook": note.hook,
+                "plugin": note.plugin,
+                "file": note.file,
+                "line": note.line,
+                "concern": note.concern,
+            }
+            for note in fresh
+        ]
+
+    def _head(self) -> dict[str, JSON]:
+        config = self.config
+        option = config.option
+        return {
+            "argv": ["pytest", *map(str, config.invocation_params.args)],
+            "directory": str(config.invocation_params.dir),
+            "rootdir": str(self._rootdir),
+            "inifile": str(config.inipath or ""),
+            "python": f"{platform.python_version()} {platform.python_implementation()}",
+            "executable": sys.executable or "",
+            "pytest": pytest.__version__,
+            "pytest_file": str(pytest.__file__),
+            "optimize": sys.flags.optimize,
+            "assert_mode": assert_mode(config),
+            "plugins": distributions(config),
+            "collect_only": bool(getattr(option, "collectonly", False)),
+            "options": options(config),
+            "seed": seed(config),
+        }
+
+    def _identity(self) -> dict[str, JSON]:
+        role = "controller" if self._controller else MAIN if self.worker == MAIN else "worker"
+        return {
+            "format": 1,
+            "session": self.session_id,
+            "parent": _active[-1].session_id if _active else "",
+            "nonce": self.nonce,
+            "role": role,
+            "worker": self.worker,
+            "pid": os.getpid(),
+            "ppid": os.getppid(),
+            "started_at": _time(),
+        }
+
+
+_COUNTED = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "rerun")
+_WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
+
+
+def _time() -> str:
+    return _now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

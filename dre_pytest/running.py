@@ -1,0 +1,186 @@
+"""A test while it runs: the reports so far, and what they add up to in the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from dre_core.model.canonical import JSON
+from dre_core.model.journal import MAIN, NO_OUTCOME
+from dre_pytest.body import QUIET, is_unittest_skip
+
+MAX_TEXT = 16_384
+MAX_MESSAGE = 512
+
+
+class Running:
+    """The reports of a test so far."""
+
+    __slots__ = (
+        "again", "call", "crash", "reruns", "setup", "subtest", "subtests", "subtests_failed", "teardown",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.setup: pytest.TestReport | None = None
+        self.call: pytest.TestReport | None = None
+        self.teardown: pytest.TestReport | None = None
+        self.crash: pytest.TestReport | None = None
+        self.subtest: pytest.TestReport | None = None
+        self.reruns = self.subtests = self.subtests_failed = 0
+        self.again = False
+
+    def restart(self) -> None:
+        """Forget the phases of a run that will be done again; its teardown may still be reported."""
+        self.setup = self.call = self.teardown = self.subtest = None
+        self.subtests = self.subtests_failed = 0
+        self.reruns += 1
+        self.again = True
+
+    def reports(self) -> list[tuple[str, Any]]:
+        """The phases that were reported, in order."""
+        found = (
+            ("setup", self.setup),
+            ("call", self.call),
+            ("teardown", self.teardown),
+            ("crash", self.crash),
+        )
+        return [(name, report) for name, report in found if report is not None]
+
+    def phases(self) -> dict[str, str]:
+        """Pytest's word for each of them."""
+        return {name: _phase(report) for name, report in self.reports()}
+
+    def outcome(self) -> str:
+        """One word for the test: the worst of its phases."""
+        phases = self.phases()
+        if "failed" in (phases.get("call"), phases.get("crash")) or self.subtests_failed:
+            return "failed"
+        if "failed" in phases.values():
+            return "error"
+        for word in ("xpassed", "xfailed", "skipped"):
+            if word in phases.values():
+                return word
+        return "passed" if phases.get("call") == "passed" and "teardown" in phases else NO_OUTCOME
+
+    def words(self) -> dict[str, JSON]:
+        """The members of the test line that hold no text of the test's: outcome, phases and counts."""
+        counts = {
+            "reruns": self.reruns,
+            "subtests": self.subtests,
+            "subtests_failed": self.subtests_failed,
+        }
+        return {
+            "outcome": self.outcome(),
+            **{name: count for name, count in counts.items() if count},
+            **{name: [_phase(report), _microseconds(report)] for name, report in self.reports()},
+        }
+
+    def texts(self, last: Any) -> dict[str, JSON]:
+        """The members that do: id, place, reason, failure and captured output.
+
+        Args:
+            last: Any report of the test.
+        """
+        file, line, _ = last.location
+        name = str(file).replace(os.sep, "/")
+        fields: dict[str, JSON] = {"id": last.nodeid, "file": name, "line": 0 if line is None else line + 1}
+        reports = [report for _, report in self.reports()]
+        failed = [report for report in reports if report.outcome == "failed"]
+        if self.subtest is not None and (not failed or failed[0] is self.call):
+            failed.insert(0, self.subtest)
+        if failed:
+            fields.update(_failure(failed[0], name))
+        elif why := next(filter(None, map(reason, reports)), ""):
+            fields["reason"] = why
+        fields.update(_captured(reports, keep=bool(failed)))
+        return fields
+
+
+def worker_of(report: Any) -> str:
+    """The xdist worker that a report came from."""
+    worker = getattr(report, "worker_id", None)
+    if worker is None:
+        worker = getattr(getattr(getattr(report, "node", None), "gateway", None), "id", MAIN)
+    return str(worker)
+
+
+def _phase(report: Any) -> str:
+    """Pytest's word for one phase, with xfail and xpass told apart."""
+    if hasattr(report, "wasxfail") and report.outcome in ("skipped", "passed"):
+        return "xfailed" if report.outcome == "skipped" else "xpassed"
+    return str(report.outcome)
+
+
+def reason(report: Any) -> str:
+    """Why a test or a module was skipped or expected to fail."""
+    if hasattr(report, "wasxfail"):
+        return cap(str(report.wasxfail).removeprefix("reason: "), MAX_MESSAGE)
+    if report.outcome == "skipped" and isinstance(report.longrepr, tuple) and len(report.longrepr) == 3:
+        return cap(str(report.longrepr[2]).removeprefix("Skipped: "), MAX_MESSAGE)
+    return ""
+
+
+def contradicts(item: pytest.Item, error: BaseException, report: Any) -> bool:
+    """Whether the outcome is better than what was raised allows."""
+    if report.outcome == "passed":
+        return True
+    if report.outcome != "skipped" or isinstance(error, QUIET) or is_unittest_skip(error):
+        return False
+    return not (hasattr(report, "wasxfail") and item.get_closest_marker("xfail") is not None)
+
+
+def _failure(report: Any, file: str) -> dict[str, JSON]:
+    """Message, text and place of a failure; the place only where it lies in the test's own file."""
+    text = _text(report)
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = str(getattr(crash, "message", "") or text)
+    fields: dict[str, JSON] = {
+        "message": cap(message.strip().partition("\n")[0], MAX_MESSAGE),
+        "text": cap(text),
+    }
+    line, path = getattr(crash, "lineno", None), str(getattr(crash, "path", ""))
+    if isinstance(line, int) and line > 0 and file and path.replace(os.sep, "/").endswith(f"/{file}"):
+        fields["line"] = line
+    return fields
+
+
+def _captured(reports: Iterable[Any], *, keep: bool) -> dict[str, JSON]:
+    """Lengths of what was captured, in characters; the text of it for a failed test.
+
+    Each report repeats the sections of the phases before it, so the last one has all.
+    """
+    sections: dict[str, str] = {}
+    for report in reports:
+        for name, content in report.sections:
+            sections[str(name)] = str(content)
+    if not sections:
+        return {}
+    fields: dict[str, JSON] = {"captured": {name: len(content) for name, content in sections.items()}}
+    if keep:
+        fields["output"] = cap("\n".join(f"--- {name} ---\n{content}" for name, content in sections.items()))
+    return fields
+
+
+def cap(text: str, limit: int = MAX_TEXT) -> str:
+    """At most so many characters: the beginning and the end, where a failure says where it happened."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters cut ...\n{text[-half:]}"
+
+
+def _microseconds(report: Any) -> int:
+    try:
+        return min(max(0, int(report.duration * 1e6)), 2**53)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _text(report: Any) -> str:
+    try:
+        return report.longrepr if isinstance(report.longrepr, str) else str(report.longreprtext)
+    except Exception:  # a custom representation may raise
+        return f"{type(report.longrepr).__name__} without a text"

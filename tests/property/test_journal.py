@@ -1,0 +1,112 @@
+"""Properties of the journal: hand-written lines are canonical, and any bytes fold or are refused."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dre_core.errors import FormatError
+from dre_core.model.canonical import dumps, loads
+from dre_core.model.journal import Journal, fold
+from dre_core.model.session import Outcome, Session
+
+TEXT = st.text(st.characters(blacklist_categories=()), max_size=40)
+MICROSECONDS = st.integers(0, 2**53)
+FLAG = st.sampled_from([True, False, None])
+WORDS = {True: "true", False: "false", None: "null"}
+HEAD = {
+    "format": 1, "session": "s1", "nonce": "n", "argv": [], "rootdir": "/r", "python": "3", "pytest": "9",
+    "pytest_file": "/p", "optimize": 0, "assert_mode": "rewrite", "pid": 1, "ppid": 0, "started_at": "t",
+    "plugins": {}, "options": [], "role": "main", "worker": "main",
+}  # fmt: skip
+
+
+def test_passed_writes_canonical_json():
+    with tempfile.TemporaryDirectory() as folder:
+        writer = Journal(Path(folder, "main.jsonl"), nonce="n", mask=lambda text: text)
+        writer.write("session", HEAD)
+
+        @settings(deadline=None, max_examples=200)
+        @given(TEXT, TEXT, st.integers(0, 2**31), FLAG, FLAG, MICROSECONDS, MICROSECONDS, MICROSECONDS)
+        @example('a\x00\x1f\x7f"\\/\b\f\n\r\t\u2028\ud800é😀', "", 0, None, None, 0, 0, 0)
+        def check(node, file, line, called, raised, setup, call, teardown):
+            size = writer.path.stat().st_size
+            quoted = writer.quoted(node), writer.quoted(file)
+            assert writer.passed(*quoted, line, WORDS[called], WORDS[raised], setup, call, teardown)
+            written = writer.path.read_bytes()[size:]
+            record = loads(written)
+            assert dumps(record) + b"\n" == written
+            assert (record["id"], record["file"]) == (writer.text(node), writer.text(file))
+
+        check()
+        with writer.path.open("rb") as lines:
+            session = fold({"main": lines})
+        assert session.counts.passed == len(session.tests) > 0
+        assert {test.outcome for test in session.tests} == {Outcome.PASSED}
+        assert session.problems == ("no-finish: main",)
+
+
+@given(TEXT, TEXT)
+def test_any_text_survives(name, text):
+    with tempfile.TemporaryDirectory() as folder:
+        writer = Journal(Path(folder, "main.jsonl"), nonce="n", mask=lambda text: text)
+        writer.write("session", HEAD)
+        assert writer.write("note", {"test": name, "text": text, "more": {name: [text]}})
+        ((test, note),) = fold({"main": writer.path.read_bytes().splitlines(keepends=True)}).notes
+        assert (test, note) == (writer.text(name), writer.text(text))
+
+
+@given(st.dictionaries(st.sampled_from(["main", "gw0"]), st.lists(st.binary(max_size=60))))
+def test_any_bytes_fold_or_are_refused(files):
+    check(files)
+
+
+VALUE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.sampled_from(["passed", "failed", "main", "gw0", "a", "n"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "text", "passed", "counts"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+FIELDS = st.dictionaries(
+    st.sampled_from(
+        ["id", "outcome", "call", "setup", "crash", "worker", "counts", "exit_status", "imports", "hooks", "digest",
+         "test", "text", "subtests_failed", "reruns", "collected", "deselected_count", "lost", "stopped", "role"]
+    ),
+    VALUE,
+)  # fmt: skip
+KIND = st.sampled_from(
+    ["session", "collected", "test", "note", "attachment", "problem", "finish", "late", "x"]
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(KIND, FIELDS), max_size=6), st.lists(st.tuples(KIND, FIELDS), max_size=3), st.data()
+)
+def test_any_records_fold_or_are_refused(main, worker, data):
+    def lines(records):
+        made = [dumps({**HEAD, "kind": "session", "seq": 0, "prev": "n"})]
+        for number, (kind, fields) in enumerate(records, 1):
+            made.append(dumps({**fields, "kind": kind, "seq": number, "prev": "?"}))
+        return [line + b"\n" for line in made]
+
+    files = {"main": lines(main), "gw0": lines(worker)}
+    last = files["main"][-1]
+    files["main"][-1] = last[: data.draw(st.integers(1, len(last)))]
+    check(files)
+
+
+def check(files):
+    try:
+        session = fold(files)
+    except FormatError:
+        return
+    assert isinstance(session, Session)
