@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
@@ -82,7 +83,9 @@ def parser_of(name: str, command: Command) -> Parser:
     """The parser of one command, with the options that every command takes."""
     parser = Parser(prog=f"dre {name}", description=COMMANDS[name] + ".", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    parser.add_argument("--dir", default="", metavar="PATH", help="the .dre folder (default: found by a search)")
+    parser.add_argument(
+        "--dir", default="", metavar="PATH", help="the .dre folder (default: found by a search)"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
     command.register(parser)
     return parser
@@ -97,10 +100,7 @@ def _split(argv: Sequence[str]) -> tuple[str, list[str]]:
     before: list[str] = []
     words = list(argv)
     while words and words[0].startswith("-"):
-        option = words.pop(0)
-        before.append(option)
-        if option == "--dir" and words:
-            before.append(words.pop(0))
+        before += _take_option(words)
     if not words:
         raise UsageError("no command was given", hint="dre --help lists them")
     name = words.pop(0)
@@ -110,7 +110,28 @@ def _split(argv: Sequence[str]) -> tuple[str, list[str]]:
         close = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean dre {close[0]}?" if close else "dre --help lists the commands"
         raise UsageError(f"unknown command {name!r}", hint=hint)
-    return name, before + words
+    return name, before + (words if name == "wrap" else _common_first(words))
+
+
+def _take_option(words: list[str]) -> list[str]:
+    """Removes the first word, and its value if it takes one."""
+    taken = [words.pop(0)]
+    if taken[0] == "--dir" and words:
+        taken.append(words.pop(0))
+    return taken
+
+
+def _common_first(words: list[str]) -> list[str]:
+    """The options that every command takes moved to the front, so that they may stand behind an action too."""
+    rest = list(words)
+    common: list[str] = []
+    others: list[str] = []
+    while rest:
+        if rest[0] in ("--json", "-v", "--verbose", "--dir") or rest[0].startswith("--dir="):
+            common += _take_option(rest)
+        else:
+            others.append(rest.pop(0))
+    return common + others
 
 
 def _run(argv: Sequence[str]) -> Exit:
@@ -201,10 +222,8 @@ def die_of(number: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
         pass
-    try:
+    with suppress(OSError, ValueError):
         signal.signal(number, signal.SIG_DFL)
-    except (OSError, ValueError):
-        pass
     os.kill(os.getpid(), number)
     # A signal that does not end a process leaves the number that a shell would show.
     sys.exit(128 + number)

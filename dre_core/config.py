@@ -12,6 +12,7 @@ tree it is ignored, and :attr:`Config.warnings` says so.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -175,7 +176,12 @@ def _check(key: str, value: object, wanted: Any) -> object:
             return (value,)
         if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             return tuple(value)
-    names = {bool: "true or false", int: "a whole number of 0 or more", float: "a number of 0 or more", str: "text"}
+    names = {
+        bool: "true or false",
+        int: "a whole number of 0 or more",
+        float: "a number of 0 or more",
+        str: "text",
+    }
     raise ConfigError(
         f"{key} must be {names.get(wanted, 'a list of texts')}, not {value!r}", path=key, code="config-value"
     )
@@ -198,9 +204,10 @@ def with_values(config: Config, values: Mapping[str, object]) -> Config:
         checked = _check(_known(key), value, _type_of(key))
         if "." in key:
             section, name = key.split(".", 1)
-            config = replace(config, **{section: replace(getattr(config, section), **{name: checked})})
+            changed: dict[str, Any] = {section: replace(getattr(config, section), **{name: checked})}
         else:
-            config = replace(config, **{key: checked})
+            changed = {key: checked}
+        config = replace(config, **changed)
     return config
 
 
@@ -239,11 +246,11 @@ def parse_yaml(text: str, source: str) -> object:
 
 
 def _parse_toml(text: str, source: str) -> object:
-    if "tool.dre" not in text and "dre" not in text:
+    if "dre" not in text:  # most projects' files need no parsing at all
         return None
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ImportError:  # Python 3.10
+    else:
         import tomli as tomllib
 
     try:
@@ -452,7 +459,7 @@ def _severities(value: object, source: str) -> dict[str, Severity]:
 
 def _level(value: object, source: str) -> Level:
     try:
-        return Level(value)
+        return Level(int(str(value)))
     except ValueError:
         raise ConfigError("minimum_level must be 0 to 4", path=source) from None
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from dre_core.model import identifier, predicate
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import sha256
 from dre_core.model.event import Clock, utc_now
-from dre_core.model.observation import Observation, Sample, SeenProcess, runner_of
+from dre_core.model.observation import Observation, runner_of
 from dre_core.model.policy import Policy
 from dre_core.model.run import Claim, CommandFacts, Run, RunOutcome
 from dre_core.model.session import Session, TestRecord
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from dre_core.capture.process import Command, ProcessResult
     from dre_core.output import Output
     from dre_core.verify.evidence import Evidence
+    from dre_core.verify.verifier import Verifier
 
 _PYTEST_OUTCOMES: Mapping[int, RunOutcome] = {
     0: RunOutcome.PASSED,
@@ -375,16 +376,20 @@ class Engine:
     def _seal_wrapped(
         self, operation: Operation, output: Output, monitor: Monitor, result: ProcessResult, wishes: Wishes
     ) -> Wrapped:
+        from dre_core.capture.observe import claim_of, observe
+
         # 4
         operation.note("operation.collecting")
         operation.commit_events()
         output.finish()
-        observation = _observe(result, monitor, output, operation.masker)
+        observation = observe(
+            result, monitor.finish(), output.closing_lines(), output.pattern_counts(), operation.masker
+        )
         for gap in result.gaps:
             operation.facts.gap("process", gap)
         operation.take_journals()
         operation.look_after()
-        claim = _claim_of(result)
+        claim = claim_of(result)
         sealed = self.seal(
             operation,
             claim,
@@ -400,7 +405,9 @@ class Engine:
             run=sealed.evidence.run,
             evidence=sealed.evidence,
             warnings=tuple(
-                gap.reason for gap in sealed.evidence.run.gaps if gap.collector in ("process", "configuration")
+                gap.reason
+                for gap in sealed.evidence.run.gaps
+                if gap.collector in ("process", "configuration")
             ),
         )
 
@@ -432,10 +439,8 @@ class Engine:
         Raises:
             StorageError: The evidence can't be stored; the run is not sealed.
         """
-        from dataclasses import replace
-
         from dre_core.capture.imports import compare_imports
-        from dre_core.verify.evidence import Evidence, load
+        from dre_core.verify.evidence import load
 
         # 5
         sessions = fold_journals(operation)
@@ -450,7 +455,7 @@ class Engine:
         items = operation.store_items()
         # 6
         run = operation.make_run(claim, items, duration_ns, recovered=recovered)
-        evidence: Evidence = load(run, self.store, policy or self.policy(), sessions)
+        evidence = load(run, self.store, policy or self.policy(), sessions)
         counts = evidence.counts
         if counts is not None:
             run = replace(run, claim=replace(claim, tests=counts))
@@ -505,9 +510,7 @@ class Engine:
             if result.score is not None:
                 operation.sign(predicate.method_summary(evidence.run, result, time))
         operation.sign(
-            predicate.verification_summary(
-                evidence.run, verdict, evidence.policy, inputs, __version__, time
-            )
+            predicate.verification_summary(evidence.run, verdict, evidence.policy, inputs, __version__, time)
         )
         operation.sign(predicate.verdict_statement(evidence.run, verdict))
         supported = verdict.conclusion is Conclusion.SUPPORTED
@@ -527,7 +530,7 @@ class Engine:
             operation.note("operation.completed")
         return {f"reports/{operation.id}/junit.xml": operation.experiment.junit}
 
-    def verifiers(self) -> list[object]:
+    def verifiers(self) -> list[Verifier]:
         """The verification methods, built-in ones and those that the user's configuration names."""
         manager = registry.load(registry.VERIFIERS, self.settings.plugins)
         return registry.flatten(manager.hook.dre_verifiers(config=self.settings))
@@ -552,13 +555,10 @@ def project_root(folder: Folder, directory: Path) -> Path:
 
 
 def _masked(command: CommandFacts, masker: Masker) -> CommandFacts:
-    from dataclasses import replace
-
-    return replace(command, argv=tuple(masker.text(printable(word)) for word in command.argv))
+    return replace(command, argv=tuple(masker.text(_printable(word)) for word in command.argv))
 
 
-def printable(text: str) -> str:
-    """Text from the system with bytes that are no UTF-8 replaced."""
+def _printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -579,64 +579,6 @@ def fold_journals(operation: Operation) -> list[Session]:
 
 def _value(name: str, kind: str, vantage: Vantage, value: JSON) -> Captured:
     return Captured(name=name, kind=kind, vantage=vantage, media_type="application/json", value=value)
-
-
-def _claim_of(result: ProcessResult) -> Claim:
-    """What a wrapped run claims, by how its command ended."""
-    if result.cancelled_by is not None:
-        outcome = RunOutcome.CANCELLED
-    elif result.timed_out:
-        outcome = RunOutcome.TIMEOUT
-    elif result.signal is not None:
-        outcome = RunOutcome.ERRORED
-    else:
-        outcome = RunOutcome.PASSED if result.exit_code == 0 else RunOutcome.FAILED
-    return Claim(outcome=outcome, exit_code=result.exit_code, signal=result.signal)
-
-
-def _observe(result: ProcessResult, monitor: Monitor, output: Output, masker: Masker) -> Observation:
-    """What the parent process saw, as it goes into the evidence."""
-    tree = monitor.finish()
-    return Observation(
-        exit_code=result.exit_code,
-        signal=result.signal,
-        timed_out=result.timed_out,
-        cancelled_by=result.cancelled_by,
-        wall_ms=(result.ended_ns - result.started_ns) // 1_000_000,
-        user_seconds=result.usage.user_seconds,
-        system_seconds=result.usage.system_seconds,
-        max_rss_bytes=result.usage.max_rss_bytes,
-        merged=result.merged,
-        bytes_out=tuple(sorted(result.bytes_out.items())),
-        processes=tuple(
-            SeenProcess(
-                pid=process.pid,
-                parent_pid=process.ppid,
-                argv=tuple(masker.text(printable(word)) for word in process.argv),
-                executable=printable(process.executable),
-                exit_code=process.exit_code,
-                signal=process.signal,
-                started_ms=process.first_seen_ns // 1_000_000,
-                ended_ms=process.last_seen_ns // 1_000_000,
-                cpu_seconds=process.cpu_seconds,
-                max_rss_bytes=process.max_rss_bytes,
-            )
-            for process in tree.processes
-        ),
-        complete=tree.complete,
-        interval_ms=tree.interval_ms,
-        samples=tuple(
-            Sample(
-                at_ms=sample.t_ns // 1_000_000,
-                cpu_seconds=sample.cpu_seconds,
-                rss_bytes=sample.rss_bytes,
-                processes=sample.processes,
-            )
-            for sample in tree.samples
-        ),
-        closing_lines=output.closing_lines(),
-        patterns=tuple(sorted(output.pattern_counts().items())),
-    )
 
 
 def _tests(evidence: Evidence) -> tuple[TestRecord, ...]:

@@ -69,7 +69,8 @@ def _members(engine: Engine, experiment: Experiment) -> dict[str, Member]:
         path = member_path(engine, experiment, subject.name)
         if not path.is_file():
             raise NotFoundError(
-                f"{subject.name} is not here any more", hint="its payload was deleted; the log says when and why"
+                f"{subject.name} is not here any more",
+                hint="its payload was deleted; the log says when and why",
             )
         members[subject.name] = Member(name=subject.name, source=path)
     return members
@@ -171,7 +172,7 @@ def _take_blobs(engine: Engine, sealed: Sealed, run: Run) -> None:
             continue
         writer = engine.store.writer()
         with sealed.blobs.open(item.digest) as stream:
-            shutil.copyfileobj(stream, writer, 1 << 20)  # type: ignore[misc]
+            shutil.copyfileobj(stream, writer, 1 << 20)
         if writer.digest != item.digest:
             writer.abort()
             raise FormatError("the payload's digest differs", path=item.name)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from dre_core.capture.collector import Captured, Collector, Facts, Scene
@@ -39,20 +40,22 @@ from dre_core.verify.integrity import CERTIFICATE_KIND
 SEALED = "operation.sealed"
 README = """This archive holds evidence of a test run, sealed by the Development Reality Engine (DRE).
 
-With DRE:      dre verify evidence.zip --key PUBLIC.pem
-Without DRE:   each line of attestations/*.intoto.jsonl is a DSSE envelope. To check one with openssl:
+With DRE:     dre verify evidence.zip --key PUBLIC.pem
+Without DRE:  each line of attestations/OPERATION.intoto.jsonl is a DSSE envelope. To check the first one by a shell:
 
   line=$(head -n 1 attestations/OPERATION.intoto.jsonl)
-  printf '%s' "$line" | python3 -c 'import base64,json,sys; e=json.load(sys.stdin)
-  p=base64.b64decode(e["payload"]); t=e["payloadType"].encode()
-  open("pae","wb").write(b"DSSEv1 %d %s %d %s" % (len(t),t,len(p),p))
-  open("sig","wb").write(base64.b64decode(e["signatures"][0]["sig"]))'
-  Ed25519:      openssl pkeyutl -verify -pubin -inkey PUBLIC.pem -rawin -in pae -sigfile sig
-  RSA, ECDSA:   openssl dgst -sha256 -verify PUBLIC.pem -signature sig pae
+  part() { printf '%s' "$line" | sed "s/.*\\"$1\\":\\"\\([^\\"]*\\)\\".*/\\1/"; }
+  part payload | base64 -d > payload
+  part sig | base64 -d > signature
+  type=$(part payloadType)
+  printf 'DSSEv1 %d %s %d ' "${#type}" "$type" "$(wc -c < payload)" | cat - payload > signed
 
-PUBLIC.pem must come from somebody you trust. The files in keys/ only say which key to ask for.
-The payload is an in-toto Statement. blobs/sha256/<hex> are the items it names, by the SHA-256 of the stored
-bytes; an item whose "codecs" says zstd is decompressed with zstd.
+  Ed25519:     openssl pkeyutl -verify -pubin -inkey PUBLIC.pem -rawin -in signed -sigfile signature
+  RSA, ECDSA:  openssl dgst -sha256 -verify PUBLIC.pem -signature signature signed
+
+PUBLIC.pem must come from somebody you trust; the files in keys/ only say which key to ask for. The payload is an
+in-toto Statement. blobs/sha256/ holds the items that it names, by the SHA-256 of their stored bytes; an item whose
+"codecs" says zstd is read with zstd -d.
 """
 
 
@@ -112,7 +115,12 @@ class Operation:
         self.write_summary()
         self.note(
             "operation.created",
-            {"command": list(self.command.argv), "cwd": self.command.cwd, "face": self.face, "name": self.name},
+            {
+                "command": list(self.command.argv),
+                "cwd": self.command.cwd,
+                "face": self.face,
+                "name": self.name,
+            },
         )
 
     def resume(self, began: datetime) -> None:
@@ -137,7 +145,9 @@ class Operation:
         if action is not None:
             self.state = next_operation_state(self.state, action)
         self._batch.append(
-            events.new(event_type, operation=self.id, source=f"dre {self.face}", data=data or {}, now=self.now)
+            events.new(
+                event_type, operation=self.id, source=f"dre {self.face}", data=data or {}, now=self.now
+            )
         )
 
     def commit_events(self) -> range:
@@ -148,17 +158,17 @@ class Operation:
     def look_before(self) -> None:
         """Lets every collector look before the run; what fails is a gap."""
         for collector in self.collectors:
-            self._look(collector.name, lambda c=collector: c.before(self.scene, self.facts))  # type: ignore[misc]
+            self._look(collector.name, partial(collector.before, self.scene, self.facts))
 
     def look_after(self) -> None:
         """Lets every collector look after the run; what fails is a gap."""
         for collector in self.collectors:
-            self._look(collector.name, lambda c=collector: c.after(self.scene, self.facts))  # type: ignore[misc]
+            self._look(collector.name, partial(collector.after, self.scene, self.facts))
 
-    def _look(self, name: str, look: object) -> None:
+    def _look(self, name: str, look: Callable[[], Iterable[Captured]], *, masked: bool = False) -> None:
         try:
-            for captured in look():  # type: ignore[operator]
-                self.intake.take(captured)
+            for captured in look():
+                self.intake.take(captured, masked=masked)
         except (DREError, OSError, ValueError) as error:
             self.facts.gap(name, self.masker.text(str(error)))
 
@@ -172,11 +182,7 @@ class Operation:
                 media_type="application/x-ndjson",
                 path=path,
             )
-            self._look("session", lambda c=captured: self._take_masked(c))  # type: ignore[misc]
-
-    def _take_masked(self, captured: Captured) -> Iterable[Captured]:
-        self.intake.take(captured, masked=True)
-        return ()
+            self._look("session", partial(iter, (captured,)), masked=True)
 
     def take_attachments(self, sessions: Iterable[Session]) -> None:
         """Takes in the files that tests attached."""
@@ -191,9 +197,12 @@ class Operation:
                     vantage=Vantage.IN_PROCESS,
                     media_type=attachment.media_type,
                     path=path,
-                    note={"test": self.masker.text(attachment.test), "name": self.masker.text(attachment.name)},
+                    note={
+                        "test": self.masker.text(attachment.test),
+                        "name": self.masker.text(attachment.name),
+                    },
                 )
-                self._look("attachment", lambda c=captured: (c,))  # type: ignore[misc]
+                self._look("attachment", partial(iter, (captured,)))
 
     def take_certificate(self) -> None:
         """Names the trust certificate among the items, so that it travels with them."""

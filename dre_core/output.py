@@ -42,9 +42,12 @@ class Output:
             self._file: BinaryIO = self._path.open("wb")
         size = _terminal_size()
         command = operation.masker.text(shlex.join(operation.command.argv))
-        self._cast = Cast(self._file.write, size[0], size[1], time.time(), command, operation.name)
+        self._cast = Cast(self._write, size[0], size[1], time.time(), command, operation.name)
         self._cast_bytes = 0
         self._last_ns = 0
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
 
     @property
     def cast_is_cut(self) -> bool:

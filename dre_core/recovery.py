@@ -93,7 +93,9 @@ def _seal_left_over(engine: Engine, operation: Operation, types: list[str]) -> N
         operation.note(event_type, {"recovered": True})
     if "error" in _actions_from(operation.state):
         operation.note("operation.failed", {"reason": "incomplete: its process died"})
-    operation.facts.gap("process", "the recording process died before it could seal", "look for a kill or a crash")
+    operation.facts.gap(
+        "process", "the recording process died before it could seal", "look for a kill or a crash"
+    )
     operation.take_journals()
     claim = Claim(outcome=RunOutcome.INCOMPLETE)
     engine.seal(operation, claim, duration_ns=0, judge=False, recovered=True)

@@ -123,9 +123,7 @@ def _certify(
     checks = run_all(folder.path)
     failed = [check for check in checks if not check.passed]
     if failed:
-        raise IntegrityError(
-            f"self-check {failed[0].name} failed: {failed[0].detail}", hint=failed[0].remedy
-        )
+        raise IntegrityError(f"self-check {failed[0].name} failed: {failed[0].detail}", hint=failed[0].remedy)
     statement = trust_certificate(
         installed_files(),
         {log.origin: log_signer.keyid, "signer": signer.keyid},

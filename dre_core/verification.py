@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Request:
 
     target: str = LATEST
     keys: tuple[PublicKey, ...] = ()
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     commit: str = ""
     base: str = ""
     repository: str = ""
@@ -83,7 +83,9 @@ def verify(engine: Engine, request: Request) -> list[Verified]:
         FormatError: An archive or folder is not in its one form.
     """
     if request.policy.require_commit and not request.commit:
-        raise UsageError("the policy asks for --commit", hint="name the commit that the evidence must be about")
+        raise UsageError(
+            "the policy asks for --commit", hint="name the commit that the evidence must be about"
+        )
     with sealed_operations(engine, request.target) as found:
         problems = archive_problems(found)
         return [_verify_one(engine, request, sealed, problems) for sealed in found]
@@ -217,7 +219,11 @@ def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list
     inspected = inspect(sealed, trust_for(engine, request, sealed), _expectations(engine, request))
     if problems:
         inspected = _with_problem(inspected, problems[0])
-    policy = replace(request.policy, expected_base=_resolve(engine, request.base)) if request.base else request.policy
+    policy = (
+        replace(request.policy, expected_base=_resolve(engine, request.base))
+        if request.base
+        else request.policy
+    )
     verdict = judge_run(inspected, sealed.blobs, policy, engine.verifiers(), sealed.operation)
     evidence = None
     if verdict.methods and inspected.run is not None:
@@ -261,7 +267,8 @@ def _resolve(engine: Engine, revision: str) -> str:
     except CaptureError:
         pass
     raise UsageError(
-        f"{revision!r} is no full commit id and no revision known here", hint="give all 40 characters of the id"
+        f"{revision!r} is no full commit id and no revision known here",
+        hint="give all 40 characters of the id",
     )
 
 

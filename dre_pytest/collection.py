@@ -6,7 +6,7 @@ The ids are counted as pytest finds them, one by one, so that no order of hooks 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from types import ModuleType
 
@@ -77,12 +77,21 @@ class Collection:
 
 def modules_of(items: Iterable[pytest.Item]) -> list[ModuleType]:
     """The modules that the tests were defined in, each once."""
-    found: dict[int, ModuleType] = {}
+    first = {id(item.parent): item for item in items}
+    found = (getattr(item, "module", None) for item in first.values())
+    return list({id(module): module for module in found if isinstance(module, ModuleType)}.values())
+
+
+def marked(items: Iterable[pytest.Item], name: str) -> Iterator[pytest.Item]:
+    """The tests that carry a marker, their own or their module's or class's."""
+    inherited: dict[int, bool] = {}
     for item in items:
-        module = getattr(item, "module", None)
-        if isinstance(module, ModuleType):
-            found[id(module)] = module
-    return list(found.values())
+        parent = item.parent
+        key = id(parent)
+        if key not in inherited:
+            inherited[key] = parent is not None and parent.get_closest_marker(name) is not None
+        if inherited[key] or any(mark.name == name for mark in item.own_markers):
+            yield item
 
 
 def conftests(config: pytest.Config) -> list[ModuleType]:

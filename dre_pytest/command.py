@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from dre_core.capture.journal import clean
 from dre_core.model.canonical import JSON
-from dre_core.model.journal import clean
 
 _SELECTING = (
     "keyword", "markexpr", "lf", "failedfirst", "newfirst", "last_failed_no_failures", "stepwise",

@@ -125,6 +125,6 @@ def _written(write: Callable[[bytes], int], chunk: bytes, problem: Callable[[str
 
 @pytest.fixture
 def dre(request: pytest.FixtureRequest) -> Attach:
-    """Attach files and remarks to the test: ``attach``, ``screenshot``, ``note``; nothing without ``--dre``."""
+    """Attach files and remarks to the test: ``attach``, ``screenshot``, ``note``; no-ops when off."""
     recorder = request.config.pluginmanager.get_plugin("dre-recorder")
     return Attach(request.node.nodeid, recorder)

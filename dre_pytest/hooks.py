@@ -39,8 +39,8 @@ INTERNALS = (
     ("_pytest.main", "Session.pytest_runtest_logreport"),
     ("_pytest.main", "wrap_session"),
     ("_pytest.assertion.rewrite", "AssertionRewritingHook.exec_module"),
-    ("pluggy._hooks", "HookCaller.__call__"),
-    ("pluggy._manager", "PluginManager._hookexec"),
+    ("pluggy", "HookCaller.__call__"),
+    ("pluggy", "PluginManager._hookexec"),
     ("pluggy._callers", "_multicall"),
 )
 """Functions that every outcome passes through; a missing one is another version's, not a finding."""

@@ -25,13 +25,14 @@ from typing import Any
 
 import pytest
 
+from dre_core.capture.journal import Journal, Mask
 from dre_core.model.canonical import JSON
-from dre_core.model.journal import MAIN, NO_OUTCOME, Journal, Mask, fold, phase_counts
+from dre_core.model.journal import MAIN, NO_OUTCOME, fold, phase_counts
 from dre_core.model.session import HookNote, Session
 from dre_pytest import hooks
 from dre_pytest.asserts import assert_mode, unrewritten
 from dre_pytest.body import QUIET, Body, is_unittest_skip
-from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conftests, modules_of
+from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conftests, marked, modules_of
 from dre_pytest.command import distributions, options, seed
 from dre_pytest.imports import loaded
 from dre_pytest.running import MAX_MESSAGE, Running, cap, contradicts, worker_of
@@ -212,10 +213,10 @@ class Recorder:
         }
 
     def _write_markers(self, items: Iterable[pytest.Item]) -> None:
-        for item in items:
-            marker = item.get_closest_marker("dre")
-            if marker is not None:
-                self.note(item.nodeid, " ".join(f"{name}={value}" for name, value in marker.kwargs.items()))
+        for item in marked(items, "dre"):
+            values = [mark.kwargs for mark in reversed(list(item.iter_markers("dre")))]
+            text = " ".join(f"{name}={value}" for kwargs in values for name, value in kwargs.items())
+            self.note(item.nodeid, text)
 
     # Tests
 
@@ -264,9 +265,9 @@ class Recorder:
             self.problem(f"recorder-failed: {getattr(report, 'nodeid', '')}: {error!r}")
 
     def _take(self, report: Any) -> None:
-        key = report.nodeid
+        key = node = report.nodeid
         if self._controller:
-            key = f"{worker_of(report)} {key}"
+            key = f"{worker_of(report)} {node}"
         running = self._running.get(key)
         if running is None:
             running = self._running[key] = Running()
@@ -288,7 +289,7 @@ class Recorder:
             else:
                 running.crash = report
             # The terminal may still change the call's outcome while it sorts the report: all is read here.
-            self._write_test(report, running)
+            self._write_test(node, report, running)
             del self._running[key]
 
     def _take_subtest(self, running: Running, report: pytest.TestReport) -> None:
@@ -297,7 +298,7 @@ class Recorder:
             running.subtests_failed += 1
             running.subtest = running.subtest or report
 
-    def _write_test(self, last: Any, running: Running) -> None:
+    def _write_test(self, node: str, last: Any, running: Running) -> None:
         setup, call, teardown = running.setup, running.call, running.teardown
         if (
             call is not None
@@ -311,20 +312,16 @@ class Recorder:
             )
             and not hasattr(call, "wasxfail")
         ):
-            node, called, raised = self._evidence
-            if node == last.nodeid and called and not raised:
-                body_called, body_raised = "true", "false"
-            elif node == last.nodeid:
-                body_called, body_raised = _WORDS[called], _WORDS[raised]
-            else:
-                body_called = body_raised = "null"
+            known, called, raised = self._evidence
+            if known != node:
+                called = raised = None
             file, line, _ = last.location
             self._plain_passes += self._journal.passed(
-                self._ids.get(last.nodeid) or self._journal.quoted(last.nodeid),
+                self._ids.get(node) or self._journal.quoted(node),
                 self._files.get(file) or self._quote_file(file),
                 0 if line is None else line + 1,
-                body_called,
-                body_raised,
+                _WORDS[called],
+                _WORDS[raised],
                 int(setup.duration * 1e6),
                 int(call.duration * 1e6),
                 int(teardown.duration * 1e6),

@@ -76,7 +76,9 @@ def _log(engine: Engine) -> SelfCheck:
         with engine.open_log(read_only=True) as log:
             problems, size = log.check(), log.size
     except DREError as error:
-        return SelfCheck(name="log", passed=False, detail=str(error), remedy="move .dre away; keep it as evidence")
+        return SelfCheck(
+            name="log", passed=False, detail=str(error), remedy="move .dre away; keep it as evidence"
+        )
     if problems:
         remedy = "somebody or something changed it; keep it as evidence and begin anew"
         return SelfCheck(name="log", passed=False, detail=problems[0], remedy=remedy)

@@ -89,7 +89,9 @@ def _show(engine: Engine, arguments: argparse.Namespace, console: Console) -> Ex
         for sealed in found:
             run = _read(sealed)
             if run is None:
-                raise NotFoundError("the run can't be read", hint="dre verify says what is wrong", path=sealed.operation)
+                raise NotFoundError(
+                    "the run can't be read", hint="dre verify says what is wrong", path=sealed.operation
+                )
             documents.append(dict(run.to_json()))
             lines += _described(run)
     console.result(lines, documents[0] if len(documents) == 1 else {"operations": documents})

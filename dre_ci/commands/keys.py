@@ -15,10 +15,14 @@ from dre_core.errors import NotFoundError, SigningKeyError, UsageError
 def register(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="generate|list|public")
     generate = actions.add_parser("generate", help="make a signing key and use it from now on")
-    generate.add_argument("--type", choices=KEY_TYPES, default="ed25519", help="kind of key (default: ed25519)")
+    generate.add_argument(
+        "--type", choices=KEY_TYPES, default="ed25519", help="kind of key (default: ed25519)"
+    )
     actions.add_parser("list", help="show the keys that sign here")
     public = actions.add_parser("public", help="write a public key as PEM")
-    public.add_argument("keyid", nargs="?", default="", help="key id or a unique prefix (default: the one in use)")
+    public.add_argument(
+        "keyid", nargs="?", default="", help="key id or a unique prefix (default: the one in use)"
+    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:

@@ -22,7 +22,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="show the events")
     listing.add_argument("--follow", action="store_true", help="go on as events come, until interrupted")
     listing.add_argument("--operation", default="", metavar="ID", help="only this operation's")
-    listing.add_argument("--type", default="", metavar="PREFIX", help="only types that begin so, such as evidence.")
+    listing.add_argument(
+        "--type", default="", metavar="PREFIX", help="only types that begin so, such as evidence."
+    )
     actions.add_parser("checkpoint", help="sign the log as it is now")
     prove = actions.add_parser("prove", help="write the proof that an operation is in the log")
     prove.add_argument("id", help="operation id or a unique prefix")

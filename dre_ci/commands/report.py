@@ -23,8 +23,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     generate = actions.add_parser("generate", help="render one operation's report")
     generate.add_argument("target", nargs="?", default=LATEST, help="operation id, latest, archive or folder")
     generate.add_argument("--format", required=True, metavar="F", help="junit, markdown or json")
-    generate.add_argument("--output", default="", metavar="PATH", help="the file to write (default: standard output)")
-    generate.add_argument("--key", action="append", default=[], metavar="PUB.pem", help="a public key to trust")
+    generate.add_argument(
+        "--output", default="", metavar="PATH", help="the file to write (default: standard output)"
+    )
+    generate.add_argument(
+        "--key", action="append", default=[], metavar="PUB.pem", help="a public key to trust"
+    )
     generate.add_argument("--policy", default="", metavar="FILE", help="policy to judge by")
 
 
@@ -41,13 +45,16 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
     verified = verify(engine, request)
     if len(verified) > 1:
         raise UsageError(
-            f"the target holds {len(verified)} operations", hint="pick one by PATH#op_…", path=arguments.target
+            f"the target holds {len(verified)} operations",
+            hint="pick one by PATH#op_…",
+            path=arguments.target,
         )
     data = renderer.render(Report(verdict=verified[0].verdict, evidence=verified[0].evidence))
     if arguments.output:
         write_atomically(Path(arguments.output), data, durable=False)
         console.result(
-            [f"wrote {arguments.output}"], {"report": arguments.output, "format": renderer.name, "size": len(data)}
+            [f"wrote {arguments.output}"],
+            {"report": arguments.output, "format": renderer.name, "size": len(data)},
         )
     elif arguments.json:
         text = data.decode("utf-8", "replace")

@@ -35,9 +35,19 @@ def register(parser: argparse.ArgumentParser) -> None:
         "6 a trustworthy record of a failed run"
     )
     add = parser.add_argument
-    add("target", nargs="?", default=LATEST, help="operation id, latest (default), archive or folder; PATH#op_… picks")
+    add(
+        "target",
+        nargs="?",
+        default=LATEST,
+        help="operation id, latest (default), archive or folder; PATH#op_… picks",
+    )
     add("--key", action="append", default=[], metavar="PUB.pem", help="a public key to trust")
-    add("--policy", default="", metavar="FILE", help="policy to judge by, or preset:ci, preset:strict, preset:lenient")
+    add(
+        "--policy",
+        default="",
+        metavar="FILE",
+        help="policy to judge by, or preset:ci, preset:strict, preset:lenient",
+    )
     add("--commit", default="", metavar="SHA", help="the commit that the evidence must be about")
     add("--base", default="", metavar="SHA", help="the commit that must be the recorded base")
     add("--repository", default="", metavar="U", help="the repository that the evidence must be about")

@@ -26,7 +26,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--name", default="", metavar="STEP", help="name of the step")
     add("--junit", action="append", default=[], metavar="GLOB", help="JUnit reports that the command writes")
-    add("--coverage", action="append", default=[], metavar="PATH", help="coverage data that the command writes")
+    add(
+        "--coverage",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="coverage data that the command writes",
+    )
     add("--artifact", action="append", default=[], metavar="GLOB", help="files that the command makes")
     add("--screenshot", action="append", default=[], metavar="GLOB", help="pictures that the command makes")
     add("--timeout", type=_seconds, default=None, metavar="SECONDS", help="end the command after this time")
@@ -73,7 +79,9 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
     if not arguments.command:
         raise UsageError("no command was given", hint="dre wrap -- COMMAND")
     if arguments.shell and len(arguments.command) != 1:
-        raise UsageError("--shell takes the command as one string", hint=f"dre wrap --shell {shlex.quote('a && b')}")
+        raise UsageError(
+            "--shell takes the command as one string", hint=f"dre wrap --shell {shlex.quote('a && b')}"
+        )
     engine = Engine.open(explicit=arguments.dir)
     wishes = Wishes(
         name=arguments.name,

@@ -1,8 +1,11 @@
-"""A terminal recording as asciicast v2: one JSON header line, then one ``[seconds, "o", text]`` line per piece.
+"""A terminal recording as asciicast v2.
 
-Not a terminal emulator, and not the evidence of what was written: text is decoded as UTF-8 with replacements, so
-bytes that are no text are lost here (the output blob keeps them). Players obey escape sequences, so a cast of
-foreign output is shown through a filter. The rule: equal pieces at equal times give equal bytes.
+One JSON header line, then one ``[seconds, "o", text]`` line per piece.
+
+Not a terminal emulator, and not the evidence of what was written: text is decoded as UTF-8 with
+replacements, so bytes that are no text are lost here (the output blob keeps them). Players obey escape
+sequences, so a cast of foreign output is shown through a filter. The rule: equal pieces at equal times give
+equal bytes.
 
 Source: https://docs.asciinema.org/manual/asciicast/v2/
 """

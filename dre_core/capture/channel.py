@@ -1,8 +1,8 @@
 """One output channel of a command: from its pipe to the user's terminal first, then to the record.
 
-Holds at most one read's worth of bytes, so memory is constant and a slow terminal slows the command as it would
-without DRE. Where the terminal side is a pipe or a tty it is opened anew without blocking, so that a reader
-that has stopped reading never stops signals, timeouts and the monitor.
+Holds at most one read's worth of bytes, so memory is constant and a slow terminal slows the command as it
+would without DRE. Where the terminal side is a pipe or a tty it is opened anew without blocking, so that a
+reader that has stopped reading never stops signals, timeouts and the monitor.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Channel:
             self._record(self.name, piece)
 
     def reader_gone(self) -> None:
-        """Nobody reads the user's side: close ours, so that the command gets SIGPIPE as it would without us."""
+        """Nobody reads the user's side: close ours; the command then gets SIGPIPE as it would without us."""
         self._gap("reader-gone")
         self._writable = False
         self._keep()

@@ -56,7 +56,7 @@ class Facts:
         gaps: What could not be collected.
     """
 
-    source: Source = Source()
+    source: Source = field(default_factory=Source)
     ci: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)

@@ -115,7 +115,9 @@ def _find(name: str, cwd: str, search_path: str) -> str:
             found_unfit = found_unfit or candidate
     if found_unfit:
         return found_unfit
-    raise StartError("command not found", status=NOT_FOUND_STATUS, path=name, hint="install it, or give its path")
+    raise StartError(
+        "command not found", status=NOT_FOUND_STATUS, path=name, hint="install it, or give its path"
+    )
 
 
 def _require_executable(path: str, name: str) -> int:

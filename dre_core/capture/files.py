@@ -57,14 +57,18 @@ class FilesCollector:
             if name in found:
                 continue
             if len(found) >= _FILES_LIMIT:
-                facts.gap("files", f"more than {_FILES_LIMIT} files match", "name fewer files by narrower globs")
+                facts.gap(
+                    "files", f"more than {_FILES_LIMIT} files match", "name fewer files by narrower globs"
+                )
                 break
             found.add(name)
             yield self._captured(kind, name, path)
         for kind, patterns in _patterns(scene).items():
             for pattern in patterns:
                 if not any(name.startswith(f"{kind}/") for name in found):
-                    facts.gap("files", f"no {kind} file matches {pattern}", "check the path the command writes to")
+                    facts.gap(
+                        "files", f"no {kind} file matches {pattern}", "check the path the command writes to"
+                    )
 
     def _captured(self, kind: str, name: str, path: Path) -> Captured:
         before = self._stamps.get(path)

@@ -40,7 +40,7 @@ class Tree:
 
     def changed_from(self, earlier: Tree) -> tuple[str, ...]:
         """Paths whose record differs from an earlier tree's, sorted."""
-        paths = {p for p in self.records.keys() | earlier.records.keys()}
+        paths = self.records.keys() | earlier.records.keys()
         changed = sorted(p for p in paths if self.records.get(p) != earlier.records.get(p))
         return tuple(os.fsdecode(path) for path in changed)
 

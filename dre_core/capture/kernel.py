@@ -59,7 +59,7 @@ def die_with_parent(signal_number: int) -> bool:
 
 
 def hide_memory() -> bool:
-    """Keep processes of the same user from reading this one's memory and environment (``PR_SET_DUMPABLE`` 0)."""
+    """Keep the same user's processes out of this one's memory and environment (``PR_SET_DUMPABLE`` 0)."""
     return _prctl(_PR_SET_DUMPABLE, 0)
 
 

@@ -1,8 +1,9 @@
 """Starting a process: fork, become, exec. Nothing else.
 
-Not ``subprocess``: the child stays in the parent's process group (or gets a terminal of its own), keeps every
-inheritable descriptor, gets a death signal, and an exec that fails is told by its errno. The work between fork
-and exec is a few system calls through modules already loaded; DRE has no threads at that point.
+Not ``subprocess``: the child stays in the parent's process group (or gets a terminal of its own), keeps
+every inheritable descriptor, gets a death signal, and an exec that fails is told by its errno. The work
+between fork and exec is a few system calls through modules already loaded; DRE has no threads at that
+point.
 """
 
 from __future__ import annotations
@@ -152,13 +153,13 @@ def _restore_signals() -> None:
 
 def _execute(words: Sequence[str], path: str, environ: Mapping[str, str]) -> None:
     try:
-        os.execve(path, list(words), environ)
+        os.execve(path, list(words), environ)  # noqa: S606
     except OSError as error:
         # POSIX: a shell runs a text file that exec does not know as a script
         head = read_head(path)
         if error.errno != errno.ENOEXEC or head is None or not is_shell_text(head):
             raise
-        os.execve(SHELL, [SHELL, path, *words[1:]], environ)
+        os.execve(SHELL, [SHELL, path, *words[1:]], environ)  # noqa: S606
 
 
 def standard_descriptors() -> tuple[int, int, int]:

@@ -119,44 +119,61 @@ class ProcessTree:
     gaps: tuple[str, ...]
 
 
-@dataclass(slots=True)
 class _Seen:
-    """A process under observation."""
+    """A process under observation. A plain class: making a data class costs a start-up's millisecond."""
 
-    pid: int
-    ppid: int
-    start_ticks: int
-    first_ns: int
-    last_ns: int
-    argv: tuple[str, ...] = ()
-    executable: str = ""
-    name: bytes = b""
-    rereads: int = ARGV_REREADS
-    pidfd: int | None = None
-    alive: bool = True
-    status: int | None = None
-    cpu_seconds: float = 0.0
-    tree_cpu_seconds: float = 0.0
-    max_rss_bytes: int = 0
-    rss_bytes: int = 0
-    read_bytes: int = 0
-    written_bytes: int = 0
-    threads: int = 1
-    max_threads: int = 1
+    __slots__ = (
+        "argv",
+        "cpu_seconds",
+        "executable",
+        "first_ns",
+        "last_ns",
+        "max_rss_bytes",
+        "max_threads",
+        "name",
+        "pid",
+        "pidfd",
+        "ppid",
+        "read_bytes",
+        "rereads",
+        "rss_bytes",
+        "start_ticks",
+        "status",
+        "threads",
+        "tree_cpu_seconds",
+        "written_bytes",
+    )
+
+    def __init__(self, pid: int, ppid: int, elapsed_ns: int) -> None:
+        self.pid = pid
+        self.ppid = ppid
+        self.first_ns = self.last_ns = elapsed_ns
+        self.start_ticks = 0
+        self.argv: tuple[str, ...] = ()
+        self.executable = ""
+        self.name = b""
+        self.rereads = ARGV_REREADS
+        self.pidfd: int | None = None
+        self.status: int | None = None
+        self.cpu_seconds = self.tree_cpu_seconds = 0.0
+        self.rss_bytes = self.max_rss_bytes = 0
+        self.read_bytes = self.written_bytes = 0
+        self.threads = self.max_threads = 1
 
 
-@dataclass(frozen=True, slots=True)
 class _Stat:
     """The fields used of ``/proc/<pid>/stat`` (proc_pid_stat(5))."""
 
-    name: bytes
-    state: bytes
-    ppid: int
-    cpu_ticks: int
-    tree_ticks: int
-    threads: int
-    start_ticks: int
-    rss_pages: int
+    __slots__ = ("cpu_ticks", "name", "ppid", "rss_pages", "start_ticks", "threads", "tree_ticks")
+
+    def __init__(self, name: bytes, fields: list[bytes]) -> None:
+        self.name = name
+        self.ppid = int(fields[1])
+        self.cpu_ticks = int(fields[11]) + int(fields[12])
+        self.tree_ticks = self.cpu_ticks + int(fields[13]) + int(fields[14])
+        self.threads = int(fields[17])
+        self.start_ticks = int(fields[19])
+        self.rss_pages = int(fields[21])
 
 
 class Monitor:
@@ -176,7 +193,6 @@ class Monitor:
         self._root = root_pid
         self._ignored: frozenset[int] = frozenset()
         self._seen: dict[int, _Seen] = {}
-        self._ended: list[_Seen] = []
         self._order: list[_Seen] = []
         self._samples: list[Sample] = []
         self._sample_every = 1
@@ -191,16 +207,23 @@ class Monitor:
         if root_pid:
             self.start(root_pid)
 
-    def start(self, root_pid: int, ignored: Iterable[int] = ()) -> None:
+    def start(
+        self, root_pid: int, ignored: Iterable[int] = (), argv: tuple[str, ...] = (), executable: str = ""
+    ) -> None:
         """Begin.
 
         Args:
             root_pid: The command's process id; it has not been waited for.
             ignored: Children of this process that don't belong to the command.
+            argv: What it was started with, in case it ends before the first look.
+            executable: What file that was.
         """
         self._root = root_pid
         self._ignored = frozenset(ignored) | {os.getpid()}
         self.sample(0)
+        root = self._seen.get(root_pid)
+        if root is not None and not root.argv:
+            root.argv, root.executable = argv, executable
 
     @property
     def pids(self) -> frozenset[int]:
@@ -226,7 +249,9 @@ class Monitor:
         if elapsed_ns < DENSE_NS:
             wait_ns = max(self._interval_ns, cost_ns * COST_FACTOR // 3)
         else:
-            wait_ns = max(_clamp(elapsed_ns // 100, self._interval_ns, LONGEST_INTERVAL_NS), cost_ns * COST_FACTOR)
+            wait_ns = max(
+                _clamp(elapsed_ns // 100, self._interval_ns, LONGEST_INTERVAL_NS), cost_ns * COST_FACTOR
+            )
         if self._children is _children_by_psutil:
             wait_ns = max(wait_ns, PSUTIL_AFTER_NS)
         self.next_due_ns = elapsed_ns + wait_ns
@@ -261,7 +286,7 @@ class Monitor:
         if len(self._order) >= PROCESSES_LIMIT:
             self._gaps["process-limit"] = None
             return False
-        seen = _Seen(pid=pid, ppid=ppid, start_ticks=0, first_ns=elapsed_ns, last_ns=elapsed_ns)
+        seen = _Seen(pid, ppid, elapsed_ns)
         if self._pidfds < PIDFDS_LIMIT:
             seen.pidfd = kernel.open_pidfd(pid)
             self._pidfds += seen.pidfd is not None
@@ -329,8 +354,6 @@ class Monitor:
     # --- the end -------------------------------------------------------------------------------------
 
     def _end(self, seen: _Seen) -> None:
-        seen.alive = False
-        self._ended.append(seen)
         self._ask_status(seen)
 
     def _ask_status(self, seen: _Seen) -> None:
@@ -413,17 +436,7 @@ def _read_stat(pid: int) -> _Stat | None:
     fields = rest.split()
     if len(fields) < 22:
         return None
-    own = int(fields[11]) + int(fields[12])
-    return _Stat(
-        name=head.partition(b"(")[2],
-        state=fields[0],
-        ppid=int(fields[1]),
-        cpu_ticks=own,
-        tree_ticks=own + int(fields[13]) + int(fields[14]),
-        threads=int(fields[17]),
-        start_ticks=int(fields[19]),
-        rss_pages=int(fields[21]),
-    )
+    return _Stat(head.partition(b"(")[2], fields)
 
 
 def _read_io(pid: int) -> tuple[int, int] | None:
@@ -441,7 +454,9 @@ def _children_by_proc(pid: int) -> list[int]:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
-    return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+    return [
+        int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()
+    ]
 
 
 def _children_by_psutil(pid: int) -> list[int]:
@@ -454,7 +469,11 @@ def _children_by_psutil(pid: int) -> list[int]:
 
 
 def _children_source() -> Callable[[int], list[int]]:
-    return _children_by_proc if os.path.exists("/proc/self/task") and _has_children_file() else _children_by_psutil
+    return (
+        _children_by_proc
+        if os.path.exists("/proc/self/task") and _has_children_file()
+        else _children_by_psutil
+    )
 
 
 def _has_children_file() -> bool:

@@ -245,6 +245,8 @@ class _Run:
         self._pty: PseudoTerminal | None = None
         self._witness: Witness | None = None
         self._forwarder: Forwarder | None = None
+        self._words: tuple[str, ...] = ()
+        self._path = ""
         self._pid = 0
         self._pidfd: int | None = None
         self._status: int | None = None
@@ -297,6 +299,7 @@ class _Run:
 
     def start(self, command: Command, found: Executable, environ: Mapping[str, str], stdin: int) -> None:
         """Start the command, the witness and the handlers, all before any signal gets through."""
+        self._words, self._path = command.words, found.path
         kernel.hide_memory()
         self._foreign = frozenset(own_children())
         kernel.adopt_orphans()
@@ -366,7 +369,8 @@ class _Run:
             self._guard("on-start-failed", on_start, self._pid)
         if self._monitor is not None:
             ignored = self._foreign | ({self._witness.pid} if self._witness is not None else set())
-            self._guard("monitor-failed", self._monitor.start, self._pid, ignored)
+            arguments = (self._pid, ignored, self._words, self._path)
+            self._guard("monitor-failed", self._monitor.start, *arguments)
 
     def _guard(self, slug: str, call: Callable[..., None], *arguments: object) -> bool:
         """Call what must not disturb the run; what it raises is a gap."""
@@ -490,8 +494,7 @@ class _Run:
     def _keep_time(self, now_ns: int) -> None:
         elapsed = now_ns - self._started_ns
         if self._monitor is not None and self._status is None and elapsed >= self._monitor.next_due_ns:
-            if not self._guard("monitor-failed", self._monitor.sample, elapsed):
-                self._monitor = None
+            self._sample(elapsed)
         if now_ns >= self._next_tick_ns:
             self._next_tick_ns = now_ns + _ns(TICK_SECONDS)
             self._reap_orphans()
@@ -504,6 +507,10 @@ class _Run:
             self._plan_escalation(now_ns)
         if self._steps and now_ns >= self._steps[0][0]:
             self._signal_tree(self._steps.pop(0)[1])
+
+    def _sample(self, elapsed_ns: int) -> None:
+        if self._monitor is not None and not self._guard("monitor-failed", self._monitor.sample, elapsed_ns):
+            self._monitor = None
 
     def _last_tick(self) -> None:
         if self._tick is not None:
@@ -584,8 +591,7 @@ class _Run:
             return
         self._ended_ns = time.monotonic_ns()
         self._ended_at = datetime.now(timezone.utc)
-        if self._monitor is not None:
-            self._guard("monitor-failed", self._monitor.sample, self._ended_ns - self._started_ns)
+        self._sample(self._ended_ns - self._started_ns)
         # a handler must not signal the number once it is free: no signal between reaping and noting it
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -603,8 +609,8 @@ class _Run:
             if channel.is_open:
                 channel.owed_bytes = channel.waiting_bytes()
 
-    def _reap_orphans(self) -> None:
-        """Reap adopted descendants, at once if the monitor knows them, else if they stay zombies for a tick."""
+    def _reap_orphans(self, *, last: bool = False) -> None:
+        """Reap adopted descendants: at once if the monitor knows them, else after a tick as zombies or at last."""
         known = self._monitor.pids if self._monitor is not None else frozenset[int]()
         waiting: set[int] = set()
         for pid in own_children():
@@ -613,14 +619,14 @@ class _Run:
             with suppress(OSError):
                 if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                     continue
-                if pid in known or pid in self._zombies:
+                if last or pid in known or pid in self._zombies:
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
                 else:
                     waiting.add(pid)
         self._zombies = waiting
 
     def _hand_over(self) -> None:
-        """Leave what others still hold open to a relay, once all that the command wrote has been read."""
+        """Leave what others still hold open to a relay, once what the command wrote has been read."""
         held = []
         for channel in self._channels:
             blocked_for_good = channel.is_blocked and (self._timed_out or self._cancelled_by is not None)
@@ -661,7 +667,7 @@ class _Run:
         )
 
     def close(self) -> None:
-        """Give back the terminal, the signals and every descriptor; end a command left behind by an error."""
+        """Give back terminal, signals and descriptors; end a command that an error left behind."""
         if self._pid and self._status is None:
             self._send(signal.SIGKILL)
             with suppress(OSError):
@@ -673,6 +679,8 @@ class _Run:
         if self._witness is not None:
             self._witness.stop()
         kernel.adopt_orphans(False)
+        if self._pid:
+            self._reap_orphans(last=True)
         for channel in self._channels:
             channel.close()
         for fd in (*self._child_ends.values(), *([self._pidfd] if self._pidfd is not None else [])):

@@ -385,8 +385,8 @@ def _guarded(source: object) -> CoverageFacts:
     from coverage import CoverageData
 
     assert isinstance(source, CoverageData)
-    source.read()
     try:
+        source.read()
         names = sorted(source.measured_files())
         if len(names) > MAX_COVERED_FILES:
             raise LimitError(f"coverage of more than {MAX_COVERED_FILES} files")

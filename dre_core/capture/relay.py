@@ -1,8 +1,8 @@
 """A small process that stays behind when a daemon still holds the command's output.
 
-Not part of the record: what it copies is the gap ``output-after-exit``. It copies from the pipes to the user's
-descriptors until the last writer has gone, so that the daemon is neither killed by SIGPIPE nor silenced. It has a
-session of its own, holds no other descriptor (no lock, no log) and is nobody's child.
+Not part of the record: what it copies is the gap ``output-after-exit``. It copies from the pipes to the
+user's descriptors until the last writer has gone, so that the daemon is neither killed by SIGPIPE nor
+silenced. It has a session of its own, holds no other descriptor (no lock, no log) and is nobody's child.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Signals to DRE while a command runs: each reaches the command exactly once.
 
 A signal sent to DRE alone is forwarded. One sent to the whole process group (Ctrl-C at a terminal, a runner
-that kills the group) has reached the command already, which shares the group. The two can't be told apart from
-inside a handler, so a *witness* shares the group too: a forked copy that blocks every signal and sleeps. The
-kernel marks a group signal pending there before it reaches DRE, and DRE reads that mark.
+that kills the group) has reached the command already, which shares the group. The two can't be told apart
+from inside a handler, so a *witness* shares the group too: a forked copy that blocks every signal and
+sleeps. The kernel marks a group signal pending there before it reaches DRE, and DRE reads that mark.
 
 Not a policy on what a signal means: it is remembered, and the run loop is woken.
 """

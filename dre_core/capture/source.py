@@ -78,7 +78,9 @@ class SourceCollector:
         try:
             commit = self._git.resolve(named)
         except CaptureError:
-            facts.gap("base", f"base-missing: {named} is not in the object store", f"git fetch origin {named}")
+            facts.gap(
+                "base", f"base-missing: {named} is not in the object store", f"git fetch origin {named}"
+            )
             return ""
         return self._git.merge_base(commit, "HEAD") or commit
 

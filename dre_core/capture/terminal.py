@@ -1,7 +1,8 @@
 """The user's terminal and the pseudo-terminal that stands in for it.
 
-Not a terminal emulator: bytes pass both ways unchanged. Where DRE's own input is a terminal too, that is set to
-raw mode for the time of the run, so that every key goes to the command's terminal, which gives it its meaning.
+Not a terminal emulator: bytes pass both ways unchanged. Where DRE's own input is a terminal too, that is
+set to raw mode for the time of the run, so that every key goes to the command's terminal, which gives it
+its meaning.
 """
 
 from __future__ import annotations

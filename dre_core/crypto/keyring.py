@@ -50,7 +50,9 @@ class Keyring:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         explicit = environ.get("DRE_KEYS_DIR", "")
-        self.directory = Path(explicit) if explicit else _base(environ, "XDG_CONFIG_HOME", "~/.config") / "keys"
+        self.directory = (
+            Path(explicit) if explicit else _base(environ, "XDG_CONFIG_HOME", "~/.config") / "keys"
+        )
         self.state = _base(environ, "XDG_STATE_HOME", "~/.local/state") / "logs.json"
 
     def passphrase(self) -> bytes | None:

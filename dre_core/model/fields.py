@@ -69,7 +69,9 @@ class Fields:
     def decimal(self, name: str) -> int:
         """A non-negative integer written as a string, as sizes and nanoseconds are."""
         value = self.text(name)
-        if not (value.isascii() and value.isdigit() and len(value) <= 20 and (value == "0" or value[0] != "0")):
+        if not (
+            value.isascii() and value.isdigit() and len(value) <= 20 and (value == "0" or value[0] != "0")
+        ):
             raise FormatError("expected a decimal number in a string", path=self.at(name))
         return int(value)
 

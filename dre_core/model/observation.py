@@ -224,7 +224,20 @@ class Observation:
 
 # Program names that run tests. The first word that is no interpreter option decides.
 _RUNNERS = frozenset(
-    ("pytest", "py.test", "unittest", "jest", "vitest", "mocha", "ava", "nose2", "tox", "nox", "phpunit", "rspec")
+    (
+        "pytest",
+        "py.test",
+        "unittest",
+        "jest",
+        "vitest",
+        "mocha",
+        "ava",
+        "nose2",
+        "tox",
+        "nox",
+        "phpunit",
+        "rspec",
+    )
 )
 _INTERPRETERS = ("python", "pypy", "node")
 _COMPOUND = {("go", "test"), ("cargo", "test"), ("npm", "test"), ("mvn", "test"), ("gradle", "test")}

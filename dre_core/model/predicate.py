@@ -15,15 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from dre_core.model import canonical
+from dre_core.model import run as runs
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.policy import Policy
-from dre_core.model.run import PREDICATE_TYPE as RUN
 from dre_core.model.run import Item, Run, RunOutcome
 from dre_core.model.session import Counts, Outcome, TestRecord
 from dre_core.model.statement import Statement, Subject
 from dre_core.model.verdict import Conclusion, MethodResult, Verdict
 
+RUN = runs.PREDICATE_TYPE
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 SVR = "https://in-toto.io/attestation/svr/v0.2"
 VSA = "https://slsa.dev/verification_summary/v1"
@@ -43,7 +44,9 @@ def item_index(items: Iterable[Item]) -> str:
 def run_subjects(run: Run) -> tuple[Subject, ...]:
     """What a run is about: its evidence index and the source tree it ran on."""
     notes = {"commit": run.source.commit} if run.source.commit else {}
-    subjects = [Subject(name="evidence-index", digest={"sha256": hex_of(item_index(run.items))}, annotations={})]
+    subjects = [
+        Subject(name="evidence-index", digest={"sha256": hex_of(item_index(run.items))}, annotations={})
+    ]
     if run.source.tree_before:
         tree = {"sha256": hex_of(run.source.tree_before)}
         subjects.append(Subject(name="source-tree", digest=tree, annotations=notes))
@@ -85,7 +88,7 @@ def test_result(run: Run, counts: Counts, tests: Sequence[TestRecord], runner: s
     return Statement(subjects=run_subjects(run), predicate_type=TEST_RESULT, predicate=predicate)
 
 
-def _names(tests: Sequence[TestRecord], outcomes: set[Outcome]) -> list[JSON]:
+def _names(tests: Sequence[TestRecord], outcomes: set[Outcome]) -> Sequence[JSON]:
     return [test.id for test in tests if test.outcome in outcomes][:_NAMED_TESTS]
 
 

@@ -2,19 +2,20 @@
 
 Not a scanner of repositories: it works on output as it passes. The rules:
 
-* Known values come first: values of variables whose name says secret, values given, and values that the output
-  registers by ``::add-mask::VALUE``. They are found plain and encoded (``mask_values.forms``) and become
-  ``***``. Unknown secrets are found by ``mask_rules.RULES`` and become ``[masked:<rule>]``. Where finds
-  overlap, one replacement takes the place of all.
+* Known values come first: values of variables whose name says secret, values given, and values that the
+  output registers by ``::add-mask::VALUE``. They are found plain and encoded (``mask_values.forms``) and
+  become ``***``. Unknown secrets are found by ``mask_rules.RULES`` and become ``[masked:<rule>]``. Where
+  finds overlap, one replacement takes the place of all.
 * A private key's first line becomes ``[masked:private-key]`` and its other lines are emptied.
 * Matching is done on a view without colour codes, so a code inside a secret does not hide it.
 * No comment in the text switches masking off, and nothing is read from the workload's directory.
 * A secret's digest or length is never kept: only counts by rule are.
 * What fails is withheld: ``[withheld: masking failed]`` takes the place of the block.
 
-A stream is masked in whole lines. A line without an end is held until it outgrows ``LINE_LIMIT_BYTES``; then all
-of it but the last ``HOLD_BYTES`` is masked and released. No match is longer than that, so it makes no difference
-where chunks are cut. ``settle`` releases an unfinished line but for what could still become a secret.
+A stream is masked in whole lines. A line without an end is held until it outgrows ``LINE_LIMIT_BYTES``;
+then all of it but the last ``HOLD_BYTES`` is masked and released. No match is longer than that, so it makes
+no difference where chunks are cut. ``settle`` releases an unfinished line but for what could still become a
+secret.
 """
 
 from __future__ import annotations
@@ -394,7 +395,7 @@ def _unescape(value: bytes) -> bytes:
 
 
 def _begun_at(text: bytes, needle: bytes) -> int:
-    """Where the longest end of a text begins that is a beginning of the needle; its length if there is none."""
+    """Where the longest end of a text begins that begins the needle; the text's length if none does."""
     for size in range(min(len(needle) - 1, len(text)), 0, -1):
         if text.endswith(needle[:size]):
             return len(text) - size

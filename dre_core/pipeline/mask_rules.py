@@ -95,7 +95,12 @@ def entropy_bits(value: bytes) -> float:
 
 RULES: tuple[Rule, ...] = (
     _issued("jwt", (b"eyJ",), rb"eyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{4,8192}\.[A-Za-z0-9_-]{8,2048}"),
-    _issued("github-token", (b"ghp_", b"gho_", b"ghs_", b"ghu_", b"ghr_"), rb"gh[pousr]_[A-Za-z0-9_]{30,255}", anywhere=True),
+    _issued(
+        "github-token",
+        (b"ghp_", b"gho_", b"ghs_", b"ghu_", b"ghr_"),
+        rb"gh[pousr]_[A-Za-z0-9_]{30,255}",
+        anywhere=True,
+    ),
     _issued("github-token", (b"github_pat_",), rb"github_pat_[A-Za-z0-9_]{22,255}", anywhere=True),
     _issued("gitlab-token", (b"glpat-",), rb"glpat-[A-Za-z0-9_.=-]{16,300}", anywhere=True),
     _issued("slack-token", (b"xox",), rb"xox[abeoprs](?:\.xox[abp])?-[A-Za-z0-9-]{10,250}"),
@@ -140,11 +145,12 @@ RULES: tuple[Rule, ...] = (
             b"credential",
         ),
         form=re.compile(
-            rb"[A-Za-z_-]{4,12}[A-Za-z0-9_.-]{0,40}(?:\\?[\"'])?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?" + _VALUE
+            rb"[A-Za-z_-]{4,12}[A-Za-z0-9_.-]{0,40}(?:\\?[\"'])?\]?[ \t]{0,3}"
+            rb"(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?" + _VALUE
         ),
         group=1,
         lower=True,
         confirm=looks_random,
     ),
 )
-"""The built-in rules. Private keys (``-----BEGIN ... PRIVATE KEY-----``) stretch over lines: ``mask`` has them."""
+"""The built-in rules; private keys stretch over lines and are in ``mask``."""

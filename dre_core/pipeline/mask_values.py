@@ -1,8 +1,9 @@
 """Known secrets: which environment values are secret, and in which forms they may appear in output.
 
-Not a judgement of strength. The rule for names: a word of the name says secret (``TOKEN``, ``SECRET``, ``KEY``,
-``PASSWORD``...) and its last word does not say that the value is something else (a directory, a name, a length).
-The rule for values: four characters or more, no ordinary word, no small number, no path, no plain address.
+Not a judgement of strength. The rule for names: a word of the name says secret (``TOKEN``, ``SECRET``,
+``KEY``, ``PASSWORD``...) and its last word does not say that the value is something else (a directory, a
+name, a length). The rule for values: four characters or more, no ordinary word, no small number, no path,
+no plain address.
 """
 
 from __future__ import annotations
@@ -17,31 +18,48 @@ WRAP_WIDTHS = (76, 64)
 """Columns at which base64 tools break lines."""
 WRAPPED_MINIMUM = 16
 
-_SECRET_PART = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SIGNING_?KEY")
-_SECRET_WORDS = frozenset({"KEY", "KEYS", "PASS", "PWD", "AUTH", "PRIVATE", "PAT", "JWT", "PSK", "CREDS", "COOKIE"})
-_OTHER_LAST_WORDS = frozenset(
-    """DIR DIRS DIRECTORY PATH PATHS FILE FILES HOME SOCK SOCKET FOLDER NAME NAMES USER USERNAME EMAIL HOST PORT URL URI
-    ENDPOINT ISSUER TYPE KIND FORMAT ALGORITHM ALG MODE METHOD PROVIDER BACKEND BITS LENGTH LEN SIZE COUNT LIMIT MAX MIN
-    TTL TIMEOUT EXPIRY EXPIRES EXPIRATION SECONDS MINUTES DAYS ENABLED DISABLED REQUIRED ALLOWED VERSION PREFIX SUFFIX
-    REGION FD LAYOUT AGENT COMMAND CMD HELPER PROMPT SCOPE SCOPES PERMISSIONS POLICY STORE RING SERVER SERVERS INFO
-    FINGERPRINT PUBLIC PUB DELAY REPEAT MAP BINDINGS""".split()
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SECRET_PART = re.compile(
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SIGNING_?KEY"
+)
+_SECRET_WORDS = frozenset(
+    {"KEY", "KEYS", "PASS", "PWD", "AUTH", "PRIVATE", "PAT", "JWT", "PSK", "CREDS", "COOKIE"}
+)
+_OTHER_LAST_WORDS = _words(
+    """
+    DIR DIRS DIRECTORY PATH PATHS FILE FILES HOME SOCK SOCKET FOLDER NAME NAMES USER USERNAME EMAIL HOST
+    PORT URL URI ENDPOINT ISSUER TYPE KIND FORMAT ALGORITHM ALG MODE METHOD PROVIDER BACKEND BITS LENGTH
+    LEN SIZE COUNT LIMIT MAX MIN TTL TIMEOUT EXPIRY EXPIRES EXPIRATION SECONDS MINUTES DAYS ENABLED
+    DISABLED REQUIRED ALLOWED VERSION PREFIX SUFFIX REGION FD LAYOUT AGENT COMMAND CMD HELPER PROMPT
+    SCOPE SCOPES PERMISSIONS POLICY STORE RING SERVER SERVERS INFO FINGERPRINT PUBLIC PUB DELAY REPEAT
+    MAP BINDINGS
+    """
 )
 _NOT_SECRET_NAMES = frozenset({"PWD", "OLDPWD", "XAUTHORITY", "KEYBOARD", "DBUS_SESSION_BUS_ADDRESS"})
 _IDENTIFIER_NAMES = re.compile(r"(?:^|_)(?:KEY|TOKEN|CREDENTIALS?)_ID$")
-_PUBLIC_NAMES = re.compile(r"PUBLIC_?KEY|PUBKEY|KEY_?CODE|^LESSKEY|^MAX_|_MAX_|^NUM_|^USE_|^ENABLE_|^DISABLE_|^HAS_|^IS_")
+_PUBLIC_NAMES = re.compile(
+    r"PUBLIC_?KEY|PUBKEY|KEY_?CODE|^LESSKEY|^MAX_|_MAX_|^NUM_|^USE_|^ENABLE_|^DISABLE_|^HAS_|^IS_"
+)
 
-_PLAIN_WORDS = frozenset(
-    """true false none null yes no on off enabled disabled enable disable default auto always never required optional
-    github gitlab bitbucket jenkins travis circleci azure google amazon aws gcp docker kubernetes local localhost
-    production staging development testing test tests debug info warning error release main master admin root user
-    username guest postgres mysql redis mongo sqlite rabbitmq password passwd secret token basic bearer digest oauth
-    oauth2 saml ldap kerberos ssh https http file keyring keychain environment env agent pass gpg pgp rsa ecdsa ed25519
-    aes sha256 hmac jwt public private readonly readwrite read write full restricted unlimited inherit manual system
-    passed failed success skipped complete unknown undefined empty changeme example python node java linux windows""".split()
+_PLAIN_WORDS = _words(
+    """
+    true false none null yes no on off enabled disabled enable disable default auto always never
+    required optional github gitlab bitbucket jenkins travis circleci azure google amazon aws gcp docker
+    kubernetes local localhost production staging development testing test tests debug info warning
+    error release main master admin root user username guest postgres mysql redis mongo sqlite rabbitmq
+    password passwd secret token basic bearer digest oauth oauth2 saml ldap kerberos ssh https http file
+    keyring keychain environment env agent pass gpg pgp rsa ecdsa ed25519 aes sha256 hmac jwt public
+    private readonly readwrite read write full restricted unlimited inherit manual system passed failed
+    success skipped complete unknown undefined empty changeme example python node java linux windows
+    """
 )
 _KNOWN_ROOTS = re.compile(
-    r"/(?:usr|home|tmp|var|etc|opt|root|run|private|Users|mnt|media|dev|proc|sys|srv|nix|Library|System|Applications"
-    r"|bin|sbin|lib|lib64|app|data|work|workspace|builds|github|cache|__w|__e)(?:/|$)"
+    r"/(?:usr|home|tmp|var|etc|opt|root|run|private|Users|mnt|media|dev|proc|sys|srv|nix|Library|System"
+    r"|Applications|bin|sbin|lib|lib64|app|data|work|workspace|builds|github|cache|__w|__e)(?:/|$)"
 )
 _PATH_SHAPE = re.compile(r"(?:\.{1,2}|~[\w.-]*)?(?:/[\w.@+-]+)+/?|[A-Za-z]:[\\/][^\n]*")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s:@/]+(?::\d+)?(?:/[^\s?@]*)?")
@@ -69,9 +87,8 @@ def sensitive_values(
     forced = frozenset(names)
     found: set[str] = set()
     for name, value in environ.items():
-        if name in forced and len(value.strip()) >= MINIMUM_CHARACTERS:
-            found.add(value)
-        elif says_secret(name) and is_secret_value(value, exists):
+        named = name in forced and len(value.strip()) >= MINIMUM_CHARACTERS
+        if named or (says_secret(name) and is_secret_value(value, exists)):
             found.add(value)
         if "://" in value and "@" in value:
             found.update(part for part in _USERINFO.findall(value) if is_secret_value(part, exists))
@@ -125,8 +142,8 @@ def forms(value: str) -> set[bytes]:
         value: The secret.
 
     Returns:
-        Plain, base64 (three alignments, two alphabets, broken lines), hexadecimal, percent-encoded, JSON-, XML-
-        and shell-escaped. For a value of several lines the encodings of the whole and each line plain.
+        Plain, base64 (three alignments, two alphabets, broken lines), hexadecimal, percent-encoded, and as
+        escaped in JSON, XML and shells. Of several lines: the encodings of the whole, and each line plain.
     """
     found: set[bytes] = set()
     trimmed = value.strip()
@@ -135,7 +152,9 @@ def forms(value: str) -> set[bytes]:
             found |= _encodings(text)
     if "\n" in trimmed or "\r" in trimmed:
         lines = (line.strip() for line in value.splitlines())
-        found |= {_bytes(line) for line in lines if len(line) >= MINIMUM_CHARACTERS and not is_plain_word(line)}
+        found |= {
+            _bytes(line) for line in lines if len(line) >= MINIMUM_CHARACTERS and not is_plain_word(line)
+        }
     return {form for form in found if len(form) >= MINIMUM_CHARACTERS and b"\n" not in form and form.strip()}
 
 
@@ -148,7 +167,12 @@ def _encodings(text: str) -> set[bytes]:
     found = {data, data.hex().encode(), data.hex().upper().encode()}
     found |= set(_base64_forms(data))
     if not _UNRESERVED.fullmatch(data):
-        found |= set(_percent_forms(data)) | set(_json_forms(text)) | set(_markup_forms(text)) | set(_shell_forms(text))
+        found |= (
+            set(_percent_forms(data))
+            | set(_json_forms(text))
+            | set(_markup_forms(text))
+            | set(_shell_forms(text))
+        )
     return found
 
 

@@ -3,10 +3,10 @@
 Not a verdict: all of it is text that the workload wrote (vantage ``reported``). The rule: lines are taken
 whole with colour codes stripped; counts are exact, samples bounded, and the stream is never held.
 
-The four general kinds are counted by word, as
-``error|exception|failed``, ``warning|warn``, ``success|passed|complete`` and ``time:|duration:|speed:`` without
-regard to case. A runner's closing line is parsed into counts (:class:`RunnerSummary`) only if the whole line
-has that runner's form. A line longer than ``LINE_LIMIT_BYTES`` is looked at in pieces.
+The four general kinds are counted by word, as ``error|exception|failed``, ``warning|warn``,
+``success|passed|complete`` and ``time:|duration:|speed:`` without regard to case. A runner's closing line
+is parsed into counts (:class:`RunnerSummary`) only if the whole line has that runner's form. A line longer
+than ``LINE_LIMIT_BYTES`` is looked at in pieces.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def strip_escapes(text: bytes) -> bytes:
 
 Counts = dict[str, int]
 
-_PYTEST_PART = rb"\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun|subtests passed)"
+_PYTEST_PART = (
+    rb"\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun|subtests passed)"
+)
 _PYTEST = re.compile(
     rb"(?:=+ )?((?:no tests (?:ran|collected)|" + _PYTEST_PART + rb")(?:, " + _PYTEST_PART + rb")*)"
     rb" in \d+(?:\.\d+)?s(?: \(\d+(?: days?, \d+)?:\d\d:\d\d\))?(?: =+)?"
@@ -98,7 +100,8 @@ _PART = re.compile(rb"(\d+) ([a-z]+)(?! passed)")
 _JEST = re.compile(rb"Tests:\s+((?:\d+ [a-z]+, )*\d+ total)")
 _VITEST = re.compile(rb"Tests\s+((?:\d+ [a-z ]+ \| )*\d+ [a-z ]+) \(\d+\)")
 _CARGO = re.compile(
-    rb"test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; (\d+) filtered out.*"
+    rb"test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; "
+    rb"(\d+) filtered out.*"
 )
 _MAVEN = re.compile(rb"(?:\[[A-Z]+\] )?Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)")
 _GO_PACKAGE = re.compile(rb"(?:ok  \t|FAIL\t)(\S+)\t(?:\d+\.\d+s|\(cached\)|\[build failed\]).*")

@@ -23,7 +23,8 @@ _MARKS = {
     Conclusion.FAILED: "🔴",
     Conclusion.INCONCLUSIVE: "❔",
 }
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def escape(text: str, limit: int = 300) -> str:
@@ -33,20 +34,29 @@ def escape(text: str, limit: int = 300) -> str:
         text: Anything, also from hostile evidence.
         limit: Characters to keep at most.
     """
-    safe = _SPECIAL.sub(r"\\\1", one_line(text, limit)).replace("&", "&amp;")
+    safe = _SPECIAL.sub(r"\\\1", one_line(text, limit).translate(_ENTITIES))
     # A word joiner keeps the sign and breaks the mention, the reference and the bare address.
     return re.sub(r"([@:])(?=[\w/])", "\\1\u2060", safe)
 
 
 def render_markdown(report: Report) -> bytes:
     """The whole report, cut at a line where it would grow too large."""
-    lines = [*_head(report), *_methods(report), *_why(report), *_tests(report), *_limits(report), *_seal(report)]
+    lines = [
+        *_head(report),
+        *_methods(report),
+        *_why(report),
+        *_tests(report),
+        *_limits(report),
+        *_seal(report),
+    ]
     kept: list[str] = []
     size = 0
     for line in lines:
         size += len(line.encode()) + 1
         if size > LIMIT_BYTES:
-            kept.append("\n*cut here: the report is larger than a summary may be; the archive holds all of it*")
+            kept.append(
+                "\n*cut here: the report is larger than a summary may be; the archive holds all of it*"
+            )
             break
         kept.append(line)
     return ("\n".join(kept) + "\n").encode()
@@ -110,7 +120,7 @@ def _tests(report: Report) -> list[str]:
     rows = [_test(test) for test in bad[:_TESTS]]
     rest = [f"\n{len(bad) - _TESTS} more in the JUnit report"] if len(bad) > _TESTS else []
     return [
-        f"<details><summary>{len(bad)} tests failed</summary>",
+        f"<details><summary>Failed tests: {len(bad)}</summary>",
         "",
         "| test | outcome | message |",
         "| --- | --- | --- |",
@@ -128,11 +138,16 @@ def _test(test: TestRecord) -> str:
 
 def _limits(report: Report) -> list[str]:
     lines = [f"- {escape(text)}" for text in report.verdict.not_proven]
-    return ["<details><summary>What this does not prove</summary>", "", *lines, "", "</details>", ""] if lines else []
+    return (
+        ["<details><summary>What this does not prove</summary>", "", *lines, "", "</details>", ""]
+        if lines
+        else []
+    )
 
 
 def _seal(report: Report) -> list[str]:
-    return [f"Operation {escape(report.verdict.operation)}. Check it yourself, offline: `dre verify evidence.zip --key PUBLIC.pem`"]
+    how = "Check it yourself, offline: `dre verify evidence.zip --key PUBLIC.pem`"
+    return [f"Operation {escape(report.verdict.operation)}. {how}"]
 
 
 class MarkdownRenderer:

@@ -67,5 +67,7 @@ def _findings(report: Report) -> list[str]:
     if len(findings) > _FINDINGS:
         lines.append(f"{_INDENT}        and {len(findings) - _FINDINGS} more findings")
     if report.verdict.conclusion is Conclusion.FAILED and not findings:
-        lines += [f"{_INDENT}cause   {one_line(cause.summary)}" for cause in report.verdict.causes[:_FINDINGS]]
+        lines += [
+            f"{_INDENT}cause   {one_line(cause.summary)}" for cause in report.verdict.causes[:_FINDINGS]
+        ]
     return lines

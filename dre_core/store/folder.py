@@ -95,9 +95,13 @@ class Folder:
             )
         found = [name for name in self.experiments() if name.startswith(text)]
         if not found:
-            raise NotFoundError(f"there is no operation {prefix!r} here", hint="dre evidence list shows them all")
+            raise NotFoundError(
+                f"there is no operation {prefix!r} here", hint="dre evidence list shows them all"
+            )
         if len(found) > 1:
-            raise UsageError(f"{prefix!r} names {len(found)} operations", hint="give more characters of the id")
+            raise UsageError(
+                f"{prefix!r} names {len(found)} operations", hint="give more characters of the id"
+            )
         return found[0]
 
 

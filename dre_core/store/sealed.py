@@ -263,5 +263,3 @@ def stream_digest(stream: BinaryIO) -> tuple[int, str]:
             digest.update(chunk)
             size += len(chunk)
     return size, f"sha256:{digest.hexdigest()}"
-
-

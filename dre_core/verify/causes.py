@@ -16,7 +16,10 @@ def root_causes(evidence: Evidence, results: dict[str, MethodResult]) -> tuple[C
     for session in evidence.top_sessions:
         digests = evidence.items_of(session)
         causes += [_from_test(test, digests) for test in session.tests if _is_bad(test)]
-        causes += [Cause(summary=f"{name} could not be collected", evidence=digests) for name in session.collection_errors]
+        causes += [
+            Cause(summary=f"{name} could not be collected", evidence=digests)
+            for name in session.collection_errors
+        ]
     causes += [_from_finding(f) for f in findings if f.severity is Severity.FAIL]
     return tuple(causes[:_CAUSES])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from dre_core.capture.programmatic import JUnitReport, read_junit
 from dre_core.errors import FormatError, LimitError
@@ -23,6 +24,8 @@ from dre_core.model.run import Item, Run
 from dre_core.model.session import Counts, Session
 from dre_core.pipeline import codec
 from dre_core.store.sealed import Blobs
+
+T = TypeVar("T")
 
 JSON_LIMIT_BYTES = 64 << 20
 JOURNAL_LIMIT_BYTES = 2 << 30
@@ -160,7 +163,7 @@ def _imports(value: JSON) -> tuple[ImportFact, ...]:
     return Fields(value, "$.imports").each("imports", ImportFact.parse)
 
 
-def _one(run: Run, blobs: Blobs, kind: str, parse: Callable[[JSON], object]) -> object:
+def _one(run: Run, blobs: Blobs, kind: str, parse: Callable[[JSON], T]) -> T | None:
     items = [item for item in run.items_of(kind) if item.kept]
     if not items:
         return None
@@ -181,7 +184,12 @@ def _sessions(
         journals.setdefault(parts[1], {})[parts[2].removesuffix(".jsonl")] = item
     if folded is None:
         folded = [
-            fold({worker: _lines(read_item(blobs, item, JOURNAL_LIMIT_BYTES)) for worker, item in files.items()})
+            fold(
+                {
+                    worker: _lines(read_item(blobs, item, JOURNAL_LIMIT_BYTES))
+                    for worker, item in files.items()
+                }
+            )
             for files in journals.values()
         ]
     digests = {

@@ -174,7 +174,9 @@ def _envelopes(state: _Inspection) -> str:
         if envelope.to_bytes() != line:
             raise FormatError("not in canonical form", path=f"run.intoto.jsonl:{number}")
         if envelope.payload_type != PAYLOAD_TYPE:
-            raise FormatError(f"unknown payload type {envelope.payload_type}", path=f"run.intoto.jsonl:{number}")
+            raise FormatError(
+                f"unknown payload type {envelope.payload_type}", path=f"run.intoto.jsonl:{number}"
+            )
         statement = Statement.parse(envelope.payload)
         state.envelopes.append(envelope)
         state.statements.append(statement)
@@ -314,7 +316,11 @@ def _archive(state: _Inspection) -> str:
     members = state.sealed.members
     assert members is not None
     index = next(
-        (envelope for envelope in parse_indexes(state.sealed.index) if _operation_of(envelope) == state.sealed.operation),
+        (
+            envelope
+            for envelope in parse_indexes(state.sealed.index)
+            if _operation_of(envelope) == state.sealed.operation
+        ),
         None,
     )
     if index is None:

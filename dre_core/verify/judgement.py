@@ -32,7 +32,9 @@ from dre_core.verify.level import level_of
 from dre_core.verify.verifier import Verifier, blocked
 
 _FAILED = (RunOutcome.FAILED, RunOutcome.ERRORED, RunOutcome.TIMEOUT)
-_NOTHING = Consensus(scores={}, overall=None, passed=False, confidence=0.0, conclusion=Conclusion.INCONCLUSIVE)
+_NOTHING = Consensus(
+    scores={}, overall=None, passed=False, confidence=0.0, conclusion=Conclusion.INCONCLUSIVE
+)
 
 
 def judge_run(
@@ -59,7 +61,7 @@ def judge_run(
             integrity=inspected.integrity,
             consensus=_NOTHING,
             level=Level.CLAIM_ONLY,
-            missing=tuple(c.detail for c in inspected.integrity.checks if not c.passed),
+            missing=tuple(dict.fromkeys(c.detail for c in inspected.integrity.checks if not c.passed)),
         )
     try:
         evidence = load(run, blobs, policy)
@@ -101,7 +103,7 @@ def _run_methods(evidence: Evidence, verifiers: Sequence[Verifier]) -> dict[str,
         thread = threading.Thread(target=_run_one, args=(verifier, evidence, results), daemon=True)
         thread.start()
         threads.append((verifier, thread))
-    for verifier, thread in threads:
+    for _, thread in threads:
         thread.join(evidence.policy.timeout_seconds)
     # A late thread may still write into ``results``; what is read here is what was there in time.
     return {
@@ -127,7 +129,8 @@ def _judged(evidence: Evidence, inspected: Inspected, results: dict[str, MethodR
     if conclusion is Conclusion.SUPPORTED and level < policy.minimum_level:
         conclusion = Conclusion.INCONCLUSIVE
         missing = (
-            f"the policy asks for level {int(policy.minimum_level)}, the evidence reaches {int(level)} ({level.meaning})",
+            f"the policy asks for level {int(policy.minimum_level)}, "
+            f"the evidence reaches {int(level)} ({level.meaning})",
             *missing,
         )
     elif conclusion is Conclusion.INCONCLUSIVE and not missing:
@@ -197,12 +200,14 @@ def _not_proven(evidence: Evidence, level: Level) -> tuple[str, ...]:
         lines.append("that nothing inside the run lied: nobody watched from outside (dre wrap does)")
     lines.append("that the commit alone gives this result: it was not re-executed in a clean clone")
     if run.source.clean is not True:
-        lines.append("that the source is a known commit: the tree was not clean, or there is no version control")
+        lines.append(
+            "that the source is a known commit: the tree was not clean, or there is no version control"
+        )
     if run.key_readable_by_workload:
-        lines.append("that the workload did not read the signing key: it ran as a user who can (DRE_SIGNING_KEY_FD)")
+        lines.append(
+            "that the workload did not read the signing key: it ran as a user who can (DRE_SIGNING_KEY_FD)"
+        )
     if run.ci and run.log_started >= run.started[:10]:
         lines.append("that no failed run came before: the log began on the day of the run")
     lines.append("that the machine did not lie below DRE, or that the signer's key was not stolen")
     return tuple(lines)
-
-

@@ -10,7 +10,7 @@ from dre_core.hooks import hookimpl
 from dre_core.model.observation import SeenProcess
 from dre_core.model.run import RunOutcome
 from dre_core.model.session import Outcome, Session
-from dre_core.model.verdict import MethodResult, Vantage, Weight
+from dre_core.model.verdict import Finding, MethodResult, Vantage, Weight
 from dre_core.verify.evidence import Evidence, Report
 from dre_core.verify.verifier import (
     Check,
@@ -85,7 +85,9 @@ def exit_agrees(evidence: Evidence) -> Ruling:
         findings = [_swallowed(evidence, process) for process in _failed_runners(evidence)]
     if findings:
         return found(*findings)
-    inner = f"{_plural(len(sessions), 'session')} inside ended well" if sessions else "no session was seen inside"
+    inner = (
+        f"{_plural(len(sessions), 'session')} inside ended well" if sessions else "no session was seen inside"
+    )
     return passed(Vantage.OBSERVED, f"the command returned 0; {inner}")
 
 
@@ -121,7 +123,7 @@ def _failed_runners(evidence: Evidence) -> list[SeenProcess]:
     ]
 
 
-def _swallowed(evidence: Evidence, process: SeenProcess) -> object:
+def _swallowed(evidence: Evidence, process: SeenProcess) -> Finding:
     status = f"died of signal {process.signal}" if process.signal else f"returned {process.exit_code}"
     return veto(
         "exit-agrees",
@@ -140,7 +142,9 @@ def runner_session_present(evidence: Evidence) -> Ruling:
             vantage = Vantage.OBSERVED
         return passed(vantage, f"{_plural(len(evidence.top_sessions), 'session')} on record")
     if not evidence.reports:
-        return could_not_run("no test session and no report of one: run pytest with --dre, or name its --junit report")
+        return could_not_run(
+            "no test session and no report of one: run pytest with --dre, or name its --junit report"
+        )
     if evidence.observation is None:
         return could_not_run("a report, but nobody watched the run")
     runners = evidence.observation.runners()
@@ -377,7 +381,7 @@ def report_agrees(evidence: Evidence) -> Ruling:
     return passed(Vantage.IN_PROCESS, "the reports tell what the sessions did")
 
 
-def _disagreements(evidence: Evidence, report: Report, session: Session) -> list[object]:
+def _disagreements(evidence: Evidence, report: Report, session: Session) -> list[Finding]:
     told, seen = report.junit.tests, session.counts
     bad_told, bad_seen = told.failed + told.errors, seen.failed + seen.errors
     digests = (report.item.digest, *evidence.items_of(session))
@@ -436,7 +440,9 @@ def asserts_enabled(evidence: Evidence) -> Ruling:
         unrewritten = ", ".join(session.unrewritten[:3])
         if session.assert_mode == "plain":
             message = "python -O removed the assertions: pytest's rewriting, which keeps them, was off"
-            return found(veto("asserts-enabled", Vantage.IN_PROCESS, message, evidence=evidence.items_of(session)))
+            return found(
+                veto("asserts-enabled", Vantage.IN_PROCESS, message, evidence=evidence.items_of(session))
+            )
         detail = f"; not rewritten, so without their assertions: {unrewritten}" if unrewritten else ""
         return found(warn("asserts-enabled", Vantage.IN_PROCESS, f"the tests ran under python -O{detail}"))
     return passed(Vantage.IN_PROCESS, "assertions were on")

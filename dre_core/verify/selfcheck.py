@@ -100,7 +100,9 @@ def _cryptography() -> str:
     _require(pae("http://example.com/HelloWorld", b"hello world") == wanted, "the DSSE encoding differs")
     empty_leaf = "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
     _require(leaf_hash(b"").hex() == empty_leaf, "the RFC 6962 leaf hash differs")
-    _require(node_hash(b"\0" * 32, b"\0" * 32) != leaf_hash(b"\0" * 64), "leaves and nodes are not told apart")
+    _require(
+        node_hash(b"\0" * 32, b"\0" * 32) != leaf_hash(b"\0" * 64), "leaves and nodes are not told apart"
+    )
     return "SHA-256 (FIPS 180-4), Ed25519 (RFC 8032), DSSE, RFC 6962"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dre_core.hooks import hookimpl
 from dre_core.model.imports import ImportFact
-from dre_core.model.verdict import MethodResult, Vantage, Weight
+from dre_core.model.verdict import Finding, MethodResult, Vantage, Weight
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.verifier import (
     Check,
@@ -46,7 +46,9 @@ def tree_clean(evidence: Evidence) -> Ruling:
     if source.untracked:
         count = source.untracked
         noun = "file that is" if count == 1 else "files that are"
-        return found(info("tree-clean", Vantage.STATIC, f"{count} {noun} neither tracked nor ignored lay in the tree"))
+        return found(
+            info("tree-clean", Vantage.STATIC, f"{count} {noun} neither tracked nor ignored lay in the tree")
+        )
     return passed(Vantage.STATIC, f"the tree equals commit {source.commit[:12]}")
 
 
@@ -55,7 +57,9 @@ def tree_unchanged(evidence: Evidence) -> Ruling:
     source = evidence.run.source
     if not source.tree_before or not source.tree_after:
         return could_not_run("the tree digest was not taken before and after")
-    rewritten = tuple(path for path in source.changed_during if path.endswith((".py", ".pyx", ".js", ".ts", ".go", ".rs")))
+    rewritten = tuple(
+        path for path in source.changed_during if path.endswith((".py", ".pyx", ".js", ".ts", ".go", ".rs"))
+    )
     if rewritten and source.vcs != "none":
         return found(
             warn(
@@ -66,7 +70,9 @@ def tree_unchanged(evidence: Evidence) -> Ruling:
             )
         )
     if source.changed_during:
-        return passed(Vantage.STATIC, f"the run wrote {len(source.changed_during)} files, none of them source")
+        return passed(
+            Vantage.STATIC, f"the run wrote {len(source.changed_during)} files, none of them source"
+        )
     return passed(Vantage.STATIC, "the tree is the same before and after")
 
 
@@ -83,7 +89,7 @@ def code_under_test_local(evidence: Evidence) -> Ruling:
     return passed(Vantage.IN_PROCESS, f"{', '.join(local[:5])} is the checkout's code")
 
 
-def _foreign(evidence: Evidence, fact: ImportFact) -> object:
+def _foreign(evidence: Evidence, fact: ImportFact) -> Finding:
     return fail(
         "code-under-test-local",
         Weight.CRITICAL,
@@ -100,7 +106,9 @@ def base_recorded(evidence: Evidence) -> Ruling:
     """The commit that the change is compared with is the one that the verifier means."""
     recorded, expected = evidence.run.source.base, evidence.policy.expected_base
     if expected and recorded != expected:
-        return could_not_run(f"the recorded base is {recorded[:12] or 'none'}, not {expected[:12]}: record with --base")
+        return could_not_run(
+            f"the recorded base is {recorded[:12] or 'none'}, not {expected[:12]}: record with --base"
+        )
     if recorded:
         return passed(Vantage.STATIC, f"base {recorded[:12]}")
     if evidence.policy.require_base or evidence.run.claim.kind or evidence.run.ci.get("pull_request"):

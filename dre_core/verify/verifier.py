@@ -80,7 +80,12 @@ def veto(check: str, vantage: Vantage, message: str, **more: object) -> Finding:
 def fail(check: str, weight: Weight, vantage: Vantage, message: str, **more: object) -> Finding:
     """A finding that blocks support."""
     return Finding(
-        check=check, severity=Severity.FAIL, weight=weight, vantage=vantage, message=message, **more  # type: ignore[arg-type]
+        check=check,
+        severity=Severity.FAIL,
+        weight=weight,
+        vantage=vantage,
+        message=message,
+        **more,  # type: ignore[arg-type]
     )
 
 
@@ -115,7 +120,12 @@ def run_checks(method: str, checks: Sequence[Check], evidence: Evidence) -> Meth
 
 def blocked(method: str, reason: str) -> MethodResult:
     """The result of a method that crashed, timed out or hit a limit: it abstains, and blocks support."""
-    finding = fail("verifier-failed", Weight.CRITICAL, Vantage.STATIC, f"the {method} verifier could not finish: {reason}")
+    finding = fail(
+        "verifier-failed",
+        Weight.CRITICAL,
+        Vantage.STATIC,
+        f"the {method} verifier could not finish: {reason}",
+    )
     result = judge(
         method,
         [

@@ -84,5 +84,7 @@ def test_openssl_accepts_ours(signers: dict[str, Signer], key_type: str, tmp_pat
         if key_type == "ed25519":
             command = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", "key.pem"]
             command += ["-sigfile", "sig", "-in", message]
-        verdicts.append(subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60).returncode == 0)
+        verdicts.append(
+            subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60).returncode == 0
+        )
     assert verdicts == [True, False]

@@ -1,4 +1,4 @@
-"""JSONTestSuite: what must parse parses, what must not ends in the typed error, the rest in one of the two."""
+"""JSONTestSuite: what must parse parses, what must not ends in the typed error, the rest in either."""
 
 from __future__ import annotations
 

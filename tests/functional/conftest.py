@@ -32,7 +32,8 @@ class Operation:
 
     def finish(self, session, exit_status, recorder):
         result = types.SimpleNamespace()
-        result.lines = ["dre: verdict plain", f"dre: {{session.counts.passed}} passed, status {{exit_status}}"]
+        counted = f"dre: {{session.counts.passed}} passed, status {{exit_status}}"
+        result.lines = ["dre: verdict plain", counted]
         result.enforce_failed = True
         return result
 

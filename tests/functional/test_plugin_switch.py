@@ -146,6 +146,11 @@ def test_fixture_attaches(recorded):
             dre.note("took hunter2")
             with pytest.raises(OSError):
                 dre.attach(tmp_path / "missing")
+
+        @pytest.mark.dre(owner="class")
+        class TestB:
+            @pytest.mark.dre(area="x")
+            def test_b(self): pass
         """
     )
     assert recorded.run().ret == 0
@@ -160,7 +165,7 @@ def test_fixture_attaches(recorded):
     assert (shot.name, shot.media_type, shot.kind) == ("shot", "image/png", "screenshot")
     folder = recorded.pytester.path / "records" / "attachments"
     assert (folder / text.file).read_bytes() == b"x" * 3_000_000
-    assert [note for _, note in session.notes] == ["owner=me ticket=7", "took ***"]
+    assert [note for _, note in session.notes] == ["owner=me ticket=7", "owner=class area=x", "took ***"]
     assert len(os.listdir(folder)) == 2
 
 
@@ -170,7 +175,7 @@ def test_session_within_a_session(recorded):
         import pytest
         def test_inner(tmp_path):
             (tmp_path / "test_in.py").write_text("def test_in(): assert 0")
-            assert pytest.main([str(tmp_path), "--dre", "-p", "no:cacheprovider", "-p", "dre_pytest.plugin"]) == 1
+            assert pytest.main([str(tmp_path), "--dre", "-p", "dre_pytest.plugin"]) == 1
         """
     )
     assert recorded.run().ret == 0

@@ -66,7 +66,8 @@ def test_makereport_forces_passed_for_unittest(trick):
 def test_makereport_forces_skipped(trick):
     result, session = trick(
         "import pytest\n@pytest.hookimpl(wrapper=True)\ndef pytest_runtest_makereport(item, call):\n"
-        "    report = yield\n    if report.failed: report.outcome = 'skipped'; report.wasxfail = 'known'\n    return report"
+        "    report = yield\n    if report.failed: report.outcome = 'skipped'; report.wasxfail = 'known'\n"
+        "    return report"
     )
     assert result.ret == 0
     assert any(problem.startswith("outcome-changed: test_it.py::test_bad") for problem in session.problems)
@@ -74,7 +75,8 @@ def test_makereport_forces_skipped(trick):
 
 def test_logreport_forces_passed(trick):
     _, session = trick(
-        "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_runtest_logreport(report):\n"
+        "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)\n"
+        "def pytest_runtest_logreport(report):\n"
         "    report.outcome = 'passed'; return (yield)"
     )
     (bad,) = [test for test in session.tests if test.id.endswith("test_bad")]
@@ -150,7 +152,8 @@ def test_pyfunc_call_does_nothing(trick, first):
 def test_pyfunc_call_that_calls_is_no_lie(trick):
     _, session = trick(
         "def pytest_pyfunc_call(pyfuncitem):\n"
-        "    pyfuncitem.obj(**{a: pyfuncitem.funcargs[a] for a in pyfuncitem._fixtureinfo.argnames}); return True",
+        "    names = pyfuncitem._fixtureinfo.argnames\n"
+        "    pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}); return True",
         "def test_a(tmp_path): assert tmp_path\nclass TestB:\n    def test_b(self): pass",
     )
     assert [(test.body_called, test.body_raised) for test in session.tests] == [(True, False)] * 2
@@ -248,6 +251,7 @@ def test_asserts_off(trick):
 def test_honest_run_has_no_trace(trick):
     _, session = trick(
         "",
-        "import pytest\n@pytest.fixture\ndef x(): yield 1\ndef test_a(x): pass\ndef test_b(): pytest.skip('s')",
+        "import pytest\n@pytest.fixture\ndef x(): yield 1\n"
+        "def test_a(x): pass\ndef test_b(): pytest.skip('s')",
     )
     assert (session.hooks, session.problems, session.dropped, session.unrewritten) == ((), (), (), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import urllib.parse
 
@@ -17,8 +18,20 @@ PIECES = st.one_of(
     st.sampled_from(SECRETS).map(lambda s: base64.b64encode(s.encode())),
     st.sampled_from(SECRETS).map(lambda s: json.dumps(s).encode()),
     st.sampled_from(SECRETS).map(lambda s: urllib.parse.quote(s).encode()),
-    st.sampled_from([b"\n", b"\r\n", b" ", b"\x1b[31m", b"\x1b", b"-----BEGIN PRIVATE KEY-----", b"-----END PRIVATE KEY-----"]),
-    st.sampled_from([b"password=", b"q9W-8e7R6t5", b"ghp_" + b"a1B2" * 9, b"://u:", b"@h ", b"::add", b"AbCd" * 5]),
+    st.sampled_from(
+        [
+            b"\n",
+            b"\r\n",
+            b" ",
+            b"\x1b[31m",
+            b"\x1b",
+            b"-----BEGIN PRIVATE KEY-----",
+            b"-----END PRIVATE KEY-----",
+        ]
+    ),
+    st.sampled_from(
+        [b"password=", b"q9W-8e7R6t5", b"ghp_" + b"a1B2" * 9, b"://u:", b"@h ", b"::add", b"AbCd" * 5]
+    ),
     st.binary(max_size=12),
 )
 TEXTS = st.lists(PIECES, max_size=25).map(b"".join)
@@ -27,7 +40,7 @@ TEXTS = st.lists(PIECES, max_size=25).map(b"".join)
 def in_pieces(data: bytes, cuts: list[int]) -> bytes:
     stage = Masker(SECRETS).stage()
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    parts = [stage.feed(data[start:stop]) for start, stop in zip(places, places[1:], strict=False)]
+    parts = [stage.feed(data[start:stop]) for start, stop in itertools.pairwise(places)]
     return b"".join((*parts, stage.flush()))
 
 

@@ -38,7 +38,17 @@ STORED = b"".join(ZSTD.encode([b"some text " * 500]))
 
 @pytest.mark.parametrize(
     "stored",
-    [b"", b"x", b"\0" * 100, STORED[:-1], STORED[:5], STORED[1:], STORED + b"x", STORED + STORED, os.urandom(1000)],
+    [
+        b"",
+        b"x",
+        b"\0" * 100,
+        STORED[:-1],
+        STORED[:5],
+        STORED[1:],
+        STORED + b"x",
+        STORED + STORED,
+        os.urandom(1000),
+    ],
 )
 def test_what_is_not_exactly_one_frame_is_refused(stored: bytes) -> None:
     for size in (1, 1 << 20):

@@ -17,8 +17,19 @@ def test_sha256_is_prefixed_lower_case_hex() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "sha256:", "sha256:" + "A" * 64, "sha256:" + "a" * 63, "sha256:" + "a" * 65, "sha512:" + "a" * 64]
-    + ["sha256:" + "a" * 64 + "\n", " sha256:" + "a" * 64, "a" * 64, "SHA256:" + "a" * 64, "sha256:" + "é" * 64],
+    [
+        "",
+        "sha256:",
+        "sha256:" + "A" * 64,
+        "sha256:" + "a" * 63,
+        "sha256:" + "a" * 65,
+        "sha512:" + "a" * 64,
+        "sha256:" + "a" * 64 + "\n",
+        " sha256:" + "a" * 64,
+        "a" * 64,
+        "SHA256:" + "a" * 64,
+        "sha256:" + "é" * 64,
+    ],
 )
 def test_parse_refuses_any_other_spelling(text: str) -> None:
     with pytest.raises(FormatError):

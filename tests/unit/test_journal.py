@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dre_core.capture.journal import WITHHELD, Journal
 from dre_core.errors import FormatError, LimitError
 from dre_core.model.canonical import dumps, loads
-from dre_core.model.journal import MAX_LINE_BYTES, WITHHELD, Journal, fold
+from dre_core.model.journal import MAX_LINE_BYTES, fold
 from dre_core.model.session import Outcome
 
 HEAD = {
@@ -191,6 +192,10 @@ class TestFold:
             [("session", HEAD), ("test", {**entry("a"), "call": "passed"})],
             [("session", HEAD), ("test", {**entry("a"), "call": ["passed", True]})],
             [("session", HEAD), ("finish", {"counts": 1})],
+            [
+                ("session", HEAD),
+                ("attachment", {"test": "a", "name": "n", "media_type": "m", "file": "../x"}),
+            ],
         ],
     )
     def test_refused(self, records):

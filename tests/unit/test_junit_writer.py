@@ -126,9 +126,12 @@ def test_further_suites():
 
 def test_long_texts_keep_both_ends():
     test = TestRecord(
-        id="a::b", outcome=Outcome.FAILED, message="m", text="first\n" + "x" * 10**6 + "\na.py:1: E", output="o" * 10**6,
+        id="a::b",
+        outcome=Outcome.FAILED,
+        text="first\n" + "x" * 10**6 + "\na.py:1: E",
+        output="o" * 10**6,
         file="a.py",
-    )  # fmt: skip
+    )
     data = written((test,))
     assert len(data) < 200_000
     text = fromstring(data).find("testsuite/testcase/failure").text
@@ -151,9 +154,14 @@ def test_memory_is_bounded():
     tracemalloc.start()
     try:
         write_junit(
-            Nowhere(), suite_name="s", tests=many(), counts=Counts(failed=10_000), properties={}, timestamp="t",
+            Nowhere(),
+            suite_name="s",
+            tests=many(),
+            counts=Counts(failed=10_000),
+            properties={},
+            timestamp="t",
             duration_seconds=1,
-        )  # fmt: skip
+        )
         assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
     finally:
         tracemalloc.stop()

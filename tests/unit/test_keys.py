@@ -121,8 +121,16 @@ def test_short_keys_other_curves_and_kinds_are_refused(private: object) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"x", b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN PUBLIC KEY-----\n!!\n-----END PUBLIC KEY-----\n"]
-    + [b"\x30\x2a" + b"\0" * 42, b"\xff" * 44, b"-----BEGIN " + b"A" * 70_000, ED.pem()],
+    [
+        b"",
+        b"x",
+        b"-----BEGIN PUBLIC KEY-----",
+        b"-----BEGIN PUBLIC KEY-----\n!!\n-----END PUBLIC KEY-----\n",
+        b"0*" + b"\x00" * 42,
+        b"\xff" * 44,
+        b"-----BEGIN " + b"A" * 70000,
+        ED.pem(),
+    ],
 )
 def test_what_is_no_public_key_ends_in_the_typed_error(data: bytes) -> None:
     for attempt in (PublicKey.parse_pem, PublicKey.parse_der):
@@ -134,9 +142,15 @@ def test_what_is_no_public_key_ends_in_the_typed_error(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"x", ED.public.pem(), b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----"]
-    + [b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", b"A" * 70_000]
-    + [b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----"],
+    [
+        b"",
+        b"x",
+        ED.public.pem(),
+        b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----",
+        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+        b"A" * 70000,
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----",
+    ],
 )
 def test_what_is_no_private_key_ends_in_the_typed_error(data: bytes) -> None:
     with pytest.raises(SigningKeyError):
@@ -200,7 +214,13 @@ def test_links_folders_pipes_and_nothing_are_refused_without_waiting(tmp_path: P
     link, pipe = tmp_path / "link", tmp_path / "pipe"
     link.symlink_to(path)
     os.mkfifo(pipe, 0o600)
-    for odd in (link, pipe, tmp_path, tmp_path / "absent", tmp_path / "\0".encode().decode("latin-1").strip("\0")):
+    for odd in (
+        link,
+        pipe,
+        tmp_path,
+        tmp_path / "absent",
+        tmp_path / b"\0".decode("latin-1").strip("\0"),
+    ):
         with pytest.raises(SigningKeyError):
             keys.read_private_key(odd)
 
@@ -257,7 +277,20 @@ def test_a_key_in_a_file_or_behind_a_descriptor(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["", "env:", "env:ABSENT", "env:EMPTY", "env:JUNK", "file:", "fd:", "fd:x", "fd:-1", "fd:987654", "s3:key", "x"],
+    [
+        "",
+        "env:",
+        "env:ABSENT",
+        "env:EMPTY",
+        "env:JUNK",
+        "file:",
+        "fd:",
+        "fd:x",
+        "fd:-1",
+        "fd:987654",
+        "s3:key",
+        "x",
+    ],
 )
 def test_a_uri_that_leads_nowhere(uri: str) -> None:
     with pytest.raises(SigningKeyError):

@@ -187,7 +187,9 @@ def test_a_log_id_is_a_uuid(path: Path, log_id: str) -> None:
         ("UPDATE checkpoints SET size = 40", (), "checkpoint 40"),
     ],
 )
-def test_check_names_the_damage(log: Log, path: Path, statement: str, values: tuple[object, ...], word: str) -> None:
+def test_check_names_the_damage(
+    log: Log, path: Path, statement: str, values: tuple[object, ...], word: str
+) -> None:
     log.append(EVENTS)
     log.checkpoint(SIGNER)
     assert log.check(SIGNER.public) == []
@@ -215,7 +217,9 @@ def test_problems_are_capped(log: Log, path: Path) -> None:
     assert len(log.check()) == 100
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"SQLite format 3\x00", b"SQLite format 3\x00" + b"\xff" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"SQLite format 3\x00", b"SQLite format 3\x00" + b"\xff" * 5000]
+)
 def test_a_file_that_is_no_log(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     for read_only in (False, True):
@@ -356,7 +360,8 @@ from dre_core.model import event
 from dre_core.store.log import Log
 with Log.open(Path(sys.argv[1])) as log:
     for number in range(int(sys.argv[2])):
-        batch = [event.new("test.x", operation=None, source=sys.argv[3], data={"n": number, "i": i}) for i in range(3)]
+        data = [{"n": number, "i": i} for i in range(3)]
+        batch = [event.new("test.x", operation=None, source=sys.argv[3], data=item) for item in data]
         numbers = log.append(batch)
         print(numbers.start, flush=True)
 """

@@ -38,13 +38,24 @@ def test_the_vectors_of_rfc_6962() -> None:
     assert merkle.EMPTY_ROOT.hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert merkle.leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
     frontier = merkle.Frontier()
-    for data in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"):
+    for data in (
+        "",
+        "00",
+        "10",
+        "2021",
+        "3031",
+        "40414243",
+        "5051525354555657",
+        "606162636465666768696a6b6c6d6e6f",
+    ):
         frontier.append(merkle.leaf_hash(bytes.fromhex(data)))
     assert frontier.root().hex() == "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
 
 
 def test_the_numbering_of_stored_hashes() -> None:
-    numbers = [merkle.stored_index(level, n) for level, n in [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3), (1, 1), (2, 0)]]
+    numbers = [
+        merkle.stored_index(level, n) for level, n in [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3), (1, 1), (2, 0)]
+    ]
     assert numbers == list(range(7))
     assert [merkle.stored_count(size) for size in range(6)] == [0, 1, 3, 4, 7, 8]
 
@@ -52,7 +63,9 @@ def test_the_numbering_of_stored_hashes() -> None:
 def test_a_frontier_stores_and_reaches_every_root(stored: list[bytes]) -> None:
     for size in range(SIZE + 1):
         known = stored[: merkle.stored_count(size)]
-        assert merkle.root(size, lambda indexes, known=known: [known[index] for index in indexes]) == ROOTS[size]
+        assert (
+            merkle.root(size, lambda indexes, known=known: [known[index] for index in indexes]) == ROOTS[size]
+        )
         frontier = merkle.Frontier(size, [known[index] for index in merkle.peaks(size)])
         assert frontier.root() == ROOTS[size]
         if size < SIZE:
@@ -67,7 +80,9 @@ def test_every_inclusion_proof_holds_and_no_other(stored: list[bytes]) -> None:
             proof = merkle.inclusion(index, size, lambda indexes: [stored[i] for i in indexes])
             assert len(proof) <= size.bit_length()
             assert merkle.verify_inclusion(LEAVES[index], index, size, ROOTS[size], proof)
-            assert not merkle.verify_inclusion(LEAVES[index], index ^ 1, size, ROOTS[size], proof) or size == 1
+            assert (
+                not merkle.verify_inclusion(LEAVES[index], index ^ 1, size, ROOTS[size], proof) or size == 1
+            )
             assert not merkle.verify_inclusion(LEAVES[index], index, size, ROOTS[size - 1], proof)
             assert not merkle.verify_inclusion(LEAVES[index], index, size, ROOTS[size], [*proof, LEAVES[0]])
             if proof:

@@ -17,8 +17,11 @@ NOTE = note.sign_note(TEXT, NAME, SIGNER)
 
 
 def test_a_published_note_opens() -> None:
-    # The example of https://pkg.go.dev/golang.org/x/mod/sumdb/note: key PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW
-    text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
+    # The example of https://pkg.go.dev/golang.org/x/mod/sumdb/note
+    text = (
+        "If you think cryptography is the answer to your problem,\n"
+        "then you don't know what your problem is.\n"
+    )
     signature = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
     raw = base64.b64decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")[1:]
     key = PublicKey.parse_der(bytes.fromhex("302a300506032b6570032100") + raw)
@@ -67,9 +70,23 @@ def test_a_false_signature_beside_a_true_one_is_not_overlooked() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", TEXT, NOTE[:-1], NOTE + "\n", NOTE + "x\n", NOTE.replace("— ", "- "), NOTE.replace("\n\n", "\n")]
-    + [NOTE.replace("\n", "\r\n"), "\x00" + NOTE, "\ud800" + NOTE, NOTE.replace("\n— ", "\n—  ")]
-    + [TEXT + f"\n— {NAME} AAAA\n", TEXT + f"\n— {NAME}  AAAAAAAA\n", TEXT + f"\n— a+b {'A' * 96}\n"],
+    [
+        "",
+        "\n",
+        TEXT,
+        NOTE[:-1],
+        NOTE + "\n",
+        NOTE + "x\n",
+        NOTE.replace("— ", "- "),
+        NOTE.replace("\n\n", "\n"),
+        NOTE.replace("\n", "\r\n"),
+        "\x00" + NOTE,
+        "�" + NOTE,
+        NOTE.replace("\n— ", "\n—  "),
+        TEXT + f"\n— {NAME} AAAA\n",
+        TEXT + f"\n— {NAME}  AAAAAAAA\n",
+        TEXT + f"\n— a+b {'A' * 96}\n",
+    ],
 )
 def test_what_is_no_note_ends_in_the_typed_error(text: str) -> None:
     with pytest.raises((FormatError, IntegrityError)):
@@ -105,15 +122,28 @@ def test_only_ed25519_signs_notes() -> None:
 
 
 def test_a_checkpoint_is_three_lines() -> None:
-    assert TEXT == f"{NAME}\n42\n{base64.b64encode(bytes([1] * 32)).decode()}\n"
+    assert f"{NAME}\n42\n{base64.b64encode(bytes([1] * 32)).decode()}\n" == TEXT
     assert Checkpoint.parse(TEXT) == Checkpoint(origin=NAME, size=42, root=b"\x01" * 32)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", TEXT[:-1], TEXT + "extension\n", "\n" + TEXT, TEXT.replace("42", "042"), TEXT.replace("42", "-1")]
-    + [TEXT.replace("42", "4_2"), TEXT.replace("42", " 42"), TEXT.replace("42", "٤"), TEXT.replace("42", "9" * 30)]
-    + [TEXT.replace("42", str(2**63)), TEXT.replace("=", ""), TEXT.replace("AQE", "A_E"), "a b\n1\n" + TEXT[-45:]],
+    [
+        "",
+        TEXT[:-1],
+        TEXT + "extension\n",
+        "\n" + TEXT,
+        TEXT.replace("42", "042"),
+        TEXT.replace("42", "-1"),
+        TEXT.replace("42", "4_2"),
+        TEXT.replace("42", " 42"),
+        TEXT.replace("42", "٤"),
+        TEXT.replace("42", "9" * 30),
+        TEXT.replace("42", str(2**63)),
+        TEXT.replace("=", ""),
+        TEXT.replace("AQE", "A_E"),
+        "a b\n1\n" + TEXT[-45:],
+    ],
 )
 def test_a_checkpoint_in_any_other_form_is_refused(text: str) -> None:
     with pytest.raises(FormatError):
@@ -121,7 +151,12 @@ def test_a_checkpoint_in_any_other_form_is_refused(text: str) -> None:
 
 
 def test_a_checkpoint_out_of_range_is_not_written() -> None:
-    for origin, size, root in (("", 1, b"x" * 32), ("a", -1, b"x" * 32), ("a", 2**63, b"x" * 32), ("a", 1, b"x")):
+    for origin, size, root in (
+        ("", 1, b"x" * 32),
+        ("a", -1, b"x" * 32),
+        ("a", 2**63, b"x" * 32),
+        ("a", 1, b"x"),
+    ):
         with pytest.raises(FormatError):
             Checkpoint(origin=origin, size=size, root=root).to_text()
 
@@ -140,10 +175,24 @@ def test_a_proof_file_and_back() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n\n", PROOF.replace("@v1", "@v2"), PROOF.replace("index 7", "index 07"), PROOF.replace("index 7\n", "")]
-    + [PROOF.replace("index 7", "Index 7"), PROOF.replace("AgIC", "AgI"), PROOF.removesuffix(NOTE), PROOF[:-1]]
-    + [PROOF.replace("\n", "\r\n"), PROOF.replace("index", "extra\nindex"), PROOF.replace("index", "extra \nindex")]
-    + [PROOF.replace("index", "extra AB\nindex"), "\n" + PROOF, PROOF.replace("\nAg", "\n\nAg"), "\ud800" + PROOF],
+    [
+        "",
+        "\n\n",
+        PROOF.replace("@v1", "@v2"),
+        PROOF.replace("index 7", "index 07"),
+        PROOF.replace("index 7\n", ""),
+        PROOF.replace("index 7", "Index 7"),
+        PROOF.replace("AgIC", "AgI"),
+        PROOF.removesuffix(NOTE),
+        PROOF[:-1],
+        PROOF.replace("\n", "\r\n"),
+        PROOF.replace("index", "extra\nindex"),
+        PROOF.replace("index", "extra \nindex"),
+        PROOF.replace("index", "extra AB\nindex"),
+        "\n" + PROOF,
+        PROOF.replace("\nAg", "\n\nAg"),
+        "�" + PROOF,
+    ],
 )
 def test_a_proof_file_in_any_other_form_is_refused(text: str) -> None:
     with pytest.raises(FormatError):

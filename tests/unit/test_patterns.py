@@ -23,7 +23,7 @@ CLOSING = [
      {"passed": 12, "skipped": 2, "xfailed": 1, "xpassed": 1}),
     ("===== 1 failed, 2 errors, 4 deselected, 2 rerun in 1.00s =====", "pytest",
      {"failed": 1, "errors": 2, "deselected": 4, "rerun": 2}),
-    ("\x1b[32m==== \x1b[32m\x1b[1m9 passed\x1b[0m\x1b[32m in 0.03s\x1b[0m\x1b[32m ====\x1b[0m", "pytest", {"passed": 9}),
+    ("\x1b[32m== \x1b[1m9 passed\x1b[0m\x1b[32m in 0.03s\x1b[0m\x1b[32m ====\x1b[0m", "pytest", {"passed": 9}),
     ("no tests ran in 0.00s", "pytest", {}),
     ("1 error in 0.10s", "pytest", {"errors": 1}),
     ("Ran 5 tests in 0.001s\n\nFAILED (failures=1, errors=1, skipped=1, expected failures=1)", "unittest",
@@ -36,18 +36,20 @@ CLOSING = [
      {"passed": 1, "failed": 1}),
     ("ok  \texample.com/q\t(cached)", "go test", {}),
     ("FAIL\texample.com/r\t[build failed]", "go test", {"errors": 1}),
-    ("test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 4 filtered out; finished in 0.00s", "cargo",
+    ("test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 4 filtered out; and so on", "cargo",
      {"passed": 3, "failed": 1, "skipped": 2, "deselected": 4}),
     ("[ERROR] Tests run: 5, Failures: 1, Errors: 1, Skipped: 1", "surefire",
      {"passed": 2, "failed": 1, "errors": 1, "skipped": 1}),
-    ("[         2 tests skipped         ]\n[         3 tests successful      ]\n[         1 tests failed          ]",
+    ("[     2 tests skipped         ]\n[     3 tests successful      ]\n[     1 tests failed      ]",
      "junit", {"passed": 3, "failed": 1, "skipped": 2}),
 ]  # fmt: skip
 
 COUNTS = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "deselected", "rerun")
 
 
-@pytest.mark.parametrize(("text", "runner", "counts"), CLOSING, ids=[f"{case[1]}-{n}" for n, case in enumerate(CLOSING)])
+@pytest.mark.parametrize(
+    ("text", "runner", "counts"), CLOSING, ids=[f"{case[1]}-{n}" for n, case in enumerate(CLOSING)]
+)
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nmore output\n"])
 def test_closing_lines_are_parsed(text: str, runner: str, counts: dict[str, int], end: str) -> None:
     before = "some output\n"
@@ -57,7 +59,9 @@ def test_closing_lines_are_parsed(text: str, runner: str, counts: dict[str, int]
     assert found[0].offset >= len(before)
 
 
-@pytest.mark.parametrize(("text", "runner", "counts"), CLOSING, ids=[f"{case[1]}-{n}" for n, case in enumerate(CLOSING)])
+@pytest.mark.parametrize(
+    ("text", "runner", "counts"), CLOSING, ids=[f"{case[1]}-{n}" for n, case in enumerate(CLOSING)]
+)
 def test_closing_lines_survive_one_byte_chunks(text: str, runner: str, counts: dict[str, int]) -> None:
     data = f"{text}\n".encode()
     patterns = Patterns()
@@ -102,7 +106,9 @@ def test_tool_lines(line: str, kind: str, rule: str) -> None:
     assert [(match.kind, match.offset, match.text) for match in found] == [(kind, 2, line.strip())]
 
 
-WORD = st.sampled_from([b"error", b"WARNING", b"Passed", b"x", b" ", b"\n", b"time:", b"exceptionfailed", b"\xff", b"complete"])
+WORD = st.sampled_from(
+    [b"error", b"WARNING", b"Passed", b"x", b" ", b"\n", b"time:", b"exceptionfailed", b"\xff", b"complete"]
+)
 
 
 @given(st.lists(WORD, max_size=40), st.integers(1, 9))

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from dre_core.errors import FormatError
-from dre_core.model.statement import HEX_DIGITS, TYPE, Statement, Subject
+from dre_core.model.statement import HEX_DIGITS, Statement, Subject
 
 SAMPLE = Statement(
     subjects=(
         Subject(name="evidence", digest={"sha256": "ab" * 32}),
-        Subject(name="tree", digest={"sha256": "cd" * 32, "sha512": "ef" * 64}, annotations={"commit": "1" * 40}),
+        Subject(
+            name="tree", digest={"sha256": "cd" * 32, "sha512": "ef" * 64}, annotations={"commit": "1" * 40}
+        ),
     ),
     predicate_type="urn:dre:predicate:run:v1",
     predicate={"claim": "passed"},

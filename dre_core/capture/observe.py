@@ -1,0 +1,87 @@
+"""From what the process layer saw to what goes into the evidence: the claim and the observation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dre_core.capture.monitor import ProcessTree
+from dre_core.capture.process import ProcessResult
+from dre_core.model.observation import ClosingLine, Observation, Sample, SeenProcess
+from dre_core.model.run import Claim, RunOutcome
+from dre_core.pipeline.mask import Masker
+
+
+def claim_of(result: ProcessResult) -> Claim:
+    """What a wrapped run claims, by how its command ended."""
+    if result.cancelled_by is not None:
+        outcome = RunOutcome.CANCELLED
+    elif result.timed_out:
+        outcome = RunOutcome.TIMEOUT
+    elif result.signal is not None:
+        outcome = RunOutcome.ERRORED
+    else:
+        outcome = RunOutcome.PASSED if result.exit_code == 0 else RunOutcome.FAILED
+    return Claim(outcome=outcome, exit_code=result.exit_code, signal=result.signal)
+
+
+def observe(
+    result: ProcessResult,
+    tree: ProcessTree,
+    closing_lines: tuple[ClosingLine, ...],
+    patterns: Mapping[str, int],
+    masker: Masker,
+) -> Observation:
+    """What the parent process saw.
+
+    Args:
+        result: How the command ran and ended.
+        tree: Its processes.
+        closing_lines: Runners' closing lines in the output.
+        patterns: Matches in the output by kind.
+        masker: Masks the arguments of the processes.
+    """
+    return Observation(
+        exit_code=result.exit_code,
+        signal=result.signal,
+        timed_out=result.timed_out,
+        cancelled_by=result.cancelled_by,
+        wall_ms=(result.ended_ns - result.started_ns) // 1_000_000,
+        user_seconds=result.usage.user_seconds,
+        system_seconds=result.usage.system_seconds,
+        max_rss_bytes=result.usage.max_rss_bytes,
+        merged=result.merged,
+        bytes_out=tuple(sorted(result.bytes_out.items())),
+        processes=tuple(
+            SeenProcess(
+                pid=process.pid,
+                parent_pid=process.ppid,
+                argv=tuple(masker.text(printable(word)) for word in process.argv),
+                executable=printable(process.executable),
+                exit_code=process.exit_code,
+                signal=process.signal,
+                started_ms=process.first_seen_ns // 1_000_000,
+                ended_ms=process.last_seen_ns // 1_000_000,
+                cpu_seconds=process.cpu_seconds,
+                max_rss_bytes=process.max_rss_bytes,
+            )
+            for process in tree.processes
+        ),
+        complete=tree.complete,
+        interval_ms=tree.interval_ms,
+        samples=tuple(
+            Sample(
+                at_ms=sample.t_ns // 1_000_000,
+                cpu_seconds=sample.cpu_seconds,
+                rss_bytes=sample.rss_bytes,
+                processes=sample.processes,
+            )
+            for sample in tree.samples
+        ),
+        closing_lines=closing_lines,
+        patterns=tuple(sorted(patterns.items())),
+    )
+
+
+def printable(text: str) -> str:
+    """Text from the system with bytes that are no UTF-8 replaced."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
