@@ -49,6 +49,7 @@ from dre_core.store.log import Log
 
 if TYPE_CHECKING:
     from dre_core.capture.monitor import Monitor
+    from dre_core.capture.executable import Executable
     from dre_core.capture.process import Command, ProcessResult
     from dre_core.output import Output
     from dre_core.verify.evidence import Evidence
@@ -294,13 +295,15 @@ class Engine:
             screenshot=wishes.screenshot,
         )
 
-    def wrap(self, command: Command, wishes: Wishes, *, terminal: tuple[int, int] = (1, 2)) -> Wrapped:
+    def wrap(
+        self, command: Command, wishes: Wishes, *, standard: tuple[int, int, int] = (0, 1, 2)
+    ) -> Wrapped:
         """A whole run of a command.
 
         Args:
             command: What to run.
             wishes: What the user asks for.
-            terminal: Descriptors that the command's output and error go to.
+            standard: Descriptors of the command's input, output and error.
 
         Returns:
             What it came to; a failure to seal is in ``failure``, never raised, because the command has run.
@@ -321,7 +324,7 @@ class Engine:
         )
         operation = self.begin("wrap", command.argv, wishes, facts=facts, parent=self._parent())
         try:
-            return self._wrap(operation, command, wishes, terminal)
+            return self._wrap(operation, command, wishes, executable, standard)
         finally:
             operation.close()
             operation.log.close()
@@ -335,7 +338,12 @@ class Engine:
             return ""
 
     def _wrap(
-        self, operation: Operation, command: Command, wishes: Wishes, terminal: tuple[int, int]
+        self,
+        operation: Operation,
+        command: Command,
+        wishes: Wishes,
+        executable: Executable,
+        standard: tuple[int, int, int],
     ) -> Wrapped:
         from dre_core.capture.monitor import Monitor
         from dre_core.capture.process import child_environ, run
@@ -356,7 +364,9 @@ class Engine:
                     self.environ, DRE_OPERATION=operation.id, DRE_DIR=str(self.folder.path)
                 ),
                 sinks=output.sink,
-                terminal=terminal,
+                stdin=standard[0],
+                terminal=standard[1:],
+                executable=executable,
                 timeout_seconds=wishes.timeout_seconds or self.settings.run.timeout_seconds or None,
                 on_start=started,
                 tick=output.tick,
@@ -386,7 +396,7 @@ class Engine:
             result, monitor.finish(), output.closing_lines(), output.pattern_counts(), operation.masker
         )
         for gap in result.gaps:
-            operation.facts.gap("process", gap)
+            operation.facts.gap("process", operation.masker.text(gap))
         operation.take_journals()
         operation.look_after()
         claim = claim_of(result)

@@ -73,7 +73,7 @@ def split_command(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
-    from dre_core.capture.process import Command
+    from dre_core.capture.process import Command, standard_descriptors
     from dre_core.recovery import recover
 
     if not arguments.command:
@@ -82,6 +82,8 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         raise UsageError(
             "--shell takes the command as one string", hint=f"dre wrap --shell {shlex.quote('a && b')}"
         )
+    stdin, stdout, stderr = standard_descriptors()
+    standard = (stdin, stderr if arguments.json else stdout, stderr)
     engine = Engine.open(explicit=arguments.dir)
     wishes = Wishes(
         name=arguments.name,
@@ -99,7 +101,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         recover(engine)
     command = Command(argv=tuple(arguments.command), cwd=os.getcwd(), shell=arguments.shell)
     try:
-        wrapped = engine.wrap(command, wishes, terminal=(2, 2) if arguments.json else (1, 2))
+        wrapped = engine.wrap(command, wishes, standard=standard)
     except StartError as error:
         console.error(error)
         return Exit(error.status)
