@@ -61,7 +61,7 @@ def _members(engine: Engine, experiment: Experiment) -> dict[str, Member]:
     if not experiment.index.exists():
         raise NotFoundError(
             f"operation {experiment.operation} is not sealed",
-            hint="it is still running, or its process died: any dre command here seals what is left",
+            hint="it is still running, or its process died: dre evidence list seals what is left",
         )
     statement = Statement.parse(Envelope.parse(experiment.index.read_bytes().rstrip(b"\n")).payload)
     members = {}

@@ -140,7 +140,7 @@ def _in_folder(engine: Engine, path: Path) -> list[Sealed]:
     sealed = [
         _owned(engine, folder, from_folder(folder, name))
         for name in folder.experiments()
-        if folder.experiment(name).envelopes.exists()
+        if folder.experiment(name).sealed
     ]
     if not sealed:
         raise NotFoundError("holds no sealed operation", path=str(path))

@@ -9,6 +9,7 @@ from dre_ci.cli import Exit
 from dre_ci.commands.config import set_local
 from dre_ci.console import Console
 from dre_core.engine import Engine
+from dre_core.recovery import recover
 
 KEY_TYPES = ("ed25519", "rsa-4096", "ecdsa-p256")
 
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         if arguments.key_type:
             set_local(engine, {"keys.type": arguments.key_type})
         engine = Engine.open(explicit=arguments.dir)
+    if existed:
+        recover(engine)
     with engine.open_log() as log:
         authority = engine.authority(log)
         origin = log.origin

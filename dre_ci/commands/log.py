@@ -10,7 +10,6 @@ from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
 from dre_core.errors import NotFoundError
 from dre_core.model.event import Event
-from dre_core.recovery import recover
 from dre_core.report.build import one_line
 from dre_core.store.log import Log
 
@@ -35,8 +34,6 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
     if not engine.folder.exists:
         raise NotFoundError("there is no log here yet", hint="dre init makes one")
-    if arguments.action in ("list", "check"):
-        recover(engine)
     actions = {"list": _list, "checkpoint": _checkpoint, "prove": _prove, "check": _check}
     return actions[arguments.action](engine, arguments, console)
 

@@ -12,7 +12,6 @@ from dre_ci.console import Console
 from dre_core import registry
 from dre_core.engine import Engine
 from dre_core.errors import UsageError
-from dre_core.recovery import recover
 from dre_core.report.build import Report
 from dre_core.store.folder import write_atomically
 from dre_core.verification import LATEST, Request, verify
@@ -34,8 +33,6 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
-    if engine.folder.exists:
-        recover(engine)
     renderer = _renderer(engine, arguments.format)
     request = Request(
         target=arguments.target,

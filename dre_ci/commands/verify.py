@@ -13,7 +13,6 @@ from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
 from dre_core.errors import FormatError, SigningKeyError, UsageError
 from dre_core.model.verdict import Conclusion
-from dre_core.recovery import recover
 from dre_core.report.build import Report
 from dre_core.report.summary import summary_lines
 from dre_core.verification import LATEST, Request, Verified, verify
@@ -82,8 +81,6 @@ def read_key(path: str) -> PublicKey:
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
-    if engine.folder.exists and arguments.target == LATEST:
-        recover(engine)
     request = Request(
         target=arguments.target,
         keys=tuple(read_key(path) for path in arguments.key),

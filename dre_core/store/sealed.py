@@ -86,15 +86,16 @@ def from_folder(folder: Folder, operation: str) -> Sealed:
         NotFoundError: It is not there or not sealed.
     """
     experiment = folder.experiment(operation)
-    if not experiment.envelopes.exists():
+    if not (experiment.envelopes.exists() and experiment.proof.exists()):
+        # A crash is no tampering: what was not published to the end is not there yet.
         raise NotFoundError(
             f"operation {operation} is not sealed",
-            hint="it is still running, or its process died: any dre command here seals what is left",
+            hint="it is still running, or its process died: dre evidence list seals what is left",
         )
     return Sealed(
         operation=operation,
         envelopes=_read(experiment.envelopes),
-        proof=_read(experiment.proof).decode("utf-8", "replace") if experiment.proof.exists() else "",
+        proof=_read(experiment.proof).decode("utf-8", "replace"),
         blobs=LocalStore(folder.path),
         hint_keys=_keys(_pem_files(folder.public_keys)),
         place=str(folder.path),
