@@ -26,7 +26,18 @@ WATCHED = (
     "pytest_collection_modifyitems",
     "pytest_report_teststatus",
     "pytest_ignore_collect",
+    "pytest_collect_file",
     "pytest_pycollect_makeitem",
+    "pytest_itemcollected",
+    "pytest_runtestloop",
+    "pytest_runtest_setup",
+    "pytest_runtest_teardown",
+    "pytest_fixture_setup",
+    "pytest_generate_tests",
+    "pytest_terminal_summary",
+    "pytest_unconfigure",
+    "pytest_cmdline_main",
+    "pytest_load_initial_conftests",
 )
 INTERNALS = (
     ("_pytest.reports", "TestReport.from_item_and_call"),

@@ -1,0 +1,275 @@
+"""What re-execution in throw-away clones showed: the item ``replay``.
+
+Four cells can be run. Words: *old* is the base commit, *new* the head. ``bb`` = old tests on old source,
+``bh`` = old tests on new source, ``hb`` = new tests on old source, ``hh`` = the head as it was committed. The
+mode ``clean`` runs only the head's commit, with the run's own arguments. Tests that came to the same in
+every cell are counted, not listed. Nothing here decides: ``verify/replay.py`` has the rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from dre_core.model.canonical import JSON
+from dre_core.model.fields import Fields
+from dre_core.model.session import Outcome
+
+
+class Mode(str, Enum):
+    """What was re-executed."""
+
+    CLEAN = "clean"
+    MATRIX = "matrix"
+
+
+class CellState(str, Enum):
+    """What became of one cell."""
+
+    RAN = "ran"
+    FAILED_SETUP = "failed-setup"
+    FOREIGN_IMPORT = "foreign-import"
+    CRASHED = "crashed"
+    TIMEOUT = "timeout"
+    NOT_RUN = "not-run"
+
+
+class FailureKind(str, Enum):
+    """What made a test fail, by the type of the exception."""
+
+    ASSERTION = "assertion"
+    IMPORT = "import"
+    ATTRIBUTE = "attribute"
+    TYPE = "type"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run of a suite in a clone.
+
+    Attributes:
+        name: ``clean``, ``bb``, ``bh``, ``hb``, ``hh`` or ``edited`` (the commit with the uncommitted edits).
+        state: What became of it.
+        seconds: Wall-clock time, repeats included.
+        python: The interpreter's version; empty if it did not get that far.
+        tests: Number of tests that came to an outcome.
+        detail: Why the state is not ``ran``, in words.
+    """
+
+    name: str
+    state: CellState
+    seconds: float = 0.0
+    python: str = ""
+    tests: int = 0
+    detail: str = ""
+
+    def to_json(self) -> dict[str, JSON]:
+        """The cell as it stands in the item."""
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "seconds": self.seconds,
+            "python": self.python,
+            "tests": self.tests,
+            "detail": self.detail,
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Cell:
+        """Reads one cell; see :meth:`to_json`."""
+        return cls(
+            name=fields.text("name"),
+            state=fields.choice("state", CellState),
+            seconds=fields.number("seconds"),
+            python=fields.text("python", ""),
+            tests=fields.integer("tests"),
+            detail=fields.text("detail", ""),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """How one test ended in one cell.
+
+    Attributes:
+        outcome: The outcome.
+        kind: What made it fail; None where it did not.
+        exception: Name of the exception's type; empty where it did not fail.
+        in_test: The exception was raised in a test file's own line, not in the code under test.
+        message: First line of the failure, or the reason of a skip; masked and capped.
+        missing: A name in the message that the change took away; empty if there is none.
+    """
+
+    outcome: Outcome
+    kind: FailureKind | None = None
+    exception: str = ""
+    in_test: bool = False
+    message: str = ""
+    missing: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed or could not be set up."""
+        return self.outcome in (Outcome.FAILED, Outcome.ERROR)
+
+    @property
+    def excused(self) -> bool:
+        """Whether it was skipped or its failure was expected."""
+        return self.outcome in (Outcome.SKIPPED, Outcome.XFAILED)
+
+    @property
+    def is_interface(self) -> bool:
+        """Whether a test could not even speak to the code: a name or a signature that it uses is gone."""
+        if self.kind is FailureKind.IMPORT:
+            return True
+        return self.kind in (FailureKind.ATTRIBUTE, FailureKind.TYPE) and self.in_test
+
+    def to_json(self) -> dict[str, JSON]:
+        """The outcome as it stands in the item."""
+        return {
+            "outcome": self.outcome.value,
+            "kind": self.kind.value if self.kind else None,
+            "exception": self.exception,
+            "inTest": self.in_test,
+            "message": self.message,
+            "missing": self.missing,
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Reached:
+        """Reads one outcome; see :meth:`to_json`."""
+        return cls(
+            outcome=fields.choice("outcome", Outcome),
+            kind=fields.choice("kind", FailureKind) if fields.has("kind") else None,
+            exception=fields.text("exception", ""),
+            in_test=fields.boolean("inTest", False),
+            message=fields.text("message", ""),
+            missing=fields.text("missing", ""),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedTest:
+    """One test that did not come to the same everywhere.
+
+    Attributes:
+        id: Node id at the head; at the base where the head has no such test.
+        base_id: Node id at the base; empty where the base has no such test.
+        claimed: The outcome that the run itself recorded; None where it did not run the test.
+        clean: In the head's clone with the run's own arguments.
+        edited: There again, with the uncommitted edits.
+        bb: Old test, old source; None where the cell has no such test.
+        bh: Old test, new source.
+        hb: New test, old source.
+        hh: New test, new source.
+        repeats: How many times the test was run in each cell that is compared.
+        stable: All of them came to the same.
+    """
+
+    id: str
+    base_id: str = ""
+    claimed: Outcome | None = None
+    clean: Reached | None = None
+    edited: Reached | None = None
+    bb: Reached | None = None
+    bh: Reached | None = None
+    hb: Reached | None = None
+    hh: Reached | None = None
+    repeats: int = 1
+    stable: bool = True
+
+    def to_json(self) -> dict[str, JSON]:
+        """The test as it stands in the item."""
+        cells: dict[str, JSON] = {
+            name: reached.to_json() if reached else None for name, reached in self.cells().items()
+        }
+        return {
+            "id": self.id,
+            "baseId": self.base_id,
+            "claimed": self.claimed.value if self.claimed else None,
+            **cells,
+            "repeats": self.repeats,
+            "stable": self.stable,
+        }
+
+    def cells(self) -> dict[str, Reached | None]:
+        """What it came to by cell."""
+        return {name: getattr(self, name) for name in _CELLS}
+
+    @classmethod
+    def parse(cls, fields: Fields) -> ReplayedTest:
+        """Reads one test; see :meth:`to_json`."""
+        cells = {name: fields.optional(name, Reached.parse) for name in _CELLS}
+        return cls(
+            id=fields.text("id"),
+            base_id=fields.text("baseId", ""),
+            claimed=fields.choice("claimed", Outcome) if fields.has("claimed") else None,
+            repeats=fields.integer("repeats"),
+            stable=fields.boolean("stable"),
+            **cells,
+        )
+
+
+_CELLS = ("clean", "edited", "bb", "bh", "hb", "hh")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayFacts:
+    """The whole item.
+
+    Attributes:
+        mode: What was re-executed.
+        base: The base commit; empty in the mode ``clean``.
+        head: The head commit.
+        cells: The cells that were wanted, run or not.
+        tests: Tests that did not come to the same everywhere.
+        compared: Tests that the run recorded and the clean clone ran as well.
+        matched: Tests of the base that were run on the new source.
+        gaps: What could not be done, in words.
+    """
+
+    mode: Mode
+    head: str
+    base: str = ""
+    cells: tuple[Cell, ...] = ()
+    tests: tuple[ReplayedTest, ...] = ()
+    compared: int = 0
+    matched: int = 0
+    gaps: tuple[str, ...] = ()
+
+    def cell(self, name: str) -> Cell | None:
+        """A cell by name, or None where it was not wanted."""
+        return next((cell for cell in self.cells if cell.name == name), None)
+
+    def to_json(self) -> dict[str, JSON]:
+        """The item's JSON object."""
+        return {
+            "mode": self.mode.value,
+            "head": self.head,
+            "base": self.base,
+            "cells": [cell.to_json() for cell in self.cells],
+            "tests": [test.to_json() for test in self.tests],
+            "compared": self.compared,
+            "matched": self.matched,
+            "gaps": list(self.gaps),
+        }
+
+    @classmethod
+    def parse(cls, value: JSON) -> ReplayFacts:
+        """Reads the item's JSON object.
+
+        Raises:
+            FormatError: A field is missing or of the wrong type.
+        """
+        fields = Fields(value, "$.replay")
+        return cls(
+            mode=fields.choice("mode", Mode),
+            head=fields.text("head"),
+            base=fields.text("base", ""),
+            cells=fields.each("cells", Cell.parse),
+            tests=fields.each("tests", ReplayedTest.parse),
+            compared=fields.integer("compared"),
+            matched=fields.integer("matched"),
+            gaps=fields.texts("gaps"),
+        )
