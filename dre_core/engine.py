@@ -20,8 +20,9 @@ A run takes these steps; the code below carries their numbers.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,7 @@ from dre_core.model import identifier, predicate
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import sha256
 from dre_core.model.event import Clock, utc_now
-from dre_core.model.observation import Observation, runner_of
-from dre_core.model.policy import Policy
-from dre_core.model.run import Claim, CommandFacts, Run, RunOutcome
-from dre_core.model.session import Session, TestRecord
+from dre_core.model.run import Claim, CommandFacts, Item, Run, RunOutcome
 from dre_core.model.verdict import Conclusion, Integrity, IntegrityCheck, IntegrityResult, Vantage, Verdict
 from dre_core.operation import Operation, new_nonce
 from dre_core.pipeline.mask import Masker, sensitive_values
@@ -48,10 +46,14 @@ from dre_core.store.local import LocalStore
 from dre_core.store.log import Log
 
 if TYPE_CHECKING:
-    from dre_core.capture.monitor import Monitor
     from dre_core.capture.executable import Executable
+    from dre_core.capture.monitor import Monitor
     from dre_core.capture.process import Command, ProcessResult
+    from dre_core.model.observation import Observation
+    from dre_core.model.policy import Policy
+    from dre_core.model.session import Session, TestRecord
     from dre_core.output import Output
+    from dre_core.verification import Request, Verified
     from dre_core.verify.evidence import Evidence
     from dre_core.verify.verifier import Verifier
 
@@ -122,12 +124,19 @@ class Sealing:
     """What sealing a run came to.
 
     Attributes:
-        evidence: The sealed evidence, decoded.
+        run: The sealed run.
         verdict: The verdict, if it was asked for.
+        decode: Reads the evidence back, where nobody needed it for sealing.
     """
 
-    evidence: Evidence
+    run: Run
     verdict: Verdict | None
+    decode: Callable[[], Evidence]
+
+    @property
+    def evidence(self) -> Evidence:
+        """The sealed evidence, decoded."""
+        return self.decode()
 
 
 class Engine:
@@ -412,12 +421,10 @@ class Engine:
             operation=operation.id,
             result=result,
             verdict=sealed.verdict,
-            run=sealed.evidence.run,
-            evidence=sealed.evidence,
+            run=sealed.run,
+            evidence=sealed.evidence if sealed.verdict is not None else None,
             warnings=tuple(
-                gap.reason
-                for gap in sealed.evidence.run.gaps
-                if gap.collector in ("process", "configuration")
+                gap.reason for gap in sealed.run.gaps if gap.collector in ("process", "configuration")
             ),
         )
 
@@ -449,23 +456,23 @@ class Engine:
         Raises:
             StorageError: The evidence can't be stored; the run is not sealed.
         """
-        from dre_core.capture.imports import compare_imports
-        from dre_core.verify.evidence import load
-
         # 5
         sessions = fold_journals(operation)
-        operation.take_attachments(sessions)
-        imports = compare_imports(sessions, self.root)
-        if imports:
-            facts = [fact.to_json() for fact in imports]
-            operation.intake.take(_value("imports", "imports", Vantage.OBSERVED, {"imports": facts}))
+        if sessions:
+            self._take_session_facts(operation, sessions)
         if observation is not None:
             operation.intake.take(_value("process", "process", Vantage.OBSERVED, observation.to_json()))
         operation.take_certificate()
         items = operation.store_items()
         # 6
         run = operation.make_run(claim, items, duration_ns, recovered=recovered)
-        evidence = load(run, self.store, policy or self.policy(), sessions)
+        decode = partial(self._decode, run, policy, sessions)
+        if not judge and not sessions and not any(map(_may_count_tests, items)):
+            # Nothing in it counts tests, so it is sealed as it is, without being read again.
+            operation.sign(predicate.run_statement(run))
+            operation.publish({})
+            return Sealing(run=run, verdict=None, decode=decode)
+        evidence = decode()
         counts = evidence.counts
         if counts is not None:
             run = replace(run, claim=replace(claim, tests=counts))
@@ -480,7 +487,22 @@ class Engine:
             reports = self._render(operation, evidence, verdict)
         # 9
         operation.publish(reports)
-        return Sealing(evidence=evidence, verdict=verdict)
+        return Sealing(run=run, verdict=verdict, decode=lambda: evidence)
+
+    def _take_session_facts(self, operation: Operation, sessions: Sequence[Session]) -> None:
+        """What the sessions attached and imported."""
+        from dre_core.capture.imports import compare_imports
+
+        operation.take_attachments(sessions)
+        imports = compare_imports(sessions, self.root)
+        if imports:
+            facts = [fact.to_json() for fact in imports]
+            operation.intake.take(_value("imports", "imports", Vantage.OBSERVED, {"imports": facts}))
+
+    def _decode(self, run: Run, policy: Policy | None, sessions: Sequence[Session]) -> Evidence:
+        from dre_core.verify.evidence import load
+
+        return load(run, self.store, policy or self.policy(), sessions)
 
     def policy(self, named: str = "") -> Policy:
         """The policy by ``--policy``, ``DRE_POLICY``, or the default.
@@ -488,6 +510,8 @@ class Engine:
         Raises:
             ConfigError: It can't be read or has an unfit value.
         """
+        from dre_core.model.policy import Policy
+
         text = named or self.environ.get("DRE_POLICY", "")
         return config.load_policy(Path(text)) if text else Policy()
 
@@ -545,6 +569,24 @@ class Engine:
         manager = registry.load(registry.VERIFIERS, self.settings.plugins)
         return registry.flatten(manager.hook.dre_verifiers(config=self.settings))
 
+    def verify(self, request: Request) -> list[Verified]:
+        """The verdict on each operation of a target; see :func:`dre_core.verification.verify`."""
+        from dre_core.verification import verify
+
+        return verify(self, request)
+
+    def export(self, operations: Sequence[str], output: Path) -> Path:
+        """Writes an archive of sealed operations; see :func:`dre_core.exchange.export`."""
+        from dre_core.exchange import export
+
+        return export(self, operations, output)
+
+    def import_archive(self, path: Path) -> list[str]:
+        """Takes an archive's operations in; see :func:`dre_core.exchange.import_archive`."""
+        from dre_core.exchange import import_archive
+
+        return import_archive(self, path)
+
     def finish_session(
         self, operation: Operation, exit_status: int, duration_ns: int, policy: Policy | None = None
     ) -> Sealing:
@@ -574,10 +616,13 @@ def _printable(text: str) -> str:
 
 def fold_journals(operation: Operation) -> list[Session]:
     """The sessions on disk, in the order of their folders."""
+    directories = sorted({path.parent for path in operation.experiment.journal.glob("*/*.jsonl")})
+    if not directories:
+        return []
     from dre_core.model.journal import fold
 
     sessions = []
-    for folder in sorted({path.parent for path in operation.experiment.journal.glob("*/*.jsonl")}):
+    for folder in directories:
         streams = {path.stem: path.open("rb") for path in sorted(folder.glob("*.jsonl"))}
         try:
             sessions.append(fold(streams))
@@ -595,8 +640,14 @@ def _tests(evidence: Evidence) -> tuple[TestRecord, ...]:
     return tuple(test for session in evidence.top_sessions for test in session.tests)
 
 
+def _may_count_tests(item: Item) -> bool:
+    return item.kept and item.kind in ("session", "junit")
+
+
 def _runner(evidence: Evidence) -> str:
     """The test identity: pytest where a session was recorded, else the runner that was seen."""
+    from dre_core.model.observation import runner_of
+
     if evidence.sessions or evidence.observation is None:
         return "pytest"
     runners = evidence.observation.runners()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dre_core.capture.collector import Captured, Collector, Facts, Scene
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
@@ -27,7 +28,6 @@ from dre_core.model.canonical import JSON
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.event import Clock, Event
 from dre_core.model.run import Claim, CommandFacts, Item, Run
-from dre_core.model.session import Session
 from dre_core.model.state import EVENT_ACTIONS, OperationState, next_operation_state
 from dre_core.model.statement import Statement
 from dre_core.model.verdict import Vantage
@@ -35,9 +35,13 @@ from dre_core.pipeline.mask import Masker
 from dre_core.store.folder import Experiment, Folder, write_atomically
 from dre_core.store.log import Log
 from dre_core.trust import Authority
-from dre_core.verify.integrity import CERTIFICATE_KIND
+
+if TYPE_CHECKING:
+    from dre_core.model.session import Session
 
 SEALED = "operation.sealed"
+# As in verify/integrity.py, which a run that judges nothing does not load; a test compares the two.
+CERTIFICATE_KIND = "certificate"
 README = """This archive holds evidence of a test run, sealed by the Development Reality Engine (DRE).
 
 With DRE:     dre verify evidence.zip --key PUBLIC.pem

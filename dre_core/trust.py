@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dre_core import __version__
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
@@ -23,7 +24,9 @@ from dre_core.model.predicate import trust_certificate
 from dre_core.store.folder import Folder, write_atomically
 from dre_core.store.local import LocalStore
 from dre_core.store.log import Log
-from dre_core.verify.selfcheck import SelfCheck, run_all
+
+if TYPE_CHECKING:
+    from dre_core.verify.selfcheck import SelfCheck
 
 CERTIFIED = "bootstrap.certified"
 
@@ -120,6 +123,8 @@ def _certify(
     folder: Folder, log: Log, signer: Signer, log_signer: Signer, names: Mapping[str, str], now: Clock
 ) -> Mapping[str, object]:
     """Runs the self-checks and seals them with the keys as a certificate in the log."""
+    from dre_core.verify.selfcheck import run_all
+
     checks = run_all(folder.path)
     failed = [check for check in checks if not check.passed]
     if failed:

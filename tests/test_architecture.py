@@ -35,6 +35,7 @@ LAYERS = (
         "dre_core.recovery",
         "dre_core.verification",
         "dre_core.exchange",
+        "dre_core.testing",
     ),
     ("dre_pytest", "dre_ci"),
 )

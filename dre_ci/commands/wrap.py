@@ -166,14 +166,14 @@ def _shown(path: Path) -> str:
 
 
 def _exit_of(wrapped: Wrapped) -> Exit:
-    from dre_ci.commands.verify import EXIT_CODES
-
     result = wrapped.result
     if result.timed_out:
         return Exit(TIMED_OUT)
     if result.signal is not None:
         return Exit(128 + result.signal, signal=result.signal)
     if result.exit_code == 0 and wrapped.verdict is not None:
+        from dre_ci.commands.verify import EXIT_CODES
+
         verdict = wrapped.verdict.conclusion
         return Exit(EXIT_CODES[verdict]) if verdict is not Conclusion.SUPPORTED else Exit()
     return Exit(result.exit_code or 0)

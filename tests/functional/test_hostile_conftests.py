@@ -1,0 +1,460 @@
+"""Ways to make a failing project look green from inside it, each in a real run, and what the verdict says.
+
+Every row is a project with failing tests and one file more: the trick. The line that does it carries the mark
+``# culprit``. The verdict must not be ``supported``, and a finding must name that file and line.
+
+Not every act can be decided from one run. Projects deselect, ignore, skip and expect failures honestly, and for
+a single test nothing in the run tells an honest reason from a made-up one. Those rows stand in
+:data:`UNDECIDABLE`: the run names them without a judgement, and the comparison with a base decides.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the wrapper needs POSIX")
+
+SHOP = "def double(n):\n    return 3 * n\n"
+TESTS = """
+import unittest
+import pytest
+import shop
+from shop import double
+
+def test_good(): assert double(0) == 0
+
+def test_two(): assert shop.double(1) == 2
+
+class TestShop:
+    def test_four(self): assert double(2) == 4
+
+class TestUnit(unittest.TestCase):
+    def test_unit(self): self.assertEqual(double(3), 6)
+"""
+PLAIN_TESTS = "import shop\n\ndef test_good(): assert shop.double(0) == 0\n\ndef test_two(): assert shop.double(1) == 2\n"
+
+
+@dataclass(frozen=True)
+class Trick:
+    """One row.
+
+    Attributes:
+        check: The check whose finding names the culprit.
+        conftest: The trick; ``# culprit`` marks the line.
+        tests: The failing tests.
+        files: Further files, by name; one of them may hold the culprit instead.
+        green_outside: Whether the process itself ends with 0.
+        alone: Verdicts of ``pytest --dre`` without the wrapper; empty: like the wrapped run.
+    """
+
+    check: str
+    conftest: str
+    tests: str = TESTS
+    files: tuple[tuple[str, str], ...] = ()
+    green_outside: bool = True
+    alone: tuple[str, ...] = ()
+
+    def culprits(self) -> list[str]:
+        """``file:line`` of the marks; a finding names the line or the definition just above it."""
+        found = []
+        for name, text in (("conftest.py", self.conftest), ("test_shop.py", self.tests), *self.files):
+            for number, line in enumerate(text.split("\n"), 1):
+                if "# culprit" in line:
+                    found.append(f"{name}:{number}")
+        return found
+
+
+W = "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)  # culprit\n"
+H = "import os, sys, atexit, pytest\n"
+
+TRICKS = {
+    "makereport-passed": Trick(
+        "outcome-matches-body",
+        W + "def pytest_runtest_makereport(item, call):\n"
+        "    report = yield\n    report.outcome = 'passed'\n    return report\n",
+    ),
+    "makereport-drops-excinfo": Trick(
+        "outcome-matches-body",
+        W + "def pytest_runtest_makereport(item, call):\n"
+        "    call.excinfo = None\n    report = yield\n    report.outcome = 'passed'\n    return report\n",
+    ),
+    "makereport-skipped": Trick(
+        "outcome-matches-body",
+        W + "def pytest_runtest_makereport(item, call):\n    report = yield\n"
+        "    if report.failed:\n        report.outcome = 'skipped'\n        report.wasxfail = 'known'\n"
+        "    return report\n",
+    ),
+    "logreport-rewritten": Trick(
+        "outcome-matches-body",
+        W + "def pytest_runtest_logreport(report):\n    report.outcome = 'passed'\n    return (yield)\n",
+    ),
+    "sessionfinish-zero": Trick(
+        "exitstatus-overridden",
+        "def pytest_sessionfinish(session):  # culprit\n    session.exitstatus = 0\n",
+    ),
+    "sessionfinish-os-exit": Trick(
+        "exit-agrees",
+        H + "@pytest.hookimpl(trylast=True)  # culprit\ndef pytest_sessionfinish(session): os._exit(0)\n",
+    ),
+    "sessionfinish-sys-exit": Trick(
+        "exit-agrees", H + "def pytest_sessionfinish(session): sys.exit(0)  # culprit\n", alone=("failed", "contradicted")
+    ),
+    "unconfigure-os-exit": Trick(
+        "exit-agrees", H + "def pytest_unconfigure(): os._exit(0)  # culprit\n", alone=("failed",)
+    ),
+    "unconfigure-exit-status": Trick(
+        "exitstatus-overridden",
+        "def pytest_sessionstart(session):\n    global kept\n    kept = session\n"
+        "def pytest_unconfigure():  # culprit\n    kept.exitstatus = 0\n",
+        alone=("failed",),
+    ),
+    "atexit-os-exit": Trick(
+        "exit-agrees", H + "atexit.register(os._exit, 0)  # culprit\n", alone=("failed",)
+    ),
+    "test-os-exit": Trick(
+        "session-finished",
+        "",
+        "import os\ndef test_first(): pass\n\ndef test_leave(): os._exit(0)  # culprit\n\ndef test_bad(): assert 0\n",
+    ),
+    "setup-os-exit": Trick(
+        "session-finished",
+        H + "def pytest_runtest_setup(item):\n    if 'two' in item.name:\n        os._exit(0)  # culprit\n",
+    ),
+    "pyfunc-noop": Trick(
+        "body-called", "def pytest_pyfunc_call(pyfuncitem): return True  # culprit\n", PLAIN_TESTS
+    ),
+    "runtest-call-swallows": Trick(
+        "outcome-matches-body",
+        W + "def pytest_runtest_call(item):\n    try:\n        yield\n    except BaseException:\n        pass\n",
+    ),
+    "protocol-skips-silently": Trick(
+        "every-test-ran",
+        "def pytest_runtest_protocol(item):  # culprit\n    if item.name != 'test_good':\n        return True\n",
+    ),
+    "protocol-forges-reports": Trick(
+        "outcome-witnessed",
+        "from pytest import TestReport\ndef pytest_runtest_protocol(item):  # culprit\n"
+        "    for when in ('setup', 'call', 'teardown'):\n"
+        "        item.ihook.pytest_runtest_logreport(report=TestReport(\n"
+        "            item.nodeid, item.location, {}, 'passed', None, when))\n    return True\n",
+    ),
+    "runtestloop-empty": Trick(
+        "every-test-ran", "def pytest_runtestloop(session): return True  # culprit\n"
+    ),
+    "obj-swapped": Trick(
+        "body-called",
+        "def pytest_collection_modifyitems(items):\n    for item in items:\n"
+        "        if item.name == 'test_two':\n            item.obj = lambda: None  # culprit\n",
+        PLAIN_TESTS,
+    ),
+    "obj-swapped-in-setup": Trick(
+        "body-called",
+        "def pytest_runtest_setup(item): item.obj = lambda: None  # culprit\n",
+        PLAIN_TESTS,
+    ),
+    "obj-wrapped": Trick(
+        "outcome-matches-body",
+        "import functools\ndef quiet(genuine):\n    @functools.wraps(genuine)  # culprit\n    def run(*a, **k):\n"
+        "        try: genuine(*a, **k)\n        except Exception: pass\n    return run\n"
+        "def pytest_itemcollected(item):\n    item.obj = quiet(item.obj)\n",
+        PLAIN_TESTS,
+    ),
+    "code-swapped": Trick(
+        "body-called",
+        "def pytest_itemcollected(item): item.obj.__code__ = (lambda: None).__code__  # culprit\n",
+        PLAIN_TESTS,
+    ),
+    "makeitem-other-function": Trick(
+        "body-called",
+        "import pytest\ndef pytest_pycollect_makeitem(collector, name, obj):\n    if name == 'test_two':\n"
+        "        return pytest.Function.from_parent(\n"
+        "            collector, name=name, callobj=lambda: None)  # culprit\n",
+        PLAIN_TESTS,
+    ),
+    "runtest-replaced": Trick(
+        "body-called",
+        "def pytest_collection_modifyitems(items):  # culprit\n    for item in items: item.runtest = lambda: None\n",
+        PLAIN_TESTS,
+    ),
+    "function-class-patched": Trick(
+        "recorder-intact",
+        "import pytest\npytest.Function.runtest = lambda self: None  # culprit\n",
+    ),
+    "modifyitems-drops": Trick(
+        "nothing-dropped", "def pytest_collection_modifyitems(items): del items[1:]  # culprit\n"
+    ),
+    "makeitem-drops": Trick(
+        "nothing-dropped",
+        "def pytest_pycollect_makeitem(name):  # culprit\n    return [] if name != 'test_good' else None\n",
+    ),
+    "session-items-cut": Trick(
+        "every-test-ran",
+        W + "def pytest_runtestloop(session):\n    del session.items[1:]\n    return (yield)\n",
+    ),
+    "xfail-on-all": Trick(
+        "something-executed",
+        "import pytest\ndef pytest_collection_modifyitems(items):  # culprit\n"
+        "    for item in items: item.add_marker(pytest.mark.xfail(reason='later'))\n",
+    ),
+    "skip-on-all": Trick(
+        "something-executed",
+        "import pytest\ndef pytest_collection_modifyitems(items):  # culprit\n"
+        "    for item in items: item.add_marker(pytest.mark.skip(reason='later'))\n",
+    ),
+    "setup-skips-all": Trick(
+        "something-executed", H + "def pytest_runtest_setup(item): pytest.skip('later')  # culprit\n"
+    ),
+    "deselect-all-accept-5": Trick(
+        "something-executed",
+        "def pytest_collection_modifyitems(config, items):\n"
+        "    config.hook.pytest_deselected(items=list(items)); items.clear()\n"
+        "def pytest_sessionfinish(session): session.exitstatus = 0  # culprit\n",
+    ),
+    "subject-patched-at-import": Trick(
+        "subject-intact", "import shop\nshop.double = lambda n: 2 * n  # culprit\n"
+    ),
+    "subject-patched-by-autouse-fixture": Trick(
+        "subject-intact",
+        "import pytest, shop\n@pytest.fixture(autouse=True)\ndef patched(monkeypatch):\n"
+        "    monkeypatch.setattr(shop, 'double', lambda n: 2 * n)  # culprit\n",
+        PLAIN_TESTS,
+    ),
+    "runner-patched": Trick(
+        "recorder-intact",
+        "from _pytest.runner import CallInfo\ngenuine = CallInfo.from_call.__func__\n"
+        "def fake(cls, func, when, reraise=None):  # culprit\n    def run():\n        try: func()\n"
+        "        except Exception: pass\n    return genuine(cls, run, when, reraise)\n"
+        "CallInfo.from_call = classmethod(fake)\n",
+    ),
+    "report-patched": Trick(
+        "recorder-intact",
+        "from _pytest.reports import TestReport\ngenuine = TestReport.from_item_and_call.__func__\n"
+        "def fake(cls, item, call):  # culprit\n    call.excinfo = None\n    return genuine(cls, item, call)\n"
+        "TestReport.from_item_and_call = classmethod(fake)\n",
+    ),
+    "raises-patched": Trick(
+        "recorder-intact",
+        "import contextlib, pytest\n@contextlib.contextmanager\ndef anything(*a, **k):  # near\n"
+        "    try: yield\n    except BaseException: pass\n"
+        "pytest.raises = anything  # culprit\n",
+        "import pytest\ndef test_a(): pass\ndef test_raises():\n    with pytest.raises(ValueError): pass\n",
+    ),
+    "unittest-patched": Trick(
+        "recorder-intact",
+        "import unittest\nunittest.TestCase.assertEqual = lambda *a: None  # culprit\n",
+        "import unittest, shop\nclass TestA(unittest.TestCase):\n"
+        "    def test_a(self): self.assertEqual(shop.double(1), 2)\n",
+    ),
+    "operator-patched": Trick(
+        "recorder-intact",
+        "import operator\noperator.eq = lambda a, b: True  # culprit\n",
+        "import operator, shop\ndef test_a(): assert operator.eq(shop.double(1), 2)\n",
+    ),
+    "builtin-patched": Trick(
+        "recorder-intact",
+        "import builtins\nbuiltins.all = lambda values: True  # culprit\n",
+        "import shop\ndef test_a(): assert all(shop.double(n) == 2 * n for n in (1, 2))\n",
+    ),
+    "assertion-error-patched": Trick(
+        "recorder-intact",
+        "import builtins, pytest\nclass Quiet(pytest.skip.Exception):  # culprit\n    pass\n"
+        "builtins.AssertionError = Quiet\n",
+        "import shop\ndef test_good(): pass\ndef test_a():\n    if shop.double(1) != 2: raise AssertionError\n",
+    ),
+    "asserts-compiled-away": Trick(
+        "recorder-intact",
+        "import _pytest.assertion.rewrite as rewrite\n"
+        "def empty(self, module):  # culprit\n    source = open(module.__spec__.origin).read()\n"
+        "    exec(compile(source, module.__spec__.origin, 'exec', optimize=2), module.__dict__)\n"
+        "rewrite.AssertionRewritingHook.exec_module = empty\n",
+        PLAIN_TESTS,
+    ),
+    "asserts-rewritten-away": Trick(
+        "recorder-intact",
+        "import ast, _pytest.assertion.rewrite as rewrite\nclass Drop(ast.NodeTransformer):\n"
+        "    def visit_Assert(self, node): return ast.copy_location(ast.Pass(), node)\n"
+        "def rewritten(tree, *a, **k): Drop().visit(tree)  # culprit\nrewrite.rewrite_asserts = rewritten\n",
+        PLAIN_TESTS,
+    ),
+    "import-hook": Trick(
+        "recorder-intact",
+        "import sys\nfrom importlib.machinery import PathFinder, SourceFileLoader\n"
+        "class Loader(SourceFileLoader):\n    def source_to_code(self, data, path, **k):\n"
+        "        return compile(data, path, 'exec', optimize=2)\n"
+        "class Finder:\n    @staticmethod\n    def find_spec(name, path=None, target=None):  # culprit\n"
+        "        spec = PathFinder.find_spec(name, path)\n        if name.startswith('test_'):\n"
+        "            spec.loader = Loader(name, spec.origin)\n            return spec\n"
+        "sys.meta_path.insert(0, Finder)\n",
+        PLAIN_TESTS,
+    ),
+    "testsfailed-reset": Trick(
+        "failures-exit0",
+        W + "def pytest_runtestloop(session):\n    yield\n    session.testsfailed = 0\n    return True\n",
+    ),
+    "recorder-method-replaced": Trick(
+        "recorder-intact",
+        "def pytest_collection_modifyitems(config):\n    recorder = config.pluginmanager.get_plugin('dre-recorder')\n"
+        "    genuine = recorder._take\n    def take(report):  # culprit\n        report.outcome = 'passed'; genuine(report)\n"
+        "    recorder._take = take\ndef pytest_sessionfinish(session): session.exitstatus = 0\n",
+    ),
+    "recorder-class-patched": Trick(
+        "recorder-intact",
+        "from dre_pytest.recorder import Recorder\n"
+        "def quiet(self, *a, **k): pass  # culprit\nRecorder._judge = quiet\n" + W.replace("  # culprit", "")
+        + "def pytest_runtest_makereport(item, call):\n    report = yield\n    report.outcome = 'passed'\n"
+        "    return report\n",
+    ),
+    "journal-class-patched": Trick(
+        "recorder-intact",
+        "from dre_core.capture.journal import Journal\ngenuine = Journal.write\n"
+        "def write(self, kind, fields, plain=None):  # culprit\n    return kind == 'test' or genuine(self, kind, fields, plain)\n"
+        "Journal.write = write\ndef pytest_sessionfinish(session): session.exitstatus = 0\n",
+    ),
+    "recorder-unregistered": Trick(
+        "session-finished",
+        "def pytest_runtestloop(session):  # culprit\n    m = session.config.pluginmanager\n"
+        "    m.unregister(m.get_plugin('dre-recorder'))\n"
+        "def pytest_sessionfinish(session): session.exitstatus = 0\n",
+    ),
+    "body-unregistered": Trick(
+        "recorder-intact",
+        "def pytest_runtestloop(session):  # culprit\n    m = session.config.pluginmanager\n"
+        "    m.unregister(m.get_plugin('dre-body'))\n"
+        "def pytest_sessionfinish(session): session.exitstatus = 0\n",
+    ),
+    "journal-appended": Trick(
+        "recorder-intact",
+        "import pathlib, os\ndef pytest_runtest_teardown(item):  # culprit\n"
+        "    for file in pathlib.Path('.dre').glob('experiments/*/journal/*/main.jsonl'):\n"
+        "        with file.open('a') as stream: stream.write('{\"kind\":\"note\",\"seq\":1,\"prev\":\"x\"}\\n')\n"
+        "def pytest_sessionfinish(session): session.exitstatus = 0\n",
+    ),
+    "journal-cut": Trick(
+        "recorder-intact",
+        "import pathlib, os\n@__import__('pytest').hookimpl(trylast=True)  # culprit\ndef pytest_runtest_teardown(item):\n"
+        "    for file in pathlib.Path('.dre').glob('experiments/*/journal/*/main.jsonl'):\n"
+        "        lines = file.read_bytes().splitlines(True); file.write_bytes(b''.join(lines[:2]))\n"
+        "def pytest_sessionfinish(session): session.exitstatus = 0\n",
+    ),
+    "printed-count": Trick(
+        "printed-count-agrees",
+        "import pytest\n@pytest.hookimpl(tryfirst=True)\n"
+        "def pytest_terminal_summary(terminalreporter):  # culprit\n    stats = terminalreporter.stats\n"
+        "    stats.setdefault('passed', []).extend(stats.pop('failed', []))\n"
+        "def pytest_sessionfinish(session): session.exitstatus = 0\n",
+        alone=("contradicted",),
+    ),
+    "teststatus-and-exit": Trick(
+        "exitstatus-overridden",
+        "def pytest_report_teststatus(report): return 'passed', '.', 'PASSED'\n"
+        "def pytest_sessionfinish(session): session.exitstatus = 0  # culprit\n",
+    ),
+    "pytest-exit-zero": Trick(
+        "every-test-ran",
+        H + "def pytest_runtest_setup(item):\n    if item.name == 'test_two':\n"
+        "        pytest.exit('enough', returncode=0)  # culprit\n",
+    ),
+    "plugin-from-ini": Trick(
+        "outcome-matches-body",
+        "",
+        files=(
+            ("pytest.ini", "[pytest]\naddopts = -p helpful\npythonpath = .\n"),
+            ("helpful.py", W + "def pytest_runtest_makereport(item, call):\n"
+             "    report = yield\n    report.outcome = 'passed'\n    return report\n"),
+        ),
+    ),
+    "recorder-switched-off": Trick(
+        "runner-session-present", "", files=(("pytest.ini", "[pytest]\naddopts = -p no:dre  # culprit\n"),),
+        green_outside=False,
+    ),
+}  # fmt: skip
+
+UNDECIDABLE = {
+    "deselects-openly": (
+        "def pytest_collection_modifyitems(config, items):  # culprit\n"
+        "    config.hook.pytest_deselected(items=items[1:]); del items[1:]\n",
+        {},
+    ),
+    "skips-one-with-a-reason": (
+        "import pytest\ndef pytest_runtest_setup(item):\n    if item.name != 'test_good': pytest.skip('later')  # culprit\n",
+        {},
+    ),
+    "xfails-one": (
+        "import pytest\ndef pytest_collection_modifyitems(items):  # culprit\n"
+        "    for item in items[1:]: item.add_marker(pytest.mark.xfail(reason='bug 7'))\n",
+        {},
+    ),
+    "collect-ignore": ("collect_ignore = ['test_more.py']  # culprit\n", {"test_more.py": "def test_m(): assert 0\n"}),
+    "collect-ignore-glob": (
+        "collect_ignore_glob = ['*_more.py']  # culprit\n", {"test_more.py": "def test_m(): assert 0\n"}
+    ),
+    "ignore-collect-hook": (
+        "def pytest_ignore_collect(collection_path):  # culprit\n    return 'more' in collection_path.name or None\n",
+        {"test_more.py": "def test_m(): assert 0\n"},
+    ),
+    "addopts-ignore": (
+        "", {"test_more.py": "def test_m(): assert 0\n", "pytest.ini": "[pytest]\naddopts = --ignore=test_more.py\n"}
+    ),
+}  # fmt: skip
+
+
+def play(project, trick: Trick) -> None:
+    project.write("shop.py", SHOP)
+    project.write("test_shop.py", trick.tests)
+    if trick.conftest:
+        project.write("conftest.py", trick.conftest)
+    for name, text in trick.files:
+        project.write(name, text)
+    project.commit("trick")
+
+
+def findings(verdict):
+    return [finding for method in verdict["methods"].values() for finding in method["findings"]]
+
+
+def assert_named(verdict, trick: Trick) -> None:
+    hits = [finding for finding in findings(verdict) if finding["check"] == trick.check]
+    assert hits, (trick.check, [(f["check"], f["severity"], f["message"]) for f in findings(verdict)])
+    assert any(finding["severity"] in ("veto", "fail") for finding in hits), hits
+    assert {finding["where"] for finding in hits} & set(trick.culprits()), (hits, trick.culprits())
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_wrapped(project, name):
+    trick = TRICKS[name]
+    play(project, trick)
+    done = project.wrap_pytest()
+    if trick.green_outside:
+        assert done.returncode == 0, done.stdout.decode()[-2000:]
+    verdict = project.verdict()
+    assert verdict["verdict"] in ("contradicted", "inconclusive"), verdict
+    assert_named(verdict, trick)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TRICKS if name not in ("recorder-switched-off",)])
+def test_alone(project, name):
+    """Nobody watches from outside; what the process does after the seal is out of sight, but never green."""
+    trick = TRICKS[name]
+    play(project, trick)
+    project.pytest("--dre")
+    verdict = project.verdict()
+    assert verdict["verdict"] in (trick.alone or ("contradicted", "inconclusive")), verdict
+    if not trick.alone:
+        assert verdict["verdict"] != "supported"
+
+
+@pytest.mark.parametrize("name", UNDECIDABLE)
+def test_undecidable_from_one_run(project, name):
+    conftest, files = UNDECIDABLE[name]
+    play(project, Trick("selection", conftest, tests=TESTS if not files else "def test_good(): pass\n", files=tuple(files.items())))
+    assert project.wrap_pytest().returncode == 0
+    verdict = project.verdict()
+    assert verdict["verdict"] == "supported"
+    assert {finding["severity"] for finding in findings(verdict)} <= {"info"}
+    culprits = Trick("", conftest).culprits()
+    named = [finding for finding in findings(verdict) if finding["where"] in culprits] if culprits else True
+    assert named, findings(verdict)
