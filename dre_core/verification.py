@@ -122,6 +122,12 @@ def _split(target: str) -> tuple[Path | None, str]:
     return Path(name), operation
 
 
+def is_foreign(engine: Engine, target: str) -> bool:
+    """Whether a target comes from somewhere else than the project's own folder, as far as its name tells."""
+    path, _ = _split(target)
+    return path is not None and not (path.is_dir() and os.path.realpath(path) == os.path.realpath(engine.folder.path))
+
+
 def _picked(found: list[Sealed], operation: str, target: str) -> list[Sealed]:
     if not operation:
         return found

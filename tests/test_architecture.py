@@ -130,7 +130,7 @@ def calls(path: Path) -> Iterator[tuple[str, int]]:
 
 
 # The relay, the signal witness and the child before its exec are processes of their own, not the engine.
-OWN_PROCESSES = {"dre_core.capture.relay", "dre_core.capture.launch", "dre_core.capture.signals"}
+OWN_PROCESSES = {"dre_core.capture.relay", "dre_core.capture.launch", "dre_core.capture.signals", "dre_ci.isolation"}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("dre_ci")])

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import re
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
+from dre_ci.isolation import isolated
 from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
 from dre_core.errors import FormatError, SigningKeyError, UsageError
 from dre_core.model.verdict import Conclusion
 from dre_core.report.build import Report
 from dre_core.report.summary import summary_lines
-from dre_core.verification import LATEST, Request, Verified, verify
+from dre_core.verification import LATEST, Request, Verified, is_foreign, verify
 
 EXIT_CODES = {
     Conclusion.INVALID: 3,
@@ -92,15 +95,25 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         nonce=arguments.nonce,
         max_age=arguments.max_age,
     )
+    work = partial(_verify, engine, request)
     try:
-        verified = verify(engine, request)
+        answer = isolated(work) if is_foreign(engine, arguments.target) else work()
     except FormatError as error:
         return _refused(error, console)
-    documents = [each.verdict.to_json() for each in verified]
+    documents = answer["documents"]
     several = {"schema": "dre/verdicts/v1", "verdicts": documents}
-    lines = [line for each in verified for line in _lines(each)]
-    console.result(lines, documents[0] if len(documents) == 1 else several)
-    return Exit(_worst(verified))
+    console.result(answer["lines"], documents[0] if len(documents) == 1 else several)
+    return Exit(answer["code"])
+
+
+def _verify(engine: Engine, request: Request) -> dict[str, Any]:
+    """What is shown and returned, as one JSON value, so that a child can do the work."""
+    verified = verify(engine, request)
+    return {
+        "documents": [each.verdict.to_json() for each in verified],
+        "lines": [line for each in verified for line in _lines(each)],
+        "code": _worst(verified),
+    }
 
 
 def _lines(verified: Verified) -> list[str]:

@@ -21,6 +21,7 @@ import pytest
 
 _CAP = 300
 _LINES = os.environ.get("DRE_CELL_LINES", "")
+_ROOT = os.environ.get("DRE_CELL_ROOT", "")
 _PACKAGES = os.environ.get("DRE_CELL_PACKAGES", "")
 
 
@@ -47,9 +48,9 @@ def _failure(excinfo, path):  # type: ignore[no-untyped-def]
     error = excinfo.value
     names = [kind.__name__ for kind in type(error).__mro__]
     message = str(error).strip().split("\n")[0][:_CAP]
-    frames = list(excinfo.traceback)
-    last = str(getattr(frames[-1], "path", "")) if frames else ""
-    return {"types": names, "message": message, "raised_in": last, "test_file": path}
+    files = [str(getattr(frame, "path", "")) for frame in excinfo.traceback]
+    own = [file for file in files if file.startswith(_ROOT + os.sep)]
+    return {"types": names, "message": message, "raised_in": own[-1] if own else path, "test_file": path}
 
 
 @pytest.hookimpl(hookwrapper=True, trylast=True)
@@ -68,8 +69,8 @@ def pytest_make_collect_report(collector):  # type: ignore[no-untyped-def]
     call = getattr(report, "call", None)
     if report.outcome == "failed" and call is not None and call.excinfo is not None:
         found = _failure(call.excinfo, str(getattr(collector, "path", "")))
-        cause = call.excinfo.value.__cause__ or call.excinfo.value.__context__
-        if cause is not None:
+        cause = call.excinfo.value.__cause__
+        if cause is not None and found["types"][0] == "CollectError":
             # pytest wraps what a test module raised in an error of its own.
             found["types"] = [kind.__name__ for kind in type(cause).__mro__]
             found["message"] = str(cause).strip().split("\n")[0][:_CAP]

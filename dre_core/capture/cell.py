@@ -1,0 +1,285 @@
+"""One run of a suite in a clone: start pytest there, wait within the budget, read what the witness wrote.
+
+The clone's own folders come first on the path, so that an editable install of the user's tree does not win; where
+a package of the project was loaded from elsewhere nevertheless, the cell says so and counts for nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dre_core.capture.clone import Clone
+from dre_core.capture.material import is_test_file
+from dre_core.errors import CaptureError
+from dre_core.model.replay import CellState, FailureKind, Reached
+from dre_core.model.session import Outcome
+
+_WITNESS = Path(__file__).with_name("witness.py")
+_PLUGIN = "dre_cell_witness"
+_LINES_LIMIT_BYTES = 256 << 20
+_OUTPUT_LIMIT_BYTES = 64 << 20
+_POLL_SECONDS = 0.05
+_TAIL_BYTES = 4_000
+_CAP = 300
+_CLEARED = ("GIT_", "DRE_", "PYTEST_", "COV_CORE_", "COVERAGE_", "PYTHONPATH", "PYTHONHOME")
+_KEPT = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS")
+_KINDS = (
+    ("AssertionError", FailureKind.ASSERTION),
+    ("Failed", FailureKind.ASSERTION),
+    ("ImportError", FailureKind.IMPORT),
+    ("AttributeError", FailureKind.ATTRIBUTE),
+    ("TypeError", FailureKind.TYPE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A test that was collected: digests of its body and of its parameters."""
+
+    body: str
+    parameters: str
+
+
+@dataclass(slots=True, kw_only=True)
+class CellRun:
+    """What one run in a clone came to.
+
+    Attributes:
+        state: What became of it.
+        detail: Why it did not run, in words.
+        seconds: Wall-clock time.
+        python: The interpreter's version.
+        status: pytest's exit status; None if it did not get that far.
+        results: Outcome by node id.
+        items: What was collected, by node id; doctests are left out.
+        broken: Files that could not be collected, or were skipped as a whole.
+    """
+
+    state: CellState = CellState.RAN
+    detail: str = ""
+    seconds: float = 0.0
+    python: str = ""
+    status: int | None = None
+    results: dict[str, Reached] = field(default_factory=dict)
+    items: dict[str, Collected] = field(default_factory=dict)
+    broken: dict[str, Reached] = field(default_factory=dict)
+
+    def reached(self, test: str) -> Reached | None:
+        """How a test ended; where its file could not be collected, how that ended; None where there is none."""
+        if test in self.results:
+            return self.results[test]
+        parts = test.split("::")
+        for length in range(len(parts) - 1, 0, -1):
+            if (found := self.broken.get("::".join(parts[:length]))) is not None:
+                return found
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What all cells of one replay share.
+
+    Attributes:
+        python: The interpreter.
+        environ: Environment variables of the run.
+        user_root: Top of the user's tree, whose entries on the path are moved into the clone.
+        rootdir: pytest's rootdir relative to the top.
+        source_roots: Folders that packages are imported from, relative to the top.
+        packages: Top-level names of the project's packages.
+        budget_seconds: Time for each cell.
+        scratch: A temporary folder.
+    """
+
+    python: str
+    environ: Mapping[str, str]
+    user_root: str
+    rootdir: str
+    source_roots: tuple[str, ...]
+    packages: tuple[str, ...]
+    budget_seconds: float
+    scratch: Path
+
+    def run(self, clone: Clone, words: Sequence[str], *, directory: str = "", addopts: bool = False) -> CellRun:
+        """Runs pytest in a clone.
+
+        Args:
+            clone: Where.
+            words: pytest's arguments.
+            directory: Working directory relative to the top; default: the rootdir.
+            addopts: Whether the environment's own options for pytest apply.
+
+        Raises:
+            CaptureError: The interpreter can't be started.
+        """
+        folder = Path(tempfile.mkdtemp(dir=self.scratch))
+        (folder / f"{_PLUGIN}.py").write_bytes(_WITNESS.read_bytes())
+        lines = folder / "lines.jsonl"
+        command = [self.python, "-m", "pytest", "-p", _PLUGIN, "--maxfail=0", *words]
+        began = time.monotonic()
+        with (folder / "output").open("w+b") as output:
+            status, killed = self._wait(
+                command,
+                cwd=clone.root / (directory or self.rootdir),
+                environ=self._environ(clone, folder, lines, addopts),
+                output=output,
+            )
+            output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            tail = output.read().decode(errors="replace")
+        run = _read(lines, clone.root)
+        run.seconds = round(time.monotonic() - began, 3)
+        _settle(run, status, killed, tail)
+        return run
+
+    def _environ(self, clone: Clone, folder: Path, lines: Path, addopts: bool) -> dict[str, str]:
+        kept = {n: v for n, v in self.environ.items() if n in _KEPT or not n.startswith(_CLEARED)}
+        if addopts and "PYTEST_ADDOPTS" in self.environ:
+            kept["PYTEST_ADDOPTS"] = self.environ["PYTEST_ADDOPTS"]
+        roots = [str(clone.root / root) for root in self.source_roots]
+        before = [p for p in self.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+        own = os.path.realpath(self.user_root)
+        outside = [p for p in before if not (os.path.realpath(p) + os.sep).startswith(own + os.sep)]
+        return {
+            **kept,
+            "PYTHONPATH": os.pathsep.join([*roots, *outside, str(folder)]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DRE_CELL_LINES": str(lines),
+            "DRE_CELL_PACKAGES": os.pathsep.join(self.packages),
+            "DRE_CELL_ROOT": str(clone.root),
+            "GIT_CEILING_DIRECTORIES": str(clone.root.parent),
+        }
+
+    def _wait(
+        self, command: list[str], *, cwd: Path, environ: dict[str, str], output: Any
+    ) -> tuple[int | None, str]:
+        """Exit status and why it was ended before its time; the whole process group ends with it."""
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CaptureError(f"{self.python} can't be started in a clone: {error}") from None
+        deadline = time.monotonic() + self.budget_seconds
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(timeout=_POLL_SECONDS), ""
+                if time.monotonic() > deadline:
+                    return None, f"no end after {self.budget_seconds:g} s"
+                if os.fstat(output.fileno()).st_size > _OUTPUT_LIMIT_BYTES:
+                    return None, f"more than {_OUTPUT_LIMIT_BYTES >> 20} MiB of output"
+        finally:
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _settle(run: CellRun, status: int | None, killed: str, tail: str) -> None:
+    """What became of the cell."""
+    last = next((line for line in reversed(tail.splitlines()) if line.strip()), "")[:_CAP]
+    if killed:
+        run.state, run.detail = CellState.TIMEOUT, killed
+    elif run.state is CellState.FOREIGN_IMPORT:
+        pass
+    elif run.status is None:
+        run.state = CellState.CRASHED if run.items else CellState.FAILED_SETUP
+        run.detail = f"pytest ended with {status} and left no end of session: {last}"
+    elif run.status in (3, 4) or (run.broken and not run.items and not _skips_only(run)):
+        run.state = CellState.FAILED_SETUP
+        broken = next((found.message for found in run.broken.values() if found.failed), "")
+        run.detail = broken or last
+
+
+def _skips_only(run: CellRun) -> bool:
+    return all(not found.failed for found in run.broken.values())
+
+
+def _read(lines: Path, root: Path) -> CellRun:
+    """Folds the witness's lines; what is not one of them is skipped, for the code under test could write there."""
+    run = CellRun()
+    if not lines.exists():
+        return run
+    if lines.stat().st_size > _LINES_LIMIT_BYTES:
+        raise CaptureError("a clone's run wrote too many lines")
+    with lines.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
+                _take(run, json.loads(line), root)
+    return run
+
+
+def _take(run: CellRun, record: dict[str, Any], root: Path) -> None:
+    event = record["event"]
+    if event == "start":
+        run.python = str(record["python"])
+    elif event == "item" and not record["doctest"]:
+        run.items[record["id"]] = Collected(str(record["body"]), str(record["parameters"]))
+    elif event == "collect":
+        outcome = Outcome.ERROR if record["outcome"] == "failed" else Outcome.SKIPPED
+        run.broken[record["id"]] = _reached(outcome, record, root)
+    elif event == "report":
+        _take_report(run, record, root)
+    elif event in ("finish", "loaded"):
+        if event == "finish":
+            run.status = record["status"]
+        real = os.path.realpath(root)
+        foreign = [f"{name} from {file}" for name, file in record["imports"].items() if not _within(file, real)]
+        if foreign:
+            run.state = CellState.FOREIGN_IMPORT
+            run.detail = f"the clone's tests imported {foreign[0]}, which lies outside the clone"
+
+
+def _take_report(run: CellRun, record: dict[str, Any], root: Path) -> None:
+    test, word = record["id"], record["outcome"]
+    if word == "failed":
+        outcome = Outcome.FAILED if record["when"] == "call" else Outcome.ERROR
+    elif word == "skipped":
+        outcome = Outcome.XFAILED if record["xfail"] else Outcome.SKIPPED
+    elif word == "passed":
+        outcome = Outcome.XPASSED if record["xfail"] else Outcome.PASSED
+    else:
+        return
+    before = run.results.get(test)
+    # A failed subtest, or a body that failed before its teardown, is not made good by what comes later.
+    if before is None or not before.failed:
+        run.results[test] = _reached(outcome, record, root)
+
+
+def _reached(outcome: Outcome, record: dict[str, Any], root: Path) -> Reached:
+    failure = record.get("failure")
+    if outcome not in (Outcome.FAILED, Outcome.ERROR):
+        return Reached(outcome=outcome, message=str(record["reason"])[:_CAP])
+    if failure is None:
+        return Reached(outcome=outcome, kind=FailureKind.OTHER)
+    types = [str(name) for name in failure["types"]]
+    relative = os.path.relpath(str(failure["raised_in"]), root).replace(os.sep, "/")
+    return Reached(
+        outcome=outcome,
+        kind=next((kind for name, kind in _KINDS if name in types), FailureKind.OTHER),
+        exception=types[0][:100],
+        in_test=failure["raised_in"] == failure["test_file"] or is_test_file(relative),
+        message=_printable(str(failure["message"]))[:_CAP],
+    )
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _within(file: str, root: str) -> bool:
+    return os.path.realpath(file).startswith(root + os.sep)
