@@ -54,7 +54,9 @@ MODULES = modules()
 
 
 def layer_of(module: str) -> int:
-    names = [(len(name), rank) for rank, layer in enumerate(LAYERS) for name in layer if is_within(module, name)]
+    names = [
+        (len(name), rank) for rank, layer in enumerate(LAYERS) for name in layer if is_within(module, name)
+    ]
     return max(names)[1]
 
 
@@ -130,7 +132,12 @@ def calls(path: Path) -> Iterator[tuple[str, int]]:
 
 
 # The relay, the signal witness and the child before its exec are processes of their own, not the engine.
-OWN_PROCESSES = {"dre_core.capture.relay", "dre_core.capture.launch", "dre_core.capture.signals", "dre_ci.isolation"}
+OWN_PROCESSES = {
+    "dre_core.capture.relay",
+    "dre_core.capture.launch",
+    "dre_core.capture.signals",
+    "dre_ci.isolation",
+}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("dre_ci")])
@@ -160,7 +167,9 @@ def test_hooks_import_only_pluggy():
 
 def loaded_by(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     return set(done.stdout.split())
 
 

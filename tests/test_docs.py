@@ -69,7 +69,9 @@ def test_every_policy_key_and_preset_is_documented():
 def test_every_check_is_documented():
     text = (ROOT / "docs" / "verdict.md").read_text()
     listed = set(re.findall(r"^\| (?:programmatic|structural|behavioral) \| `([a-z0-9-]+)` \|", text, re.M))
-    assert {check.id for module in (programmatic, structural, behavioral) for check in module.CHECKS} == listed
+    assert {
+        check.id for module in (programmatic, structural, behavioral) for check in module.CHECKS
+    } == listed
 
 
 def test_links_between_documents_lead_somewhere():

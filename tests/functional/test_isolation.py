@@ -31,7 +31,12 @@ def test_an_error_comes_back():
 
 @pytest.mark.parametrize(
     "work",
-    [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(0), lambda: [bytearray(1 << 30) for _ in range(9)], lambda: 1 / 0],
+    [
+        lambda: os.kill(os.getpid(), signal.SIGKILL),
+        lambda: os._exit(0),
+        lambda: [bytearray(1 << 30) for _ in range(9)],
+        lambda: 1 / 0,
+    ],
     ids=["crash", "early exit", "memory", "unexpected error"],
 )
 def test_a_child_that_dies_is_a_limit(work, capfd):
@@ -44,7 +49,14 @@ def test_verification_of_an_archive_opens_no_socket_and_writes_nothing(project, 
     archive = tmp_path / "e.zip"
     project.dre("evidence", "export", "--output", str(archive))
     trace = tmp_path / "trace"
-    strace = ("strace", "-f", "-o", str(trace), "-e", "trace=socket,connect,openat,execve,unlink,rename,mkdir")
+    strace = (
+        "strace",
+        "-f",
+        "-o",
+        str(trace),
+        "-e",
+        "trace=socket,connect,openat,execve,unlink,rename,mkdir",
+    )
     done = project.run(*strace, sys.executable, "-m", "dre_ci.cli", "verify", str(archive), cwd=tmp_path)
     if not trace.exists() or done.returncode not in (0, 5):
         pytest.skip("strace is not here")

@@ -41,7 +41,11 @@ def test_inside_the_wrapper_it_is_level_3(project):
 def test_the_wrapper_changes_no_output_and_no_exit_code(project):
     plain = project.run("sh", "-c", "echo out; echo err >&2; exit 7")
     wrapped = project.dre("wrap", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
-    assert (wrapped.stdout, wrapped.stderr, wrapped.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+    assert (wrapped.stdout, wrapped.stderr, wrapped.returncode) == (
+        plain.stdout,
+        plain.stderr,
+        plain.returncode,
+    )
 
 
 def test_a_failing_suite_is_a_trustworthy_record(project):
@@ -219,7 +223,9 @@ class TestArchive:
         script = readme[readme.index("line=$(") : readme.index("  Ed25519:")]
         script = script.replace("OPERATION", next((folder / "attestations").iterdir()).name.split(".")[0])
         command = re.search(r"Ed25519: +(openssl .*)", readme)[1].replace("PUBLIC.pem", str(key))
-        done = subprocess.run(["sh", "-c", f"{script}\n{command}"], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            ["sh", "-c", f"{script}\n{command}"], cwd=folder, capture_output=True, text=True
+        )
         assert "Signature Verified Successfully" in done.stdout, done.stderr
         spoil = "printf x >> signed"
         done = subprocess.run(["sh", "-c", f"{script}\n{spoil}\n{command}"], cwd=folder, capture_output=True)
@@ -300,12 +306,14 @@ def test_secrets_of_the_environment_are_nowhere(project):
     secret = "s3cr3t-Value-0815-abcdef"
     project.write("test_leak.py", f"def test_leak():\n    print('{secret}')\n    assert False, '{secret}'\n")
     environ = {"DEPLOY_TOKEN": secret}
-    done = project.dre("wrap", "--export", "e.zip", "--", sys.executable, "-m", "pytest", "--dre", "-q", environ=environ)
+    done = project.dre(
+        "wrap", "--export", "e.zip", "--", sys.executable, "-m", "pytest", "--dre", "-q", environ=environ
+    )
     assert secret.encode() in done.stdout  # the user's own terminal stays as it is
     project.dre("report", "generate", "--format", "markdown", "--output", "r.md")
     from dre_core.store.local import LocalStore
 
-    kept = [path for path in [*(project.path / ".dre").rglob("*"), project.path / "r.md", project.path / "e.zip"]]
+    kept = [*(project.path / ".dre").rglob("*"), project.path / "r.md", project.path / "e.zip"]
     for path in kept:
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path

@@ -145,13 +145,15 @@ def test_a_full_disk_never_changes_the_commands_result(project, tmp_path):
         pytest.skip("mounting a small file system needs root")
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)], capture_output=True
+    )
     if mounted.returncode != 0:
         pytest.skip("mounting is not allowed here")
     try:
         words = ("--dir", str(small / ".dre"))
         assert project.dre("init", *words).returncode == 0
-        big = f"{sys.executable} -c \"import os; os.write(1, os.urandom(2_000_000))\"; exit 3"
+        big = f'{sys.executable} -c "import os; os.write(1, os.urandom(2_000_000))"; exit 3'
         done = project.dre("wrap", *words, "--", "sh", "-c", big)
         assert done.returncode == 3
         assert len(done.stdout) == 2_000_000

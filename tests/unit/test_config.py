@@ -19,7 +19,9 @@ def test_defaults(tmp_path):
 
 
 def test_each_source_wins_over_the_one_before(tmp_path):
-    (tmp_path / "dre.yaml").write_text("evidence: {retention: 1d, compress: false}\ncapture: {junit: [a.xml]}\n")
+    (tmp_path / "dre.yaml").write_text(
+        "evidence: {retention: 1d, compress: false}\ncapture: {junit: [a.xml]}\n"
+    )
     (tmp_path / ".dre").mkdir()
     (tmp_path / ".dre" / "config.yaml").write_text("evidence: {retention: 2d}\n")
     loaded = load(tmp_path, {"DRE_CAPTURE__JUNIT": "b.xml,c.xml", "DRE_RUN__TIMEOUT_SECONDS": "2.5"})
@@ -62,7 +64,14 @@ def test_an_unknown_variable_names_itself(tmp_path):
 
 
 def test_the_contracts_own_variables_are_no_keys(tmp_path):
-    names = ("DRE_SIGNING_KEY", "DRE_SIGNING_KEY_FILE", "DRE_DIR", "DRE_OPERATION", "DRE_POLICY", "DRE_KEYS_DIR")
+    names = (
+        "DRE_SIGNING_KEY",
+        "DRE_SIGNING_KEY_FILE",
+        "DRE_DIR",
+        "DRE_OPERATION",
+        "DRE_POLICY",
+        "DRE_KEYS_DIR",
+    )
     assert load(tmp_path, dict.fromkeys(names, "x")) == config.Config()
 
 

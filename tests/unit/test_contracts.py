@@ -31,7 +31,9 @@ def test_a_store_that_lies_is_found_out(tmp_path):
         testing.check_backend(lambda: Forgetful(tmp_path))
 
 
-@pytest.mark.parametrize("verifier", parts(registry.VERIFIERS, "dre_verifiers", config=Config()), ids=lambda v: v.name)
+@pytest.mark.parametrize(
+    "verifier", parts(registry.VERIFIERS, "dre_verifiers", config=Config()), ids=lambda v: v.name
+)
 def test_the_verifiers(verifier):
     testing.check_verifier(verifier)
 
