@@ -43,7 +43,7 @@ def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
     for experiment in experiments:
         members.update(_members(engine, experiment))
     newest = max(experiments, key=lambda experiment: _checkpoint_size(experiment))
-    note = parse_proof(newest.proof.read_text()).checkpoint_note
+    note = parse_proof(newest.proof.read_text(encoding="utf-8")).checkpoint_note
     members["log/checkpoint"] = Member(name="log/checkpoint", source=note.encode())
     index = b"".join(experiment.index.read_bytes() for experiment in experiments)
     members["index.json"] = Member(name="index.json", source=index)
@@ -53,7 +53,7 @@ def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
 
 
 def _checkpoint_size(experiment: Experiment) -> int:
-    return int(parse_proof(experiment.proof.read_text()).checkpoint_note.split("\n")[1])
+    return int(parse_proof(experiment.proof.read_text(encoding="utf-8")).checkpoint_note.split("\n")[1])
 
 
 def _members(engine: Engine, experiment: Experiment) -> dict[str, Member]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dre_core.model.session import HookNote
 from dre_pytest import hooks
 
 QUIET = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception, KeyboardInterrupt)
@@ -23,12 +24,15 @@ class Body:
         entered: pytest reached the calling of the current test function.
         called: The function itself was called; None if that was not watched.
         raised: It raised something that is neither a skip nor an exit.
+        notes: Functions that were put in a test's place.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         self._hook = config.hook.pytest_pyfunc_call
         self._implementations = -1
         self._foreign = False
+        self._rootdir = config.rootpath
+        self.notes: list[HookNote] = []
         self.entered = False
         self.called: bool | None = None
         self.raised = False
@@ -38,7 +42,10 @@ class Body:
         self.entered = True
         self.called = True
         self.raised = False
+        code = getattr(pyfuncitem.obj, "__code__", None)
         try:
+            if code is not None and code.co_filename != str(pyfuncitem.path):
+                return (yield from self._compared(pyfuncitem))
             if self._has_foreign():
                 return (yield from self._probed(pyfuncitem))
             return (yield)
@@ -47,6 +54,35 @@ class Body:
         except BaseException as error:
             self.raised = not is_unittest_skip(error)
             raise
+
+    def _compared(self, item: pytest.Function) -> Generator[None, object, object]:
+        """A function whose code is not in the test's file: another one in its place, or one around it."""
+        from dre_pytest import swap
+
+        verdict, inner = swap.judge(item)
+        if verdict == "own" or _is_async(item.obj):
+            return (yield from self._probed(item)) if self._has_foreign() else (yield)
+        code = item.obj.__code__
+        self.notes.append(
+            HookNote(
+                hook="item.obj",
+                plugin="",
+                file=hooks.relative(code.co_filename, self._rootdir),
+                line=code.co_firstlineno,
+                concern=f"{verdict}-body",
+            )
+        )
+        if inner is None:
+            self.called = False
+            return (yield)
+        watch = swap.Watch(inner)
+        try:
+            with watch:
+                return (yield)
+        finally:
+            self.called = watch.called if watch.possible else None
+            error = watch.raised
+            self.raised = error is not None and not isinstance(error, QUIET) and not is_unittest_skip(error)
 
     def _has_foreign(self) -> bool:
         """Whether anybody but pytest may answer for the function without calling it."""

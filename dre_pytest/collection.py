@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from hashlib import sha256
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from dre_core.model.canonical import JSON
+from dre_pytest.hooks import relative
+from dre_pytest.intact import code_place, is_foreign
 from dre_pytest.running import reason
 
 MAX_NAMED = 1_000
@@ -27,12 +32,32 @@ class Collection:
         skipped: Modules and classes skipped as a whole.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rootdir: Path) -> None:
+        self._rootdir = rootdir
+        self._ignored: list[str] = []
+        self._unmade: list[str] = []
         self.errors: list[str] = []
         self.skipped = 0
         self._skips: dict[str, str] = {}
         self._found: list[str] = []
         self._deselected: list[str] = []
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> Iterator[Any]:
+        """Files that look like tests, and folders, that somebody decided to leave out."""
+        answer = yield
+        if answer and _looks_like_tests(collection_path, config):
+            self._ignored.append(relative(str(collection_path), self._rootdir))
+        return answer
+
+    def pytest_plugin_registered(self, plugin: object, manager: pytest.PytestPluginManager) -> None:
+        """Watch what a project's own hook leaves out of its modules; without one there is nothing to watch."""
+        own = getattr(plugin, "pytest_pycollect_makeitem", None)
+        place = code_place(own)
+        if place is None or not is_foreign(place[0]) or manager.has_plugin("dre-makeitem"):
+            return
+        if not str(getattr(own, "__module__", "")).startswith(("_pytest.", "dre_pytest.")):
+            manager.register(_MakeItem(self._unmade), "dre-makeitem")
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         self._found.append(item.nodeid)
@@ -54,7 +79,7 @@ class Collection:
             selected: Ids of the tests that are left to run.
         """
         kept = {*selected, *self._deselected}
-        dropped = [each for each in self._found if each not in kept]
+        dropped = [*(each for each in self._found if each not in kept), *self._unmade]
         return {
             "collected": len(self._found),
             "selected": len(selected),
@@ -62,6 +87,8 @@ class Collection:
             "deselected_count": len(self._deselected),
             "dropped": dropped[:MAX_NAMED],
             "dropped_count": len(dropped),
+            "ignored": self._ignored[:MAX_NAMED],
+            "ignored_count": len(self._ignored),
             **self.failures(),
         }
 
@@ -73,6 +100,32 @@ class Collection:
             "collection_skips": dict(list(self._skips.items())[:MAX_NAMED]),
             "collection_skips_count": self.skipped,
         }
+
+
+class _MakeItem:
+    """Names that pytest would make tests of and a hook of the project made nothing of."""
+
+    def __init__(self, unmade: list[str]) -> None:
+        self._unmade = unmade
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_pycollect_makeitem(self, collector: Any, name: str, obj: object) -> Iterator[Any]:
+        made = yield
+        if isinstance(made, (list, tuple)) and not made:
+            try:
+                if collector.istestfunction(obj, name) or collector.istestclass(obj, name):
+                    self._unmade.append(f"{collector.nodeid}::{name}")
+            except Exception:  # noqa: S110  an object that raises when it is looked at is no test
+                pass
+        return made
+
+
+def _looks_like_tests(path: Path, config: pytest.Config) -> bool:
+    name = path.name
+    if path.suffix:
+        return any(fnmatch(name, pattern) for pattern in config.getini("python_files"))
+    hidden = name.startswith((".", "__")) or any(fnmatch(name, each) for each in config.getini("norecursedirs"))
+    return not hidden and not (path / "pyvenv.cfg").exists()
 
 
 def modules_of(items: Iterable[pytest.Item]) -> list[ModuleType]:

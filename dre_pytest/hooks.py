@@ -15,6 +15,7 @@ import pluggy
 import pytest
 
 from dre_core.model.session import HookNote
+from dre_pytest.intact import finders, is_foreign, misplaced, patched_subjects, shadowed
 
 WATCHED = (
     "pytest_runtest_makereport",
@@ -67,7 +68,7 @@ def implementations(manager: pytest.PytestPluginManager) -> Implementations:
 def local_notes(found: Implementations, rootdir: Path) -> Iterator[HookNote]:
     """Implementations in a conftest or another file of the project itself."""
     for hook, implementation in _flat(found):
-        file, _ = _place(implementation.function)
+        file, _ = place(implementation.function)
         if os.path.basename(file) == "conftest.py" or _is_local(file, rootdir):
             yield _note(hook, implementation, "conftest", rootdir)
 
@@ -113,8 +114,33 @@ def changer_notes(found: Implementations, ours: Iterable[object], rootdir: Path)
                 yield _note(hook, implementation, "changed-outcome", rootdir)
 
 
-def replaced_notes(rootdir: Path) -> Iterator[HookNote]:
-    """Functions inside pytest and pluggy that are not pytest's or pluggy's own."""
+def replaced_notes(rootdir: Path, *own: object) -> Iterator[HookNote]:
+    """Functions inside pytest, pluggy, the recorder and ``builtins`` that are not their own.
+
+    Args:
+        rootdir: Paths below it are given relative to it.
+        own: Objects of the recorder, whose methods are looked at as well.
+    """
+    places = {name: place for name, place in _internals() if not is_foreign(place[0])}
+    concern = dict.fromkeys(places, "replaced-by-plugin")
+    for name, place in (
+        *((name, place) for name, place in _internals() if name not in places),
+        *misplaced(),
+        *finders(),
+        *shadowed(*own),
+    ):
+        places[name], concern[name] = place, "replaced"
+    for name, (file, line) in places.items():
+        yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern[name])
+
+
+def subject_notes(rootdir: Path, concern: str) -> Iterator[HookNote]:
+    """Functions of the code under test that a conftest replaced."""
+    for name, (file, line) in patched_subjects(rootdir):
+        yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
+
+
+def _internals() -> Iterator[tuple[str, tuple[str, int]]]:
     for module_name, qualified in INTERNALS:
         package = import_module(module_name.partition(".")[0])
         home = os.path.dirname(os.path.realpath(package.__file__ or ""))
@@ -124,10 +150,9 @@ def replaced_notes(rootdir: Path) -> Iterator[HookNote]:
                 target = getattr(target, part)
         except (ImportError, AttributeError):
             continue
-        file, line = _place(target)
+        file, line = place(target)
         if not os.path.realpath(file).startswith(home + os.sep):
-            name = f"{module_name}.{qualified}"
-            yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern="replaced")
+            yield f"{module_name}.{qualified}", (file or "<unknown>", line)
 
 
 def is_builtin(implementation: pluggy.HookImpl) -> bool:
@@ -150,7 +175,7 @@ def _flat(found: Implementations) -> Iterator[tuple[str, pluggy.HookImpl]]:
 
 
 def _note(hook: str, implementation: pluggy.HookImpl, concern: str, rootdir: Path) -> HookNote:
-    file, line = _place(implementation.function)
+    file, line = place(implementation.function)
     return HookNote(
         hook=hook,
         plugin=str(implementation.plugin_name),
@@ -160,7 +185,7 @@ def _note(hook: str, implementation: pluggy.HookImpl, concern: str, rootdir: Pat
     )
 
 
-def _place(function: Any) -> tuple[str, int]:
+def place(function: Any) -> tuple[str, int]:
     """File and line of a function's code, through methods and partials but not through ``__wrapped__``."""
     while not hasattr(function, "__code__"):
         inner = getattr(function, "__func__", None) or getattr(function, "func", None)

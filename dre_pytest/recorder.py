@@ -35,7 +35,9 @@ from dre_pytest.body import QUIET, Body, is_unittest_skip
 from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conftests, marked, modules_of
 from dre_pytest.command import distributions, options, seed
 from dre_pytest.imports import loaded
+from dre_pytest.intact import is_foreign
 from dre_pytest.running import MAX_MESSAGE, Running, cap, contradicts, worker_of
+from dre_pytest.suspects import suspects
 
 MAX_PROBLEMS = 100
 
@@ -81,7 +83,7 @@ class Recorder:
         self.worker = worker
         self.attachments = attachments
         self.body = Body(config)
-        self.collection = Collection()
+        self.collection = Collection(config.rootpath)
         self.after_finish: Callable[[pytest.Session], None] | None = None
         self._journal = Journal(self.folder / f"{worker}.jsonl", nonce=nonce, mask=mask)
         self._rootdir = config.rootpath
@@ -93,6 +95,7 @@ class Recorder:
         self._plain_passes = 0
         self._tally: Counter[str] = Counter()
         self._problems = 0
+        self._unwitnessed: list[str] = []
         self._modules: list[ModuleType] = []
         self._at_start: hooks.Implementations = {}
         self._noted: set[HookNote] = set()
@@ -176,7 +179,9 @@ class Recorder:
         notes = [
             *hooks.local_notes(found, self._rootdir),
             *hooks.outside_notes(found, self, self.body, self._rootdir),
-            *hooks.replaced_notes(self._rootdir),
+            *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
+            *hooks.subject_notes(self._rootdir, "patched-subject"),
+            *suspects(self._local_files(found), [str(module.__file__) for module in self._modules], self._rootdir),
         ]
         digest = sha256("\n".join(sorted(masked)).encode()).hexdigest()
         fields = {**collection.fields(selected), **self._loaded(), "hooks": self._new(notes)}
@@ -184,6 +189,12 @@ class Recorder:
             "collected", fields, {"digest": f"sha256:{digest}", "conftests": self._conftests()}
         )
         self._write_markers(session.items)
+
+    def _local_files(self, found: hooks.Implementations) -> list[str]:
+        """Conftests, and files of the project that implement a watched hook."""
+        own = [str(module.__file__) for module in conftests(self.config)]
+        hooked = (hooks.place(each.function)[0] for every in found.values() for each in every)
+        return list(dict.fromkeys([*own, *(file for file in hooked if is_foreign(file) and not _is_ours(file))]))
 
     def _quote(self, ids: list[str]) -> list[str]:
         """Mask all ids in one go, for a mask has a price per call, and keep their JSON form for later.
@@ -315,6 +326,7 @@ class Recorder:
             known, called, raised = self._evidence
             if known != node:
                 called = raised = None
+                self._unwitnessed.append(node)
             file, line, _ = last.location
             self._plain_passes += self._journal.passed(
                 self._ids.get(node) or self._journal.quoted(node),
@@ -336,15 +348,29 @@ class Recorder:
     def _write_slowly(self, last: Any, running: Running) -> None:
         """Write any test line; the fast way above is its special case."""
         words = running.words()
+        self._note_skip(last, running)
         if self._controller:
             words["worker"] = worker_of(last)
         elif self._evidence[0] == last.nodeid and running.call is not None:
             words["body_called"] = self._evidence[1]
             words["body_raised"] = self._evidence[2] and words["outcome"] == "passed"
+        elif words["outcome"] == "passed":
+            self._unwitnessed.append(last.nodeid)
         if self._journal.write("test", running.texts(last), words) and words["outcome"] != NO_OUTCOME:
             self._tally.update(phase_counts(running.phases()))
             self._tally["failed"] += running.subtests_failed
             self._tally["rerun"] += running.reruns
+
+    def _note_skip(self, last: Any, running: Running) -> None:
+        """Note a skip that another file than the test's own decided on."""
+        for _, report in running.reports():
+            if report.outcome == "skipped" and isinstance(report.longrepr, tuple) and len(report.longrepr) == 3:
+                file, line = str(report.longrepr[0]), report.longrepr[1]
+                name = hooks.relative(file, self._rootdir)
+                if os.path.basename(file) == "conftest.py" and name != last.location[0] and isinstance(line, int):
+                    self._early_notes.append(
+                        HookNote(hook="pytest.skip", plugin="", file=name, line=line, concern="skips")
+                    )
 
     # Finish
 
@@ -388,8 +414,11 @@ class Recorder:
             *self._early_notes,
             *hooks.added_notes(self._at_start or found, found, ours, self._rootdir),
             *hooks.outside_notes(found, self, self.body, self._rootdir),
-            *hooks.replaced_notes(self._rootdir),
+            *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
+            *self.body.notes,
         ]
+        if self._unwitnessed:
+            self.problem(f"unwitnessed: {len(self._unwitnessed)} passed without a call: {self._unwitnessed[0]}")
         tally = self._tally
         tally["passed"] += self._plain_passes
         tally["errors"] += len(self.collection.errors)
@@ -472,6 +501,13 @@ class Recorder:
             "ppid": os.getppid(),
             "started_at": _time(),
         }
+
+
+_OURS = os.path.dirname(os.path.realpath(__file__)) + os.sep
+
+
+def _is_ours(file: str) -> bool:
+    return os.path.realpath(file).startswith(_OURS)
 
 
 _COUNTED = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "rerun")

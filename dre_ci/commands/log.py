@@ -84,7 +84,7 @@ def _prove(engine: Engine, arguments: argparse.Namespace, console: Console) -> E
     experiment = engine.folder.experiment(engine.folder.resolve(arguments.id))
     if not experiment.proof.exists():
         raise NotFoundError(f"operation {experiment.operation} is not sealed")
-    proof = experiment.proof.read_text()
+    proof = experiment.proof.read_text(encoding="utf-8")
     console.result([proof.rstrip("\n")], {"operation": experiment.operation, "proof": proof})
     return Exit()
 

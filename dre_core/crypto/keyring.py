@@ -86,8 +86,8 @@ class Keyring:
             SigningKeyError: It is there but can't be used.
         """
         try:
-            keyid = (self.directory / _DEFAULT).read_text().strip()
-        except OSError:
+            keyid = (self.directory / _DEFAULT).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
             return None
         path = self.directory / f"{keyid}.pem"
         return read_private_key(path, self.passphrase()) if path.exists() else None
@@ -102,7 +102,7 @@ class Keyring:
         write_private_key(self.directory, signer, self.passphrase())
         temporary = self.directory / f".{_DEFAULT}.{os.getpid()}"
         try:
-            temporary.write_text(signer.keyid + "\n")
+            temporary.write_text(signer.keyid + "\n", encoding="utf-8")
             os.replace(temporary, self.directory / _DEFAULT)
         except OSError as error:
             raise StorageError(str(error.strerror), path=str(self.directory)) from None
@@ -158,7 +158,7 @@ class Keyring:
                     if keyid not in entry[name]:
                         entry[name].append(keyid)
                 temporary = self.state.with_suffix(f".{os.getpid()}.tmp")
-                temporary.write_text(json.dumps(state, indent=1, sort_keys=True))
+                temporary.write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
                 os.replace(temporary, self.state)
         except OSError as error:
             raise StorageError(
@@ -169,7 +169,7 @@ class Keyring:
 
     def _state(self) -> dict[str, dict[str, list[str]]]:
         try:
-            state = json.loads(self.state.read_text())
+            state = json.loads(self.state.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return state if isinstance(state, dict) else {}
@@ -182,7 +182,7 @@ class _locked:  # noqa: N801 - reads as a statement
         self._path = path
 
     def __enter__(self) -> None:
-        self._stream = self._path.open("w")
+        self._stream = self._path.open("wb")
         try:
             import fcntl
         except ImportError:

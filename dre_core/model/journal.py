@@ -462,6 +462,8 @@ def _session(
         selected=collected.optional_integer("selected") if collected else None,
         dropped=collected.texts("dropped") if collected else (),
         dropped_count=collected.integer("dropped_count", 0) if collected else 0,
+        ignored=collected.texts("ignored") if collected and collected.has("ignored") else (),
+        ignored_count=collected.integer("ignored_count", 0) if collected else 0,
         collection_skips=_collection_skips(main),
         unrewritten=tuple(sorted({name for each in _records(streams) for name in each.texts("unrewritten")})),
         testsfailed=finish.optional_integer("testsfailed") if finish else None,

@@ -8,12 +8,15 @@ every cell are counted, not listed. Nothing here decides: ``verify/replay.py`` h
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
 from dre_core.model.canonical import JSON
 from dre_core.model.fields import Fields
 from dre_core.model.session import Outcome
+
+_SIGNATURE = re.compile(r"\barguments?\b")
 
 
 class Mode(str, Enum):
@@ -120,10 +123,16 @@ class Reached:
 
     @property
     def is_interface(self) -> bool:
-        """Whether a test could not even speak to the code: a name or a signature that it uses is gone."""
+        """Whether a test could not even speak to the code: a name or a signature that it uses is gone.
+
+        A missing attribute counts only where the change took that name away: an attribute of None is a value
+        gone wrong. So does a TypeError only where it is about arguments.
+        """
         if self.kind is FailureKind.IMPORT:
             return True
-        return self.kind in (FailureKind.ATTRIBUTE, FailureKind.TYPE) and self.in_test
+        if self.kind is FailureKind.ATTRIBUTE:
+            return self.in_test and bool(self.missing)
+        return self.kind is FailureKind.TYPE and self.in_test and _SIGNATURE.search(self.message) is not None
 
     def to_json(self) -> dict[str, JSON]:
         """The outcome as it stands in the item."""

@@ -97,7 +97,10 @@ class HookNote:
         plugin: The plugin's name.
         file: Where it is defined (repository-relative where possible).
         line: 1-based line of the definition; 0 if unknown.
-        concern: ``conftest``, ``outside-ours``, ``added-late``, ``replaced`` or ``changed-outcome``.
+        concern: ``conftest``, ``outside-ours``, ``added-late``, ``changed-outcome``; ``replaced`` and
+            ``replaced-by-plugin`` for pytest's own functions; ``patched-subject`` for the project's;
+            ``swapped-body`` and ``wrapped-body`` for a test's; ``skips`` where a conftest skipped a test;
+            ``calls`` and ``ignores`` for what only stands in the source.
     """
 
     hook: str
@@ -168,6 +171,9 @@ class Session:
         dropped: Ids that vanished between collection and the first test without being deselected (the first
             1,000).
         dropped_count: How many there were.
+        ignored: Files that look like tests, and folders, that a hook, a conftest or an option kept from being
+            collected (the first 1,000).
+        ignored_count: How many there were.
         collection_skips: Modules and classes that were skipped as a whole: node id to reason.
         unrewritten: Files with ``assert`` statements that pytest did not rewrite.
         testsfailed: pytest's own number of failures when the session ended; None if unfinished.
@@ -208,6 +214,8 @@ class Session:
     selected: int | None = None
     dropped: tuple[str, ...] = ()
     dropped_count: int = 0
+    ignored: tuple[str, ...] = ()
+    ignored_count: int = 0
     collection_skips: Mapping[str, str] = field(default_factory=dict)
     unrewritten: tuple[str, ...] = ()
     testsfailed: int | None = None

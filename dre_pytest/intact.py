@@ -1,0 +1,157 @@
+"""Whether pytest, the recorder, ``builtins`` and the code under test are what their own files say.
+
+Not a snapshot taken at the start, for a conftest runs before it: a function is out of place where its code lies
+in a file of the project and the module that holds it does not. Code from installed distributions is let be,
+because plugins patch pytest honestly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+_GUARDED = ("_pytest", "pytest", "pluggy", "dre_core", "dre_pytest")
+_SINGLE = ("builtins", "operator", "unittest.case", "contextlib")
+_STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+Place = tuple[str, int]
+
+
+def is_foreign(file: str) -> bool:
+    """Whether a file belongs neither to the standard library nor to an installed distribution."""
+    if not file or file.startswith("<"):
+        return False
+    return not (any(part in file for part in _INSTALLED) or file.startswith(_STDLIB))
+
+
+def misplaced() -> Iterator[tuple[str, Place]]:
+    """Attributes of guarded modules and their classes whose code lies in a file of the project.
+
+    Yields:
+        Dotted name, and the file and line of the code.
+    """
+    homes = {name: _home(name) for name in _GUARDED}
+    for name, module in list(sys.modules.items()):
+        top = name.partition(".")[0]
+        if (top in homes or name in _SINGLE) and isinstance(module, ModuleType):
+            for attribute, place in _attributes(module, homes.get(top, "")):
+                yield f"{name}.{attribute}", place
+
+
+def finders() -> Iterator[tuple[str, Place]]:
+    """Import hooks whose code lies in a conftest."""
+    for finder in list(sys.meta_path):
+        kind = finder if isinstance(finder, type) else type(finder)
+        for name in ("find_spec", "find_module"):
+            place = code_place(vars(kind).get(name))
+            if place and os.path.basename(place[0]) == "conftest.py":
+                yield "sys.meta_path", place
+
+
+def patched_subjects(rootdir: Path) -> Iterator[tuple[str, Place]]:
+    """Functions in modules of the project that were replaced by code of a conftest."""
+    prefix = str(rootdir) + os.sep
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or not file.startswith(prefix) or not is_foreign(file):
+            continue
+        if not isinstance(module, ModuleType) or os.path.basename(file).startswith(("conftest.", "test_")):
+            continue
+        for attribute, place in _attributes(module, "", same=file):
+            if os.path.basename(place[0]) == "conftest.py":
+                yield f"{name}.{attribute}", place
+
+
+def shadowed(*objects: object) -> Iterator[tuple[str, Place]]:
+    """Methods of the recorder's own objects that were replaced on the object itself."""
+    for each in objects:
+        for name, value in list(vars(each).items()):
+            if callable(value) and callable(getattr(type(each), name, None)):
+                yield f"{type(each).__name__}.{name}", code_place(value) or ("", 0)
+
+
+def code_place(value: object) -> Place | None:
+    """File and line of a function's code, or of a class's first method; None where there is no code."""
+    value = _plain(value)
+    if isinstance(value, FunctionType):
+        return value.__code__.co_filename, value.__code__.co_firstlineno
+    return None
+
+
+def _plain(value: Any) -> object:
+    for _ in range(4):
+        if isinstance(value, (classmethod, staticmethod, MethodType)):
+            value = value.__func__
+        elif isinstance(value, partial):
+            value = value.func
+        elif isinstance(value, property):
+            value = value.fget
+        else:
+            break
+    return value
+
+
+def _attributes(module: ModuleType, home: str, same: str = "") -> Iterator[tuple[str, Place]]:
+    for name, value in list(vars(module).items()):
+        if isinstance(value, type):
+            yield from _of_class(module, name, value, home, same)
+        elif (place := _out_of_place(value, home, same)) is not None:
+            yield name, place
+
+
+def _of_class(
+    module: ModuleType, name: str, kind: type, home: str, same: str
+) -> Iterator[tuple[str, Place]]:
+    if kind.__module__ != module.__name__:
+        place = _class_place(kind)
+        if not same and place is not None and is_foreign(place[0]) and not _below(place[0], home):
+            yield name, place
+        return
+    for member, value in list(vars(kind).items()):
+        if (place := _out_of_place(value, home, same)) is not None:
+            yield f"{name}.{member}", place
+
+
+def _out_of_place(value: object, home: str, same: str) -> Place | None:
+    """The place of a function, or of what it wraps, that is neither installed nor at home."""
+    function = _plain(value)
+    for _ in range(4):
+        if not isinstance(function, FunctionType):
+            return None
+        file = function.__code__.co_filename
+        if is_foreign(file) and not _below(file, home) and file != same:
+            return file, function.__code__.co_firstlineno
+        function = vars(function).get("__wrapped__")
+    return None
+
+
+def _class_place(kind: type) -> Place | None:
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or not is_foreign(file):
+        return None
+    lines = [place[1] for value in vars(kind).values() if (place := code_place(value)) and place[0] == file]
+    return file, min(lines, default=_definition(file, kind.__name__))
+
+
+def _definition(file: str, name: str) -> int:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            return next((n for n, line in enumerate(stream, 1) if line.startswith(f"class {name}")), 0)
+    except OSError:
+        return 0
+
+
+def _home(name: str) -> str:
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return os.path.dirname(os.path.realpath(file)) + os.sep if isinstance(file, str) else ""
+
+
+def _below(file: str, home: str) -> bool:
+    return bool(home) and os.path.realpath(file).startswith(home)

@@ -1,0 +1,59 @@
+"""Calls in conftests and test modules that can end the process or hide files, found in the source.
+
+Not a judgement and not evidence that they ran: where a run ended without its finish, or a file was not
+collected, this says where to look.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dre_core.model.session import HookNote
+from dre_pytest.hooks import relative
+
+_LEAVING = ("os._exit", "os.abort", "os.kill", "os.execv", "atexit.register", "sys.exit", "pytest.exit")
+_HIDING = ("collect_ignore", "collect_ignore_glob")
+_WORDS = (b"_exit", b"abort", b"os.kill", b"execv", b"atexit", b"sys.exit", b"pytest.exit", b"collect_ignore")
+_MAX_SOURCE_BYTES = 2**20
+_MAX_NOTES = 20
+
+
+def suspects(conftests: Iterable[str], modules: Iterable[str], rootdir: Path) -> list[HookNote]:
+    """What stands in the files, at most twenty notes.
+
+    Args:
+        conftests: Absolute paths of conftests and local plugins.
+        modules: Absolute paths of test modules; only the calls in them that leave the process count.
+        rootdir: Paths below it are given relative to it.
+    """
+    found: list[HookNote] = []
+    hiding = set(conftests)
+    for file in [*hiding, *(each for each in modules if each not in hiding)]:
+        for name, line, concern in _scan(file):
+            if concern == "calls" or file in hiding:
+                found.append(HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern))
+        if len(found) >= _MAX_NOTES:
+            break
+    return found[:_MAX_NOTES]
+
+
+def _scan(file: str) -> Iterator[tuple[str, int, str]]:
+    try:
+        with open(file, "rb") as stream:
+            source = stream.read(_MAX_SOURCE_BYTES)
+        if not any(word in source for word in _WORDS):
+            return
+        tree = ast.parse(source)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (name := _dotted(node)) in _LEAVING:
+            yield name, node.lineno, "calls"
+        elif isinstance(node, ast.Name) and node.id in _HIDING and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno, "ignores"
+
+
+def _dotted(node: ast.Attribute) -> str:
+    return f"{node.value.id}.{node.attr}" if isinstance(node.value, ast.Name) else ""
