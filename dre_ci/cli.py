@@ -20,6 +20,7 @@ from dre_core.errors import DREError, UsageError
 # Name to summary; the module is ``dre_ci.commands.<name>``.
 COMMANDS = {
     "init": "make .dre/, a signing key and the trust certificate",
+    "claim": "seal, before the run, what the change claims to be",
     "wrap": "run a command, record what happens and seal it",
     "verify": "check a seal, and whether the evidence supports the claim",
     "evidence": "list, show, export and import evidence",

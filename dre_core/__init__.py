@@ -60,7 +60,7 @@ _PLACES = {
     "load_policy": "dre_core.config",
     "Verified": "dre_core.verification",
 }
-__all__ = [  # noqa: RUF022 - the order of the table above
+__all__ = [
     "Command", "Conclusion", "Config", "DREError", "Engine", "Envelope", "Finding", "FormatError", "IntegrityError",
     "Level", "Policy", "PublicKey", "Request", "Run", "Signer", "Statement", "Verdict", "Verified", "Wishes",
     "Wrapped", "hookimpl", "load_policy",

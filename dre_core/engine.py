@@ -30,6 +30,7 @@ from dre_core import __version__, config, registry, trust
 from dre_core.capture.collector import Captured, Scene
 from dre_core.config import Config
 from dre_core.crypto.keyring import Keyring
+from dre_core.declaring import in_force
 from dre_core.errors import DREError, StartError, StateError, UsageError
 from dre_core.intake import Intake
 from dre_core.model import identifier, predicate
@@ -279,6 +280,7 @@ class Engine:
             operation.facts.gap("configuration", warning)
         # 2
         operation.look_before()
+        operation.declared = in_force(log, self.store, operation.facts.source.commit)
         operation.write_summary()
         operation.commit_events()
         return operation
@@ -379,6 +381,7 @@ class Engine:
                 timeout_seconds=wishes.timeout_seconds or self.settings.run.timeout_seconds or None,
                 on_start=started,
                 tick=output.tick,
+                has_room=output.has_room,
                 monitor=monitor,
                 escalate_cancel=bool(self.environ.get("CI")),
             )
@@ -462,11 +465,11 @@ class Engine:
             self._take_session_facts(operation, sessions)
         if observation is not None:
             operation.intake.take(_value("process", "process", Vantage.OBSERVED, observation.to_json()))
-        operation.take_certificate()
+        operation.take_envelopes()
         items = operation.store_items()
         # 6
-        run = operation.make_run(claim, items, duration_ns, recovered=recovered)
-        decode = partial(self._decode, run, policy, sessions)
+        run = operation.make_run(operation.with_declared(claim), items, duration_ns, recovered=recovered)
+        decode = partial(self._decode, operation, run, policy, sessions)
         if not judge and not sessions and not any(map(_may_count_tests, items)):
             # Nothing in it counts tests, so it is sealed as it is, without being read again.
             operation.sign(predicate.run_statement(run))
@@ -475,8 +478,10 @@ class Engine:
         evidence = decode()
         counts = evidence.counts
         if counts is not None:
-            run = replace(run, claim=replace(claim, tests=counts))
-            evidence = replace(evidence, run=run)
+            run = replace(run, claim=replace(run.claim, tests=counts))
+            # What is judged keeps only what counts of the declaration; what is sealed shows all of it.
+            judged = replace(evidence.run, claim=replace(evidence.run.claim, tests=counts))
+            evidence = replace(evidence, run=judged)
         operation.sign(predicate.run_statement(run))
         if counts is not None:
             operation.sign(predicate.test_result(run, counts, _tests(evidence), _runner(evidence)))
@@ -499,10 +504,17 @@ class Engine:
             facts = [fact.to_json() for fact in imports]
             operation.intake.take(_value("imports", "imports", Vantage.OBSERVED, {"imports": facts}))
 
-    def _decode(self, run: Run, policy: Policy | None, sessions: Sequence[Session]) -> Evidence:
+    def _decode(
+        self, operation: Operation, run: Run, policy: Policy | None, sessions: Sequence[Session]
+    ) -> Evidence:
+        from dre_core.verify.declared import with_declaration
         from dre_core.verify.evidence import load
 
-        return load(run, self.store, policy or self.policy(), sessions)
+        judged_by = policy or self.policy()
+        evidence = load(run, self.store, judged_by, sessions)
+        # Without a policy's keys, one's own key holds every role, the maintainer's too.
+        own = {} if judged_by.keys else {operation.authority.signer.keyid: operation.authority.signer.public}
+        return with_declaration(evidence, self.store, own)
 
     def policy(self, named: str = "") -> Policy:
         """The policy by ``--policy``, ``DRE_POLICY``, or the default.

@@ -27,6 +27,8 @@ _CHUNK_BYTES = 1 << 20
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/x-ndjson", "image/svg")
 # Whole files are compared before and after masking only up to here; larger binaries are named by digest.
 _COMPARED_BYTES = 64 << 20
+# The kernel begins to write out this often, so that making a large item durable at the end waits for little.
+_WRITE_OUT_BYTES = 16 << 20
 
 
 class ItemSink:
@@ -45,6 +47,7 @@ class ItemSink:
         self._stage = stage
         self._plain = hashlib.sha256()
         self._size = 0
+        self._written_out = 0
         # The first bytes wait, because an item below the codec's minimum is stored plain.
         self._head: bytes | None = b"" if compress else None
         self._encoder: codec.Encoder | None = None
@@ -76,6 +79,9 @@ class ItemSink:
                 self._encoder = codec.ZSTD.encoder()
                 self.writer.write(self._encoder.compress(self._head))
                 self._head = None
+        if self.writer.size_bytes - self._written_out >= _WRITE_OUT_BYTES:
+            self._written_out = self.writer.size_bytes
+            self.writer.start_flush()
 
     def finish(self) -> tuple[Item, bytes]:
         """Ends the item; returns it with the last bytes that went to the record."""

@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 from dre_core.capture.collector import Captured, Collector, Facts, Scene
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.note import format_proof
+from dre_core.declaring import Declared
 from dre_core.errors import DREError
 from dre_core.intake import Intake
 from dre_core.model import event as events
 from dre_core.model import predicate
 from dre_core.model.canonical import JSON
+from dre_core.model.declaration import ITEM_KIND as DECLARATION_KIND
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.event import Clock, Event
 from dre_core.model.run import Claim, CommandFacts, Item, Run
@@ -33,6 +35,7 @@ from dre_core.model.statement import Statement
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline.mask import Masker
 from dre_core.store.folder import Experiment, Folder, write_atomically
+from dre_core.store.local import LocalStore
 from dre_core.store.log import Log
 from dre_core.trust import Authority
 
@@ -85,6 +88,7 @@ class Operation:
         facts: What they have learned.
         now: The clock.
         checkout: Which checkout this is, for ``latest``.
+        declared: What was declared about the commit before the run; None if nothing was.
         envelopes: What was signed so far.
     """
 
@@ -105,6 +109,7 @@ class Operation:
     now: Clock
     checkout: str
     facts: Facts = field(default_factory=Facts)
+    declared: Declared | None = None
     state: OperationState = OperationState.PENDING
     envelopes: list[Envelope] = field(default_factory=list)
     _lock: int = -1
@@ -208,20 +213,22 @@ class Operation:
                 )
                 self._look("attachment", partial(iter, (captured,)))
 
-    def take_certificate(self) -> None:
-        """Names the trust certificate among the items, so that it travels with them."""
-        path = self.folder.path / "evidence" / "sha256"
-        hexadecimal = hex_of(self.authority.certificate_blob)
-        data = (path / hexadecimal[:2] / hexadecimal[2:]).read_bytes()
+    def take_envelopes(self) -> None:
+        """Names the trust certificate and the declaration among the items, so that they travel with them."""
+        self._take_envelope("trust-certificate", CERTIFICATE_KIND, self.authority.certificate_blob)
+        if self.declared is not None:
+            self._take_envelope("declaration", DECLARATION_KIND, self.declared.blob)
+
+    def _take_envelope(self, name: str, kind: str, digest: str) -> None:
         self.intake.items.append(
             Item(
-                name="trust-certificate",
-                kind=CERTIFICATE_KIND,
+                name=name,
+                kind=kind,
                 vantage=Vantage.OBSERVED,
                 media_type="application/vnd.dsse.envelope+json",
-                size=len(data),
-                digest=self.authority.certificate_blob,
-                plain_digest=self.authority.certificate_blob,
+                size=LocalStore(self.folder.path).size(digest),
+                digest=digest,
+                plain_digest=digest,
             )
         )
 
@@ -256,10 +263,18 @@ class Operation:
             items=items,
             gaps=tuple(self.facts.gaps),
             trust_certificate=self.authority.certificate,
+            declaration=self.declared.payload if self.declared else "",
             key_readable_by_workload=self.authority.readable_by_workload,
             log_started=next((event.time for _, event in self.log.events(0, 1)), ""),
             **more,  # type: ignore[arg-type]
         )
+
+    def with_declared(self, claim: Claim) -> Claim:
+        """The claim with what was declared about the commit, for the reader; the declaration itself is an item."""
+        if self.declared is None:
+            return claim
+        kind = self.declared.declaration.kind
+        return replace(claim, kind=kind.value if kind else None, changes=self.declared.declaration.changes)
 
     def sign(self, statement: Statement) -> None:
         """Signs a Statement and logs its payload's digest."""
@@ -355,8 +370,6 @@ def _run_of(experiment: Experiment) -> Run:
 
 def _blobs(folder: Folder, run: Run) -> dict[str, int]:
     """Size by digest of every payload that a run keeps."""
-    from dre_core.store.local import LocalStore
-
     store = LocalStore(folder.path)
     return {item.digest: store.size(item.digest) for item in run.items if item.kept}
 

@@ -1,7 +1,11 @@
 """The record of a command's output: masked, observed for patterns, kept as raw streams and as a recording.
 
 The terminal has the bytes already when they come here. Each stream goes through its own masking stage into its
-own item; what comes out of the stage feeds the pattern observer and the asciicast. Memory is constant.
+own item; what comes out of the stage feeds the pattern observer and the asciicast.
+
+A command that writes much gets a thread of its own for all this, so that copying to the terminal does not wait
+for it. Between the two lie at most ``QUEUE_BYTES``; when they are full, :meth:`Output.has_room` says so and the
+command's pipe is left alone for a moment, as if its terminal were slow. Nothing unmasked is ever put on disk.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from dre_core.capture.cast import Cast
@@ -23,6 +27,10 @@ from dre_core.store.folder import storage_errors
 
 # A recording beyond this can't be watched; the raw streams hold every byte.
 _CAST_LIMIT_BYTES = 16 << 20
+QUEUE_BYTES = 16 << 20
+THREAD_AFTER_BYTES = 256 << 10
+"""Less output than this is recorded as it comes, without a thread."""
+_BATCH_BYTES = 512 << 10
 _NUMBERS = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "deselected", "rerun")
 
 
@@ -42,17 +50,24 @@ class Output:
             self._file: BinaryIO = self._path.open("wb")
         size = _terminal_size()
         command = operation.masker.text(shlex.join(operation.command.argv))
-        self._cast = Cast(self._write, size[0], size[1], time.time(), command, operation.name)
         self._cast_bytes = 0
+        self._cast = Cast(self._write, size[0], size[1], time.time(), command, operation.name)
         self._last_ns = 0
+        self._seen_bytes = 0
+        self._worker: Worker | None = None
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
+        self._cast_bytes += len(data)
 
     @property
     def cast_is_cut(self) -> bool:
         """Whether the recording stopped at its limit."""
         return self._cast_bytes > _CAST_LIMIT_BYTES
+
+    def has_room(self) -> bool:
+        """Whether more can be taken now without holding more than ``QUEUE_BYTES``."""
+        return self._worker is None or self._worker.waiting_bytes < QUEUE_BYTES
 
     def sink(self, stream: str, data: bytes, elapsed_ns: int) -> None:
         """Takes bytes of one stream.
@@ -60,6 +75,15 @@ class Output:
         Raises:
             StorageError: The record can't be kept; the caller stops recording.
         """
+        self._seen_bytes += len(data)
+        if self._worker is None and self._seen_bytes > THREAD_AFTER_BYTES:
+            self._worker = Worker(self._take, self._settle)
+        if self._worker is not None:
+            self._worker.put(stream, data, elapsed_ns)
+        else:
+            self._take(stream, data, elapsed_ns)
+
+    def _take(self, stream: str, data: bytes, elapsed_ns: int) -> None:
         sink = self._sinks.get(stream)
         if sink is None:
             captured = Captured(
@@ -72,6 +96,12 @@ class Output:
 
     def tick(self, elapsed_ns: int) -> None:
         """Lets quiet streams release what need not wait."""
+        if self._worker is not None:
+            self._worker.put("", b"", elapsed_ns)
+        else:
+            self._settle(elapsed_ns)
+
+    def _settle(self, elapsed_ns: int) -> None:
         for stream, sink in self._sinks.items():
             self._record(stream, sink.settle(), elapsed_ns)
 
@@ -80,14 +110,16 @@ class Output:
             return
         self._patterns[stream].feed(data)
         if not self.cast_is_cut:
-            self._cast_bytes += len(data)
             with storage_errors(self._path):
                 self._cast.output(elapsed_ns, data)
 
     def finish(self) -> None:
         """Ends every stream and takes in the items; a command without output leaves an empty ``stdout``."""
+        if self._worker is not None:
+            self._worker.finish()
+            self._worker = None
         if not self._sinks:
-            self.sink("stdout", b"", 0)
+            self._take("stdout", b"", 0)
         for stream, sink in self._sinks.items():
             self._record(stream, self._intake.close(sink), self._last_ns)
             self._patterns[stream].flush()
@@ -115,6 +147,84 @@ class Output:
             for kind, count in patterns.counts.items():
                 total[kind] = total.get(kind, 0) + count
         return total
+
+
+class Worker:
+    """Records in a thread of its own, in the order of what is put in.
+
+    Args:
+        take: Records a piece: stream, bytes, elapsed nanoseconds.
+        settle: Told the elapsed nanoseconds when the output has fallen quiet.
+    """
+
+    def __init__(self, take: Callable[[str, bytes, int], None], settle: Callable[[int], None]) -> None:
+        import threading
+        from collections import deque
+
+        self._take = take
+        self._settle = settle
+        self._queue: deque[tuple[str, bytes, int]] = deque()
+        self._filled = threading.Condition()
+        self._ended = False
+        self._error: Exception | None = None
+        self.waiting_bytes = 0
+        self._thread = threading.Thread(target=self._run, name="dre-record", daemon=True)
+        self._thread.start()
+
+    def put(self, stream: str, data: bytes, elapsed_ns: int) -> None:
+        """Hands over a piece; an empty stream name means that the output is quiet.
+
+        Raises:
+            StorageError: An earlier piece could not be recorded.
+        """
+        if self._error is not None:
+            raise self._error
+        with self._filled:
+            self._queue.append((stream, data, elapsed_ns))
+            self.waiting_bytes += len(data)
+            self._filled.notify()
+
+    def finish(self) -> None:
+        """Waits until all is recorded.
+
+        Raises:
+            StorageError: It could not be.
+        """
+        with self._filled:
+            self._ended = True
+            self._filled.notify()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                stream, data, elapsed_ns = batch
+                if stream:
+                    self._take(stream, data, elapsed_ns)
+                else:
+                    self._settle(elapsed_ns)
+                self.waiting_bytes -= len(data)
+        except Exception as error:
+            self._error = error
+            self._queue.clear()
+            self.waiting_bytes = 0
+
+    def _next(self) -> tuple[str, bytes, int] | None:
+        """The next pieces of one stream as one; None after the last."""
+        with self._filled:
+            while not self._queue:
+                if self._ended:
+                    return None
+                self._filled.wait()
+            stream, data, elapsed_ns = self._queue.popleft()
+            pieces, size = [data], len(data)
+            while self._queue and self._queue[0][0] == stream and size < _BATCH_BYTES:
+                _, data, elapsed_ns = self._queue.popleft()
+                pieces.append(data)
+                size += len(data)
+        return stream, b"".join(pieces), elapsed_ns
 
 
 def _closing_line(summary: RunnerSummary) -> ClosingLine:

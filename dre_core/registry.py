@@ -18,6 +18,7 @@ from dre_core.errors import ConfigError, MissingExtraError
 
 COLLECTORS = (
     "dre_core.capture.source",
+    "dre_core.capture.changes",
     "dre_core.capture.environment",
     "dre_core.capture.files",
 )

@@ -25,7 +25,7 @@ from dre_core.operation import SEALED
 from dre_core.store.folder import Folder
 from dre_core.store.log import Log
 from dre_core.store.sealed import Sealed, archive_operations, from_folder, unpacked_operations
-from dre_core.verify.evidence import Evidence, load
+from dre_core.verify.evidence import Evidence
 from dre_core.verify.integrity import Expectations, Inspected, Trust, archive_problems, inspect
 from dre_core.verify.judgement import judge_run
 
@@ -125,7 +125,9 @@ def _split(target: str) -> tuple[Path | None, str]:
 def is_foreign(engine: Engine, target: str) -> bool:
     """Whether a target comes from somewhere else than the project's own folder, as far as its name tells."""
     path, _ = _split(target)
-    return path is not None and not (path.is_dir() and os.path.realpath(path) == os.path.realpath(engine.folder.path))
+    return path is not None and not (
+        path.is_dir() and os.path.realpath(path) == os.path.realpath(engine.folder.path)
+    )
 
 
 def _picked(found: list[Sealed], operation: str, target: str) -> list[Sealed]:
@@ -210,15 +212,33 @@ def _belongs_to_user(folder: Folder) -> bool:
 
 def trust_for(engine: Engine, request: Request, sealed: Sealed) -> Trust:
     """Whose signature counts for this operation."""
-    named = [PublicKey.parse_pem(key.pem.encode()) for key in request.policy.keys if Role.RUNNER in key.roles]
-    keys = {key.keyid: key for key in (*named, *request.keys)}
-    if not request.policy.keys and sealed.own_log:
-        known = engine.keyring.known(sealed.own_log)
-        for keyid in known.signers if known else ():
-            if keyid in sealed.hint_keys:
-                # The id is the digest of the key itself, so the file beside the evidence can't lie about it.
-                keys[keyid] = sealed.hint_keys[keyid]
+    keys = {**_keys_of_role(request.policy, Role.RUNNER), **{key.keyid: key for key in request.keys}}
+    if not request.policy.keys:
+        keys |= _own_keys(engine, sealed)
     return Trust(keys=keys, signatures=request.policy.signatures)
+
+
+def maintainers_for(engine: Engine, request: Request, sealed: Sealed) -> dict[str, PublicKey]:
+    """Whose declarations may loosen: without a policy's keys, every key that is trusted at all."""
+    if request.policy.keys:
+        return _keys_of_role(request.policy, Role.MAINTAINER)
+    return {**_own_keys(engine, sealed), **{key.keyid: key for key in request.keys}}
+
+
+def _keys_of_role(policy: Policy, role: Role) -> dict[str, PublicKey]:
+    keys = (PublicKey.parse_pem(key.pem.encode()) for key in policy.keys if role in key.roles)
+    return {key.keyid: key for key in keys}
+
+
+def _own_keys(engine: Engine, sealed: Sealed) -> dict[str, PublicKey]:
+    """The keys that this user sealed with into the operation's log, if it is this user's."""
+    known = engine.keyring.known(sealed.own_log) if sealed.own_log else None
+    # An id is the digest of the key itself, so the file beside the evidence can't lie about it.
+    return {
+        keyid: sealed.hint_keys[keyid]
+        for keyid in (known.signers if known else ())
+        if keyid in sealed.hint_keys
+    }
 
 
 def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list[str]) -> Verified:
@@ -230,13 +250,14 @@ def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list
         if request.base
         else request.policy
     )
-    verdict = judge_run(inspected, sealed.blobs, policy, engine.verifiers(), sealed.operation)
-    evidence = None
-    if verdict.methods and inspected.run is not None:
-        try:
-            evidence = load(inspected.run, sealed.blobs, policy)
-        except DREError:
-            evidence = None
+    verdict, evidence = judge_run(
+        inspected,
+        sealed.blobs,
+        policy,
+        engine.verifiers(),
+        sealed.operation,
+        maintainers_for(engine, request, sealed),
+    )
     return Verified(verdict=verdict, run=inspected.run, evidence=evidence)
 
 

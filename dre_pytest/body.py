@@ -17,6 +17,9 @@ QUIET = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception, K
 """Exceptions that say how a test ends, not that it failed."""
 
 
+_MAX_LOOKS = 50
+
+
 class Body:
     """The innermost position: next to the test function itself.
 
@@ -32,6 +35,8 @@ class Body:
         self._implementations = -1
         self._foreign = False
         self._rootdir = config.rootpath
+        self._parents: set[int] = set()
+        self._parent: object = None
         self.notes: list[HookNote] = []
         self.entered = False
         self.called: bool | None = None
@@ -43,6 +48,8 @@ class Body:
         self.called = True
         self.raised = False
         code = getattr(pyfuncitem.obj, "__code__", None)
+        if pyfuncitem.parent is not self._parent:
+            self._look_around(pyfuncitem)
         try:
             if code is not None and code.co_filename != str(pyfuncitem.path):
                 return (yield from self._compared(pyfuncitem))
@@ -54,6 +61,14 @@ class Body:
         except BaseException as error:
             self.raised = not is_unittest_skip(error)
             raise
+
+    def _look_around(self, item: pytest.Function) -> None:
+        """What fixtures put in the place of the code under test, seen in the first test of a module or class."""
+        self._parent = item.parent
+        if len(self._parents) < _MAX_LOOKS and id(item.parent) not in self._parents:
+            self._parents.add(id(item.parent))
+            found = hooks.subject_notes(self._rootdir, "patched-in-test")
+            self.notes.extend(note for note in found if note not in self.notes)
 
     def _compared(self, item: pytest.Function) -> Generator[None, object, object]:
         """A function whose code is not in the test's file: another one in its place, or one around it."""

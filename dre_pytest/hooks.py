@@ -121,17 +121,13 @@ def replaced_notes(rootdir: Path, *own: object) -> Iterator[HookNote]:
         rootdir: Paths below it are given relative to it.
         own: Objects of the recorder, whose methods are looked at as well.
     """
-    places = {name: place for name, place in _internals() if not is_foreign(place[0])}
-    concern = dict.fromkeys(places, "replaced-by-plugin")
-    for name, place in (
-        *((name, place) for name, place in _internals() if name not in places),
-        *misplaced(),
-        *finders(),
-        *shadowed(*own),
-    ):
-        places[name], concern[name] = place, "replaced"
-    for name, (file, line) in places.items():
-        yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern[name])
+    spots: dict[str, tuple[str, int, str]] = {}
+    for name, (file, line) in _internals():
+        spots[name] = (file, line, "replaced" if is_foreign(file) else "replaced-by-plugin")
+    for name, (file, line) in (*misplaced(), *finders(), *shadowed(*own)):
+        spots[name] = (file, line, "replaced")
+    for name, (file, line, concern) in spots.items():
+        yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
 
 
 def subject_notes(rootdir: Path, concern: str) -> Iterator[HookNote]:

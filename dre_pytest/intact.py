@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-_GUARDED = ("_pytest", "pytest", "pluggy", "dre_core", "dre_pytest")
+_GUARDED = ("_pytest", "pytest", "pluggy", "dre_core", "dre_pytest", "dre_ci")
 _SINGLE = ("builtins", "operator", "unittest.case", "contextlib")
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -36,11 +36,11 @@ def misplaced() -> Iterator[tuple[str, Place]]:
     Yields:
         Dotted name, and the file and line of the code.
     """
-    homes = {name: _home(name) for name in _GUARDED}
+    homes = tuple(filter(None, map(_home, _GUARDED)))
     for name, module in list(sys.modules.items()):
         top = name.partition(".")[0]
-        if (top in homes or name in _SINGLE) and isinstance(module, ModuleType):
-            for attribute, place in _attributes(module, homes.get(top, "")):
+        if (top in _GUARDED or name in _SINGLE) and isinstance(module, ModuleType):
+            for attribute, place in _attributes(module, homes):
                 yield f"{name}.{attribute}", place
 
 
@@ -63,7 +63,7 @@ def patched_subjects(rootdir: Path) -> Iterator[tuple[str, Place]]:
             continue
         if not isinstance(module, ModuleType) or os.path.basename(file).startswith(("conftest.", "test_")):
             continue
-        for attribute, place in _attributes(module, "", same=file):
+        for attribute, place in _attributes(module, (), same=file):
             if os.path.basename(place[0]) == "conftest.py":
                 yield f"{name}.{attribute}", place
 
@@ -97,35 +97,35 @@ def _plain(value: Any) -> object:
     return value
 
 
-def _attributes(module: ModuleType, home: str, same: str = "") -> Iterator[tuple[str, Place]]:
+def _attributes(module: ModuleType, homes: tuple[str, ...], same: str = "") -> Iterator[tuple[str, Place]]:
     for name, value in list(vars(module).items()):
         if isinstance(value, type):
-            yield from _of_class(module, name, value, home, same)
-        elif (place := _out_of_place(value, home, same)) is not None:
+            yield from _of_class(module, name, value, homes, same)
+        elif (place := _out_of_place(value, homes, same)) is not None:
             yield name, place
 
 
 def _of_class(
-    module: ModuleType, name: str, kind: type, home: str, same: str
+    module: ModuleType, name: str, kind: type, homes: tuple[str, ...], same: str
 ) -> Iterator[tuple[str, Place]]:
     if kind.__module__ != module.__name__:
         place = _class_place(kind)
-        if not same and place is not None and is_foreign(place[0]) and not _below(place[0], home):
+        if not same and place is not None and is_foreign(place[0]) and not _below(place[0], homes):
             yield name, place
         return
     for member, value in list(vars(kind).items()):
-        if (place := _out_of_place(value, home, same)) is not None:
+        if (place := _out_of_place(value, homes, same)) is not None:
             yield f"{name}.{member}", place
 
 
-def _out_of_place(value: object, home: str, same: str) -> Place | None:
+def _out_of_place(value: object, homes: tuple[str, ...], same: str) -> Place | None:
     """The place of a function, or of what it wraps, that is neither installed nor at home."""
     function = _plain(value)
     for _ in range(4):
         if not isinstance(function, FunctionType):
             return None
         file = function.__code__.co_filename
-        if is_foreign(file) and not _below(file, home) and file != same:
+        if is_foreign(file) and not _below(file, homes) and file != same:
             return file, function.__code__.co_firstlineno
         function = vars(function).get("__wrapped__")
     return None
@@ -153,5 +153,5 @@ def _home(name: str) -> str:
     return os.path.dirname(os.path.realpath(file)) + os.sep if isinstance(file, str) else ""
 
 
-def _below(file: str, home: str) -> bool:
-    return bool(home) and os.path.realpath(file).startswith(home)
+def _below(file: str, homes: tuple[str, ...]) -> bool:
+    return bool(homes) and os.path.realpath(file).startswith(homes)

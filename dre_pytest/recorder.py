@@ -368,9 +368,9 @@ class Recorder:
                 file, line = str(report.longrepr[0]), report.longrepr[1]
                 name = hooks.relative(file, self._rootdir)
                 if os.path.basename(file) == "conftest.py" and name != last.location[0] and isinstance(line, int):
-                    self._early_notes.append(
-                        HookNote(hook="pytest.skip", plugin="", file=name, line=line, concern="skips")
-                    )
+                    note = HookNote(hook="pytest.skip", plugin="", file=name, line=line, concern="skips")
+                    if note not in self._early_notes[-MAX_PROBLEMS:]:
+                        self._early_notes.append(note)
 
     # Finish
 

@@ -15,9 +15,14 @@ from dre_pytest.hooks import relative
 
 _LEAVING = ("os._exit", "os.abort", "os.kill", "os.execv", "atexit.register", "sys.exit", "pytest.exit")
 _HIDING = ("collect_ignore", "collect_ignore_glob")
-_WORDS = (b"_exit", b"abort", b"os.kill", b"execv", b"atexit", b"sys.exit", b"pytest.exit", b"collect_ignore")
+_RECORD = (".dre", ".jsonl", "dre-recorder", "dre-body", "dre-collection", "DRE_OPERATION")
+_WORDS = (
+    *(word.encode() for word in _RECORD),
+    b"_exit", b"abort", b"os.kill", b"execv", b"atexit", b"sys.exit", b"pytest.exit", b"collect_ignore",
+)  # fmt: skip
 _MAX_SOURCE_BYTES = 2**20
 _MAX_NOTES = 20
+_MAX_WORD = 200
 
 
 def suspects(conftests: Iterable[str], modules: Iterable[str], rootdir: Path) -> list[HookNote]:
@@ -53,6 +58,10 @@ def _scan(file: str) -> Iterator[tuple[str, int, str]]:
             yield name, node.lineno, "calls"
         elif isinstance(node, ast.Name) and node.id in _HIDING and isinstance(node.ctx, ast.Store):
             yield node.id, node.lineno, "ignores"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            word = next((each for each in _RECORD if each in node.value), "")
+            if word and len(node.value) < _MAX_WORD:
+                yield word, node.lineno, "touches-record"
 
 
 def _dotted(node: ast.Attribute) -> str:

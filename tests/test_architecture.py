@@ -29,6 +29,7 @@ LAYERS = (
         "dre_core.registry",
         "dre_core.intake",
         "dre_core.trust",
+        "dre_core.declaring",
         "dre_core.operation",
         "dre_core.output",
         "dre_core.engine",

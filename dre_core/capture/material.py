@@ -93,7 +93,7 @@ def _root(file: str, known: set[str]) -> str:
 
 
 def settings_at(repository: Git, commit: str, folder: str, named: str = "") -> Settings:
-    """pytest's section of a commit.
+    """Where a commit configures pytest.
 
     Args:
         repository: The repository.

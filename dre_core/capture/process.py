@@ -69,6 +69,8 @@ HELD_PIPE_SECONDS = 2.0
 TICK_SECONDS = 0.5
 QUIET_SECONDS = 0.1
 """A tick comes this soon after the last output, so that held-back output can settle."""
+FULL_POLL_SECONDS = 0.002
+"""So often a record that is full is asked for room again."""
 UNWATCHED_POLL_SECONDS = 0.02
 """Without a pidfd the end of the command is asked for this often."""
 
@@ -178,6 +180,7 @@ def run(
     escalate_cancel: bool = False,
     grace: Grace | None = None,
     executable: Executable | None = None,
+    has_room: Callable[[], bool] | None = None,
 ) -> ProcessResult:
     """Run a command to its end.
 
@@ -197,6 +200,7 @@ def run(
         escalate_cancel: Whether a cancelled command is ended by the escalation if it stays.
         grace: Waiting times.
         executable: From :func:`inspect`, to save doing it again.
+        has_room: Whether ``sinks`` can take more now; while not, the command's output stays in its pipe.
 
     Raises:
         StartError: The command could not be started.
@@ -207,7 +211,7 @@ def run(
     terminal = (_if_open(terminal[0]), _if_open(terminal[1]))
     stdin = _if_open(stdin)
     occupy_standard()
-    loop = _Run(sinks, tick, monitor, on_cancel, grace or Grace(), escalate_cancel)
+    loop = _Run(sinks, tick, monitor, on_cancel, grace or Grace(), escalate_cancel, has_room)
     try:
         loop.open(terminal, stdin, pty)
         loop.start(command, found, environ, stdin)
@@ -233,6 +237,7 @@ class _Run:
         on_cancel: Callable[[int], None] | None,
         grace: Grace,
         escalate_cancel: bool,
+        has_room: Callable[[], bool] | None,
     ) -> None:
         self._sink: Sink | None = sink
         self._tick = tick
@@ -240,6 +245,8 @@ class _Run:
         self._on_cancel = on_cancel
         self._grace = grace
         self._escalate_cancel = escalate_cancel
+        self._has_room = has_room
+        self._is_full = False
         self._channels: list[Channel] = []
         self._child_ends: dict[str, int] = {}
         self._pty: PseudoTerminal | None = None
@@ -425,10 +432,11 @@ class _Run:
             interest[self._forwarder.wake_fd] = select.POLLIN
         if self._status is None and self._pidfd is not None:
             interest[self._pidfd] = select.POLLIN
+        self._is_full = self._sink is not None and self._has_room is not None and not self._has_room()
         for channel in self._channels:
             if channel.is_blocked:
                 interest[channel.writer] = interest.get(channel.writer, 0) | select.POLLOUT
-            elif channel.is_open:
+            elif channel.is_open and not self._is_full:
                 interest[channel.source] = select.POLLIN
                 if channel.watches_reader:
                     interest.setdefault(channel.writer, 0)
@@ -451,6 +459,8 @@ class _Run:
             due.append(self._deadline_ns)
         if self._steps:
             due.append(self._steps[0][0])
+        if self._is_full:
+            due.append(now_ns + _ns(FULL_POLL_SECONDS))
         if self._stop_ns is not None:
             due.append(max(self._stop_ns, now_ns + _ns(UNWATCHED_POLL_SECONDS)))
         if self._monitor is not None and self._status is None:

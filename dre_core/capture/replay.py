@@ -259,8 +259,7 @@ class _Replay:
         every: dict[str, list[Reached | None]] = {test: [ran.run.reached(test)] for test in wanted}
         if not wanted:
             return every
-        options = [word for word in ran.words if word.startswith("-")]
-        words = [*options, *_selected(ran.run, wanted)]
+        words = [*ran.words, *_selected(ran.run, wanted)]
         for _ in range(REPEATS - 1):
             run = self.bench.run(ran.clone, words)
             ran.run.seconds += run.seconds
@@ -274,10 +273,10 @@ class _Replay:
         """The head's commit with the run's own arguments: what passed in the run and not here."""
         clone = self._clone("clean", self.source.commit)
         for number, session in enumerate(self.sessions or (Session(id="", nonce=""),)):
-            words, directory = self._own_words(session, clone)
-            again = self.bench.run(clone, words, directory=directory, addopts=True)
+            options, paths, directory = self._own_words(session, clone)
+            again = self.bench.run(clone, [*options, *paths], directory=directory, addopts=True)
             if number == 0:
-                self.cells["clean"] = _Ran(clone=clone, words=[w for w in words if w.startswith("-")], run=again)
+                self.cells["clean"] = _Ran(clone=clone, words=options, run=again)
             else:
                 _add(self.cells["clean"].run, again)
         if not self._usable("clean"):
@@ -317,8 +316,8 @@ class _Replay:
         ran = self.cells["clean"]
         files = sorted({test.partition("::")[0] for test in red})
         present = [file for file in files if (clone.root / self.bench.rootdir / file).exists()]
-        options = [word for word in ran.words if word.startswith("-")]
-        return self._cell("edited", clone, [*options, *present]).run if present else None
+        words = _aimed(ran.words, ran.clone, clone)
+        return self._cell("edited", clone, [*words, *present]).run if present else None
 
     def _at_base(self, red: list[str]) -> CellRun | None:
         """The same tests at the base: a clone in which even they fail proves nothing."""
@@ -327,8 +326,8 @@ class _Replay:
         clone = self._clone("before", self.source.base)
         files = sorted({test.partition("::")[0] for test in red})
         present = [file for file in files if (clone.root / self.bench.rootdir / file).exists()]
-        options = [word for word in self.cells["clean"].words if word.startswith("-")]
-        return self.bench.run(clone, [*options, *present]) if present else None
+        words = _aimed(self.cells["clean"].words, self.cells["clean"].clone, clone)
+        return self.bench.run(clone, [*words, *present]) if present else None
 
     def _needs_build(self, red: list[str]) -> bool:
         """Whether a clone lacks what a build step made: modules that git ignores."""
@@ -364,17 +363,17 @@ class _Replay:
     def _claimed(self) -> dict[str, Outcome]:
         return {test.id: test.outcome for session in self.sessions for test in session.tests}
 
-    def _own_words(self, session: Session, clone: Clone) -> tuple[list[str], str]:
-        """A session's own command line in a clone, and the folder it means."""
+    def _own_words(self, session: Session, clone: Clone) -> tuple[list[str], tuple[str, ...], str]:
+        """A session's own options and paths in a clone, and the folder they are meant from."""
         given = arguments.split(session.argv)
         starts = (self.directory, session.rootdir or self.directory)
         names = [path.partition("::")[0] for path in given.paths]
         start = next((s for s in starts if all(os.path.exists(os.path.join(s, n)) for n in names)), starts[0])
         moved = arguments.for_clone(given, self._relocation(clone))
-        words = moved.words()
+        options = [word for option in moved.options for word in option]
         if session.rootdir and not given.value("--rootdir"):
-            words = [f"--rootdir={clone.root / self.bench.rootdir}", *words]
-        return words, _relative(start, self.git.root) or "."
+            options = [f"--rootdir={clone.root / self.bench.rootdir}", *options]
+        return options, moved.paths, _relative(start, self.git.root) or "."
 
     def _relocation(self, clone: Clone) -> Callable[[str], str]:
         top = os.path.realpath(self.git.root)
@@ -392,7 +391,6 @@ class _Replay:
     # The matrix
 
     def _matrix(self, base: str) -> tuple[list[ReplayedTest], int]:
-        self.cells.pop("before", None)
         given = [arguments.split(session.argv) for session in self.sessions] or [Arguments()]
         words = arguments.for_matrix(given[0]).words()
         named = given[0].value("-c", "--config-file")
@@ -530,6 +528,11 @@ def _relative_name(named: str, replaying: _Replay) -> str:
     if not named:
         return ""
     return _relative(os.path.join(replaying.directory, named), replaying.git.root)
+
+
+def _aimed(words: Iterable[str], clone: Clone, other: Clone) -> list[str]:
+    """Words that name a place in one clone, naming it in another."""
+    return [word.replace(str(clone.root), str(other.root)) for word in words]
 
 
 def _selected(run: CellRun, tests: Sequence[str]) -> list[str]:

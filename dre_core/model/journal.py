@@ -57,7 +57,8 @@ def fold(files: Mapping[str, Iterable[bytes]]) -> Session:
         the recorder itself reported.
 
     Raises:
-        FormatError: No ``main``, no session line, or a line before the last that is not a record.
+        FormatError: No ``main`` or no session line. A line further down that is not a record is a problem
+            (``broken-chain``), for the record must be sealed and judged whoever wrote into it.
         LimitError: A line longer than 16 MiB.
     """
     if MAIN not in files:
@@ -132,16 +133,31 @@ class _Stream:
                 )
                 kind = record.text("kind")
             except FormatError as error:
-                if not last:
+                if stream.session is None:
                     raise FormatError(error.message, path=error.path or f"{name}:{number + 1}") from None
-                stream.problems.append(f"torn-line: {name} line {number + 1}")
-                break
+                if last:
+                    stream.problems.append(f"torn-line: {name} line {number + 1}")
+                    break
+                stream.damaged(number, "no record")
+                broken = True
+                previous = sha256(line).hexdigest()
+                continue
             if not chained and not broken:
                 broken = True
                 stream.problems.append(f"broken-chain: {name} line {number + 1}")
             previous = sha256(line).hexdigest()
-            stream.take(kind, record)
+            try:
+                stream.take(kind, record)
+            except FormatError:
+                if stream.session is None:
+                    raise
+                stream.damaged(number, f"no {kind[:20]} line")
         return stream
+
+    def damaged(self, number: int, what: str) -> None:
+        """Note a line that somebody else wrote; the lines around it still count."""
+        if len(self.problems) < _MAX_SAME_PROBLEMS:
+            self.problems.append(f"broken-chain: {self.name} line {number + 1}: {what}")
 
     def take(self, kind: str, record: Fields) -> None:
         if self.session is None and kind != "session":
@@ -159,6 +175,8 @@ class _Stream:
         elif kind == "problem":
             self.problems.append(record.text("text"))
         elif kind == "finish":
+            record.object("counts")
+            record.optional_integer("exit_status")
             self.finish = record
         elif kind == "late":
             self.late = record

@@ -164,7 +164,7 @@ class ReplayedTest:
 
     Attributes:
         id: Node id at the head; at the base where the head has no such test.
-        base_id: Node id at the base; empty where the base has no such test.
+        base_id: Node id at the base; empty where the test is here for the clean clone's sake.
         claimed: The outcome that the run itself recorded; None where it did not run the test.
         clean: In the head's clone with the run's own arguments.
         edited: There again, with the uncommitted edits.
@@ -187,6 +187,11 @@ class ReplayedTest:
     hh: Reached | None = None
     repeats: int = 1
     stable: bool = True
+
+    @property
+    def clean_differs(self) -> bool:
+        """Whether it passed in the run and not in the head's clean clone."""
+        return not self.base_id
 
     def to_json(self) -> dict[str, JSON]:
         """The test as it stands in the item."""

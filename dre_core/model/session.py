@@ -100,7 +100,7 @@ class HookNote:
         concern: ``conftest``, ``outside-ours``, ``added-late``, ``changed-outcome``; ``replaced`` and
             ``replaced-by-plugin`` for pytest's own functions; ``patched-subject`` for the project's;
             ``swapped-body`` and ``wrapped-body`` for a test's; ``skips`` where a conftest skipped a test;
-            ``calls`` and ``ignores`` for what only stands in the source.
+            ``calls``, ``ignores`` and ``touches-record`` for what only stands in the source.
     """
 
     hook: str

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 
 from dre_core.pipeline.mask_rules import RULES, Rule
 from dre_core.pipeline.mask_values import MINIMUM_CHARACTERS, forms, is_plain_word, sensitive_values
+from dre_core.pipeline.prefilter import Prefilter
 
 __all__ = ["RULES", "MaskStage", "Masker", "Rule", "sensitive_values"]
 
@@ -45,16 +46,19 @@ KEY_LINES_LIMIT = 400
 REGISTERED_LIMIT = 1000
 """The workload may register so many values; a hostile one must not make masking slow without bound."""
 
-_ESCAPE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
-_ADD_MASK = re.compile(rb"(?:^|\n)[ \t]*(?:::add-mask(?: [^:\n]*)?::|##\[add-mask[^\]\n]*\])([^\r\n]+)")
-_COMMAND_START = re.compile(rb"[ \t]*(?:::|##\[)")
-_KEY_BEGIN = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_END = re.compile(rb"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_REST = re.compile(rb"(?:[A-Za-z0-9+/= \t\r]|\\+[nrt])*")
-_KEY_LINE = re.compile(
+_ESCAPE = rb"\x1b\[[0-?]*[ -/]*[@-~]"
+_ADD_MASK = rb"(?:^|\n)[ \t]*(?:::add-mask(?: [^:\n]*)?::|##\[add-mask[^\]\n]*\])([^\r\n]+)"
+_COMMAND_START = rb"[ \t]*(?:::|##\[)"
+_KEY_BEGIN = rb"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+_KEY_END = rb"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+_KEY_REST = rb"(?:[A-Za-z0-9+/= \t\r]|\\+[nrt])*"
+_KEY_LINE = (
     rb"(?:[^\n]{0,64}?[A-Za-z0-9+/]{16,}|[A-Za-z0-9+/]{0,76})={0,2}(?:\\+[nr])*[\"',+ \t\r]*"
     rb"|(?:Proc-Type|DEK-Info|Comment|Version|Charset|Hash): [^\n]*"
 )
+
+_ADD_MASK_LITERAL = b"add-mask"
+_KEY_LITERAL = b"PRIVATE KEY"
 
 Span = tuple[int, int, str]
 Octets = bytes  # inside Masker the name ``bytes`` is its method
@@ -76,7 +80,12 @@ class Masker:
         self.counts: dict[str, int] = {}
         self.failures = 0
         self._rules = tuple(rules)
+        self._filter = Prefilter(
+            (_ADD_MASK_LITERAL, _KEY_LITERAL, *_literals(self._rules, lower=False)),
+            _literals(self._rules, lower=True),
+        )
         self._needles: tuple[Octets, ...] = ()
+        self._needle_filter = Prefilter(())
         self._known: set[str] = set()
         self._registered = 0
         self._lock = threading.Lock()
@@ -93,6 +102,7 @@ class Masker:
                 self._known |= new
                 found = set(self._needles).union(*(forms(value) for value in new))
                 self._needles = tuple(sorted(found, key=lambda needle: (-len(needle), needle)))
+                self._needle_filter = Prefilter(self._needles)
 
     def register(self, value: str) -> None:
         """Mask a value that the workload itself named, unless it is an ordinary word."""
@@ -121,27 +131,36 @@ class Masker:
 
     def learn(self, view: Octets) -> None:
         """Register the values that a block of output names by ``::add-mask::``."""
-        if b"add-mask" in view:
-            for found in _ADD_MASK.finditer(view):
+        if _ADD_MASK_LITERAL in view:
+            for found in re.finditer(_ADD_MASK, view):
                 self.register(_unescape(found[1]).decode("utf-8", "surrogateescape").strip())
 
-    def spans(self, view: Octets) -> list[Span]:
+    def hints(self, view: Octets) -> frozenset[Octets]:
+        """Which literals could be in a text: those of the rules, of private keys and of ``::add-mask::``."""
+        return frozenset(self._filter.present(view))
+
+    def spans(self, view: Octets, hints: frozenset[Octets]) -> list[Span]:
         """Where known values and rules' secrets lie in a text; may overlap, in no order."""
         found: list[Span] = []
-        for needle in self._needles:
+        for needle in self._needle_filter.present(view):
             place = view.find(needle)
             while place >= 0:
                 found.append((place, place + len(needle), KNOWN_ID))
                 place = view.find(needle, place + 1)
-        lower = view.lower()
-        for rule in self._rules:
-            found.extend((start, end, rule.id) for start, end in rule.spans(view, lower))
+        if hints:
+            lower = view.lower()
+            for rule in self._rules:
+                found.extend((start, end, rule.id) for start, end in rule.spans(view, lower, hints))
         return found
 
     def count(self, rule: str) -> None:
         """Note a replacement made."""
         with self._lock:
             self.counts[rule] = self.counts.get(rule, 0) + 1
+
+
+def _literals(rules: Iterable[Rule], *, lower: bool) -> tuple[bytes, ...]:
+    return tuple(literal for rule in rules if rule.lower is lower for literal in rule.literals)
 
 
 class MaskStage:
@@ -229,15 +248,18 @@ class MaskStage:
         cut = len(block.view) - self._hold_bytes
         if len(line) > 4 * self._limit_bytes:  # one endless secret: no longer worth holding
             return max(0, block.raw_end(cut) - before)
-        keys = [(*_key_on_line(block.view, begin), KEY_ID) for begin in _KEY_BEGIN.finditer(block.view)]
-        for start, end, _ in _merge(self._masker.spans(block.view) + keys):
+        keys = [
+            (*_key_on_line(block.view, begin), KEY_ID)
+            for begin in re.compile(_KEY_BEGIN).finditer(block.view)
+        ]
+        for start, end, _ in _merge(self._masker.spans(block.view, self._masker.hints(block.view)) + keys):
             if start < cut < end:
                 cut = end if end < len(block.view) else start
         return max(0, block.raw_end(cut) - before)
 
     def _uncertain_from(self, text: bytes) -> int:
         """Where in an unfinished line begins what may still become a secret."""
-        if _COMMAND_START.match(text):
+        if re.match(_COMMAND_START, text):
             return 0
         place = max(text.rfind(mark) for mark in (b" ", b"\t", b"\r")) + 1
         begun = text.rfind(b"-----BEGIN")
@@ -254,9 +276,11 @@ class MaskStage:
             return b""
         before = len(self._context)
         block = _Block(self._context + text)
-        self._masker.learn(block.view)
-        spans = self._masker.spans(block.view)
-        if self._key_lines or b"PRIVATE KEY" in block.view:
+        hints = self._masker.hints(block.view)
+        if _ADD_MASK_LITERAL in hints:
+            self._masker.learn(block.view)
+        spans = self._masker.spans(block.view, hints)
+        if self._key_lines or (_KEY_LITERAL in hints and _KEY_LITERAL in block.view):
             spans += self._key_spans(block.view, before)
         self._context = b"" if end else (self._context + text)[-CONTEXT_BYTES:]
         return self._replace(block, _merge(spans), before) if spans else text
@@ -283,7 +307,7 @@ class MaskStage:
         place = 0
         while place < len(view):
             if not self._key_lines:
-                begin = _KEY_BEGIN.search(view, place)
+                begin = re.compile(_KEY_BEGIN).search(view, place)
                 if begin is None:
                     break
                 place = self._key_first_line(view, begin, spans)
@@ -304,15 +328,15 @@ class MaskStage:
         return stop + 1 if self._key_lines else place
 
     def _key_line(self, view: bytes, place: int, stop: int, spans: list[Span]) -> int:
-        end = _KEY_END.search(view, place, stop)
+        end = re.compile(_KEY_END).search(view, place, stop)
         if end is not None:
             spans.append((min(place + self._key_indent, end.start()), end.end(), _KEY_LINE_ID))
             self._key_lines = 0
             return end.end()
         start = min(place + self._key_indent, stop)  # a log's prefix before each line
-        if not _KEY_LINE.fullmatch(view, start, stop):
+        if not re.compile(_KEY_LINE).fullmatch(view, start, stop):
             start = place
-        if self._key_lines >= KEY_LINES_LIMIT or not _KEY_LINE.fullmatch(view, start, stop):
+        if self._key_lines >= KEY_LINES_LIMIT or not re.compile(_KEY_LINE).fullmatch(view, start, stop):
             self._key_lines = 0
             return place
         self._key_lines += 1
@@ -325,8 +349,8 @@ class MaskStage:
 def _key_on_line(view: bytes, begin: re.Match[bytes]) -> tuple[int, int]:
     """The part of a key that lies on its first line: all of it if line ends are escaped."""
     stop = _line_end(view, begin.end())
-    end = _KEY_END.search(view, begin.end(), stop)
-    rest = _KEY_REST.match(view, begin.end(), stop)
+    end = re.compile(_KEY_END).search(view, begin.end(), stop)
+    rest = re.compile(_KEY_REST).match(view, begin.end(), stop)
     return begin.start(), end.end() if end is not None else rest.end() if rest is not None else begin.end()
 
 
@@ -340,7 +364,7 @@ class _Block:
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
-        self.view = _ESCAPE.sub(b"", raw) if b"\x1b" in raw else raw
+        self.view = re.sub(_ESCAPE, b"", raw) if b"\x1b[" in raw else raw
         self._places: list[int] | None = None
         self._removed: list[int] = [0]
 
@@ -348,7 +372,7 @@ class _Block:
         if self._places is None:
             self._places = []
             if len(self.view) != len(self.raw):
-                for found in _ESCAPE.finditer(self.raw):
+                for found in re.finditer(_ESCAPE, self.raw):
                     self._places.append(found.start() - self._removed[-1])
                     self._removed.append(self._removed[-1] + len(found[0]))
         return self._places

@@ -24,7 +24,7 @@ class Rule:
     Attributes:
         id: Stands in the replacement and in the counts.
         literals: Where to begin; with ``lower`` they are searched for in the lower-case text.
-        form: Matched at a literal's place.
+        form: Matched at a literal's place; compiled when the first literal is met.
         group: The part that is secret.
         lower: Whether the literals are in lower case and the text's case does not matter.
         confirm: Looks at the secret part; None confirms.
@@ -32,23 +32,27 @@ class Rule:
 
     id: str
     literals: tuple[bytes, ...]
-    form: re.Pattern[bytes]
+    form: bytes | re.Pattern[bytes]
     group: int = 0
     lower: bool = False
     confirm: Callable[[bytes], bool] | None = None
 
-    def spans(self, view: bytes, lower: bytes) -> Iterator[tuple[int, int]]:
+    def spans(
+        self, view: bytes, lower: bytes, among: frozenset[bytes] | None = None
+    ) -> Iterator[tuple[int, int]]:
         """Where the secrets lie in a text.
 
         Args:
             view: The text.
             lower: The same in lower case.
+            among: The literals that may be there; None for all.
         """
         text = lower if self.lower else view
-        for literal in self.literals:
+        for literal in self.literals if among is None else among.intersection(self.literals):
             place = text.find(literal)
-            while place >= 0:
-                found = self.form.match(view, place)
+            form = re.compile(self.form) if place >= 0 else None
+            while place >= 0 and form is not None:
+                found = form.match(view, place)
                 if found is not None and (self.confirm is None or self.confirm(found[self.group])):
                     yield found.span(self.group)
                 place = text.find(literal, place + len(literal))
@@ -61,7 +65,7 @@ _VALUE = rb"([^\s\"'`,;<>(){}\[\]|\\]{8,512})"
 
 def _issued(rule: str, literals: tuple[bytes, ...], form: bytes, *, anywhere: bool = False) -> Rule:
     """A rule for tokens with a form of their own; ``anywhere`` if they are distinctive inside a word too."""
-    return Rule(id=rule, literals=literals, form=re.compile(form if anywhere else _START + form))
+    return Rule(id=rule, literals=literals, form=form if anywhere else _START + form)
 
 
 def _is_reference(value: bytes) -> bool:
@@ -72,17 +76,17 @@ def _is_password(value: bytes) -> bool:
     return not _is_reference(value) and len(set(value)) > 1
 
 
-_WORDS = re.compile(rb"[A-Za-z]+(?:[._-][A-Za-z]+)*[._-]?(?:v?\d{1,3})?")
-_PLACEHOLDER = re.compile(rb"(?i)x{4,}|\*{3,}|\.{3,}|placeholder|changeme|redacted|your[_-]")
-_PATH = re.compile(rb"(?:\.{0,2}/|~|[A-Za-z]:\\|[a-z]+://).*")
-_PLAIN = re.compile(rb"(?:\d{4}-\d\d-\d\d.*|[\d.:,%+-]+|[\w.]+\(.*|(?:0x)?[0-9a-f]{8})")
+_WORDS = rb"[A-Za-z]+(?:[._-][A-Za-z]+)*[._-]?(?:v?\d{1,3})?"
+_PLACEHOLDER = rb"(?i)x{4,}|\*{3,}|\.{3,}|placeholder|changeme|redacted|your[_-]"
+_PATH = rb"(?:\.{0,2}/|~|[A-Za-z]:\\|[a-z]+://).*"
+_PLAIN = rb"(?:\d{4}-\d\d-\d\d.*|[\d.:,%+-]+|[\w.]+\(.*|(?:0x)?[0-9a-f]{8})"
 
 
 def looks_random(value: bytes) -> bool:
     """Whether an assigned value looks like a secret and not like a word, a path, a number or a reference."""
-    if _is_reference(value) or _WORDS.fullmatch(value) or _PATH.fullmatch(value) or _PLAIN.fullmatch(value):
+    if _is_reference(value) or any(re.fullmatch(form, value) for form in (_WORDS, _PATH, _PLAIN)):
         return False
-    if _PLACEHOLDER.search(value) or not re.search(rb"\d", value):
+    if re.search(_PLACEHOLDER, value) or not re.search(rb"\d", value):
         return False
     return entropy_bits(value) >= ENTROPY_BITS
 
@@ -114,14 +118,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="url-password",
         literals=(b"://",),
-        form=re.compile(rb"://[^\s:/@\"'<>]{0,128}:([^\s/@\"'<>]{3,256})@"),
+        form=rb"://[^\s:/@\"'<>]{0,128}:([^\s/@\"'<>]{3,256})@",
         group=1,
         confirm=_is_password,
     ),
     Rule(
         id="authorization",
         literals=(b"authorization", b"bearer "),
-        form=re.compile(
+        form=(
             rb"(?i)(?:(?:proxy-)?authorization[\"']?[ \t]{0,3}[:=][ \t]{0,3}[\"']?"
             rb"(?:(?:bearer|basic|token)[ \t]{1,3})?|bearer )([A-Za-z0-9._~+/=-]{16,4096})"
         ),
@@ -144,7 +148,7 @@ RULES: tuple[Rule, ...] = (
             b"private_key",
             b"credential",
         ),
-        form=re.compile(
+        form=(
             rb"[A-Za-z_-]{4,12}[A-Za-z0-9_.-]{0,40}(?:\\?[\"'])?\]?[ \t]{0,3}"
             rb"(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?" + _VALUE
         ),

@@ -6,14 +6,20 @@ whole with colour codes stripped; counts are exact, samples bounded, and the str
 The four general kinds are counted by word, as ``error|exception|failed``, ``warning|warn``,
 ``success|passed|complete`` and ``time:|duration:|speed:`` without regard to case. A runner's closing line
 is parsed into counts (:class:`RunnerSummary`) only if the whole line has that runner's form. A line longer
-than ``LINE_LIMIT_BYTES`` is looked at in pieces.
+than ``LINE_LIMIT_BYTES`` is looked at in pieces. A piece that is no text is not looked at.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dre_core.pipeline.prefilter import Prefilter
+
+if TYPE_CHECKING:
+    from dre_core.pipeline.closing import Closing, Counts
 
 LINE_LIMIT_BYTES = 16 << 10
 SAMPLES_PER_RULE = 20
@@ -29,7 +35,7 @@ WORDS: dict[str, tuple[bytes, ...]] = {
 """The words of each kind, in lower case; their matches don't overlap."""
 
 _CONTEXT_BYTES = max(len(word) for words in WORDS.values() for word in words) - 1
-_ESCAPE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][0-9A-Za-z]")
+_ESCAPE = rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][0-9A-Za-z]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,188 +88,7 @@ class RunnerSummary:
 
 def strip_escapes(text: bytes) -> bytes:
     """Text without colour and other CSI sequences."""
-    return _ESCAPE.sub(b"", text) if b"\x1b" in text else text
-
-
-# --- closing lines -----------------------------------------------------------------------------------
-
-Counts = dict[str, int]
-
-_PYTEST_PART = (
-    rb"\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun|subtests passed)"
-)
-_PYTEST = re.compile(
-    rb"(?:=+ )?((?:no tests (?:ran|collected)|" + _PYTEST_PART + rb")(?:, " + _PYTEST_PART + rb")*)"
-    rb" in \d+(?:\.\d+)?s(?: \(\d+(?: days?, \d+)?:\d\d:\d\d\))?(?: =+)?"
-)
-_PART = re.compile(rb"(\d+) ([a-z]+)(?! passed)")
-_JEST = re.compile(rb"Tests:\s+((?:\d+ [a-z]+, )*\d+ total)")
-_VITEST = re.compile(rb"Tests\s+((?:\d+ [a-z ]+ \| )*\d+ [a-z ]+) \(\d+\)")
-_CARGO = re.compile(
-    rb"test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; "
-    rb"(\d+) filtered out.*"
-)
-_MAVEN = re.compile(rb"(?:\[[A-Z]+\] )?Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)")
-_GO_PACKAGE = re.compile(rb"(?:ok  \t|FAIL\t)(\S+)\t(?:\d+\.\d+s|\(cached\)|\[build failed\]).*")
-_GO_TEST = re.compile(rb"\s*--- (PASS|FAIL|SKIP): \S+ \(\d+\.\d+s\)")
-_MOCHA = re.compile(rb"(\d+) (passing|failing|pending)(?: \((?:\d+(?:ms|s|m|h))\))?")
-_UNITTEST_RAN = re.compile(rb"Ran (\d+) tests? in \d+(?:\.\d+)?s")
-_UNITTEST_END = re.compile(rb"(OK|FAILED|NO TESTS RAN)(?: \(([a-z =,0-9]+)\))?")
-_JUNIT = re.compile(rb"\[\s*(\d+) tests? (found|skipped|started|aborted|successful|failed)\s*\]")
-
-_FIELDS = {
-    b"passed": "passed",
-    b"failed": "failed",
-    b"error": "errors",
-    b"errors": "errors",
-    b"skipped": "skipped",
-    b"xfailed": "xfailed",
-    b"xpassed": "xpassed",
-    b"deselected": "deselected",
-    b"rerun": "rerun",
-    b"todo": "skipped",
-    b"pending": "skipped",
-}
-
-
-def _parts(text: bytes) -> Counts:
-    counts: Counts = {}
-    for number, word in _PART.findall(text):
-        name = _FIELDS.get(word)
-        if name:
-            counts[name] = counts.get(name, 0) + int(number)
-    return counts
-
-
-_TOOLS = (
-    ("error", "make", re.compile(rb"g?make(?:\[\d+\])?: \*\*\* .*(?:Error \d+|Stop\.).*")),
-    ("error", "npm", re.compile(rb"npm (?:ERR!|error)(?: .*)?")),
-    ("success", "tox", re.compile(rb"congratulations :\) \(\d+\.\d+ seconds\)")),
-    ("error", "tox", re.compile(rb"evaluation failed :\( \(\d+\.\d+ seconds\)")),
-)
-"""Kind, tool and form of lines by which other tools end."""
-
-
-class _Closing:
-    """Recognises closing lines, those that stretch over several lines included."""
-
-    def __init__(self, report: Callable[[str, Counts, int, bytes], None]) -> None:
-        self._report = report
-        self._ran: int | None = None
-        self._go: Counts = {}
-        self._mocha: tuple[Counts, int, bytes] | None = None
-        self._junit: Counts = {}
-        self._rules: tuple[tuple[bytes, Callable[[bytes, int], None]], ...] = (
-            (b" in ", self.pytest),
-            (b" in ", self.unittest_ran),
-            (b"Tests:", self.jest),
-            (b"Tests  ", self.vitest),
-            (b"test result: ", self.cargo),
-            (b"Tests run: ", self.maven),
-            (b"--- ", self.go_test),
-            (b"\t", self.go_package),
-            (b"ing", self.mocha),
-            (b"[", self.junit),
-            (b"", self.unittest_end),
-        )
-
-    def pytest(self, line: bytes, offset: int) -> None:
-        if found := _PYTEST.fullmatch(line):
-            self._report("pytest", _parts(found[1]), offset, line)
-
-    def jest(self, line: bytes, offset: int) -> None:
-        if found := _JEST.fullmatch(line):
-            self._report("jest", _parts(found[1]), offset, line)
-
-    def vitest(self, line: bytes, offset: int) -> None:
-        if found := _VITEST.fullmatch(line):
-            self._report("vitest", _parts(found[1]), offset, line)
-
-    def cargo(self, line: bytes, offset: int) -> None:
-        if found := _CARGO.fullmatch(line):
-            names = ("passed", "failed", "skipped", "deselected")
-            self._report("cargo", dict(zip(names, map(int, found.groups()), strict=True)), offset, line)
-
-    def maven(self, line: bytes, offset: int) -> None:
-        if found := _MAVEN.fullmatch(line):
-            run, failed, errors, skipped = map(int, found.groups())
-            passed = max(0, run - failed - errors - skipped)
-            counts = {"passed": passed, "failed": failed, "errors": errors, "skipped": skipped}
-            self._report("surefire", counts, offset, line)
-
-    def go_test(self, line: bytes, offset: int) -> None:
-        if found := _GO_TEST.fullmatch(line):
-            name = {b"PASS": "passed", b"FAIL": "failed", b"SKIP": "skipped"}[found[1]]
-            self._go[name] = self._go.get(name, 0) + 1
-
-    def go_package(self, line: bytes, offset: int) -> None:
-        if _GO_PACKAGE.fullmatch(line):
-            counts, self._go = self._go, {}
-            if line.startswith(b"FAIL") and not counts.get("failed"):
-                counts = counts | {"errors": 1}
-            self._report("go test", counts, offset, line)
-
-    def mocha(self, line: bytes, offset: int) -> None:
-        found = _MOCHA.fullmatch(line)
-        if found is None:
-            return
-        name = {b"passing": "passed", b"failing": "failed", b"pending": "skipped"}[found[2]]
-        if name == "passed":
-            self.end_mocha()
-            self._mocha = ({name: int(found[1])}, offset, line)
-        elif self._mocha is not None:
-            counts, start, first = self._mocha
-            self._mocha = (counts | {name: int(found[1])}, start, first + b", " + line)
-
-    def end_mocha(self) -> None:
-        if self._mocha is not None:
-            counts, offset, line = self._mocha
-            self._mocha = None
-            self._report("mocha", counts, offset, line)
-
-    def unittest_ran(self, line: bytes, offset: int) -> None:
-        if found := _UNITTEST_RAN.fullmatch(line):
-            self._ran = int(found[1])
-
-    def unittest_end(self, line: bytes, offset: int) -> None:
-        found = _UNITTEST_END.fullmatch(line)
-        if found is None or self._ran is None:
-            return
-        ran, self._ran = self._ran, None
-        told = dict(re.findall(rb"([a-z ]+)=(\d+)", found[2] or b""))
-        names = {
-            b"failures": "failed",
-            b"errors": "errors",
-            b"skipped": "skipped",
-            b"expected failures": "xfailed",
-            b"unexpected successes": "xpassed",
-        }
-        counts = {names[key.strip()]: int(value) for key, value in told.items() if key.strip() in names}
-        counts["passed"] = max(0, ran - sum(counts.values()))
-        self._report("unittest", counts, offset, line)
-
-    def junit(self, line: bytes, offset: int) -> None:
-        found = _JUNIT.fullmatch(line)
-        if found is None:
-            return
-        names = {b"successful": "passed", b"failed": "failed"}
-        name = names.get(found[2], "skipped" if found[2] in (b"skipped", b"aborted") else "")
-        if name:
-            self._junit[name] = self._junit.get(name, 0) + int(found[1])
-        if found[2] == b"failed":
-            counts, self._junit = self._junit, {}
-            self._report("junit", counts, offset, line)
-
-    def look(self, line: bytes, offset: int) -> None:
-        """Try every form that the line could have."""
-        for literal, rule in self._rules:
-            if literal in line:
-                rule(line, offset)
-
-    @property
-    def awaits_end(self) -> bool:
-        """Whether unittest has said how many tests ran and not yet how they ended."""
-        return self._ran is not None
+    return re.sub(_ESCAPE, b"", text) if b"\x1b" in text else text
 
 
 _CANDIDATES = (
@@ -290,8 +115,13 @@ _CANDIDATES = (
     b"evaluation failed :(",
 )
 """One of these is in every closing line but pytest's and unittest's."""
-_IN_SECONDS = re.compile(rb" in \d+(?:\.\d+)?s")
+_IN = b" in "
+_IN_SECONDS = rb" in \d+(?:\.\d+)?s"
+_RAN = b"Ran "
 _ENDS = (b"\nOK", b"\nFAILED", b"\nNO TESTS RAN")
+_FILTER = Prefilter((*_CANDIDATES, _IN, _RAN), [word for words in WORDS.values() for word in words])
+_SAMPLE_BYTES = 4096
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\b\x1b")
 
 
 class Patterns:
@@ -314,7 +144,7 @@ class Patterns:
         self.summaries: list[RunnerSummary] = []
         self._samples = samples
         self._kept: dict[str, int] = {}
-        self._closing = _Closing(self._summarise)
+        self._closing: Closing | None = None
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._context = b""
@@ -341,7 +171,8 @@ class Patterns:
     def flush(self) -> bytes:
         """Observe a last line without an end."""
         self._take()
-        self._closing.end_mocha()
+        if self._closing is not None:
+            self._closing.end_mocha()
         return b""
 
     def _take(self) -> None:
@@ -349,17 +180,24 @@ class Patterns:
         self._waiting.clear()
         self._waiting_bytes = 0
         if piece:
-            block = _Block(self._context + piece, self._offset - len(self._context))
-            self._words(block)
-            self._tools(block)
+            if not _is_binary(piece):
+                block = _Block(self._context + piece, self._offset - len(self._context))
+                hints = frozenset(_FILTER.present(block.view))
+                self._words(block, hints)
+                self._tools(block, hints)
             self._offset += len(piece)
             self._context = piece[-_CONTEXT_BYTES:]
 
-    def _words(self, block: _Block) -> None:
+    def _words(self, block: _Block, hints: frozenset[bytes]) -> None:
+        found = {kind: hints.intersection(words) for kind, words in WORDS.items()}
+        if not any(found.values()):
+            return
         lower = block.view.lower()
         before = strip_escapes(self._context).lower()
         for kind, words in WORDS.items():
             for word in words:
+                if word not in found[kind]:
+                    continue
                 count = lower.count(word) - before.count(word)
                 if count > 0:
                     self.counts[kind] += count
@@ -374,21 +212,30 @@ class Patterns:
             self._keep(Match(kind=kind, rule=rule, offset=offset, text=_text(line)))
             place = lower.find(word, place + len(word))
 
-    def _tools(self, block: _Block) -> None:
+    def _tools(self, block: _Block, hints: frozenset[bytes]) -> None:
         view = block.view
-        starts = {block.start(found.start()) for found in _IN_SECONDS.finditer(view)}
-        for literal in _CANDIDATES:
+        starts: set[int] = set()
+        if _IN in hints:
+            starts.update(block.start(found.start()) for found in re.finditer(_IN_SECONDS, view))
+        for literal in hints.intersection(_CANDIDATES):
             starts.update(block.start(place) for place in _places(view, literal))
-        if self._closing.awaits_end or b"Ran " in view:
+        if (self._closing and self._closing.awaits_end) or (_RAN in hints and _RAN in view):
             starts.update(place + 1 for literal in _ENDS for place in _places(view, literal))
             starts.add(0)
+        if starts and self._closing is None:
+            from dre_core.pipeline.closing import Closing
+
+            self._closing = Closing(self._summarise)
         for start in sorted(starts):
             line, offset = block.line(start)
-            self._closing.look(line, offset)
+            if self._closing is not None:
+                self._closing.look(line, offset)
             self._tool(line, offset)
 
     def _tool(self, line: bytes, offset: int) -> None:
-        for kind, tool, form in _TOOLS:
+        from dre_core.pipeline.closing import TOOLS
+
+        for kind, tool, form in TOOLS:
             if form.fullmatch(line):
                 self._count(tool, 1)
                 self._keep(Match(kind=kind, rule=tool, offset=offset, text=_text(line)))
@@ -449,6 +296,12 @@ class _Block:
         if self._line_starts is None:  # escape sequences hold no line ends: the n-th line is the n-th line
             self._line_starts = [0, *(found.end() for found in re.finditer(rb"\n", self._raw))]
         return self._offset + self._line_starts[self.view.count(b"\n", 0, start)]
+
+
+def _is_binary(piece: bytes) -> bool:
+    """Whether a piece is no text: a tenth of its beginning is control characters that text does not have."""
+    sample = piece[:_SAMPLE_BYTES]
+    return len(sample) > 256 and len(sample) - len(sample.translate(None, _CONTROLS)) > len(sample) // 12
 
 
 def _places(view: bytes, literal: bytes) -> Iterator[int]:

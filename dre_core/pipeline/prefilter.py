@@ -1,83 +1,115 @@
-"""Which of many literals could occur in a text, found in one pass.
+"""Which of many literals could occur in a text, in a few passes at memory speed whatever their number.
 
 Not a matcher: the answer may name a literal that is not there, and never leaves out one that is. Callers look
 exactly for those that are named.
 
-Each literal is recognised at its *anchor*, the character of it that is rarest in ordinary output, with
-everything else of it before and behind; so the regular expression engine skips through the text by one small
-set of characters. With ``fold`` the text is first lower-cased and relieved of all characters that no literal
-has. That can only bring characters together, never tear a literal apart.
+The way: each literal is known by a window of ``WINDOW`` of its bytes and belongs to one of eight buckets, a
+bit each. For every place of the window a table turns a byte of the text into the bits of the buckets that
+have such a byte there. The tables' results, laid over each other, leave a bit only where all bytes of a
+window fit. Whole texts are combined at once as large integers, since the interpreter has no vectors.
+
+Source: the shape of the "Teddy" algorithm, https://github.com/BurntSushi/aho-corasick (src/packed/teddy).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-# Characters by how often they come in logs, common first; what is not listed is rare.
-_COMMON = b" e0t1aonirs2slc3dp45um6789hg.-f/by:_wv=,kE\"TASIOR()[]CNLD"
-_WEIGHT = {byte: 1 + 40 / (1 + place) for place, byte in enumerate(_COMMON)}
-_RARE = 0.6
+WINDOW = 4
+BUCKETS = 8
+MINIMUM_BYTES = 2048
+"""Shorter texts are not filtered: looking for every literal costs less than the tables do."""
+
+# How often a byte comes in ordinary output, for choosing windows and buckets; a rough order is enough.
+_COMMON = b' e0t1aonirs2slc3dp45um6789hg.-f/by:_wv=,kE"TASIOR()[]CNLD\n'
+_SHARE = [1 / 400] * 256
+for _place, _byte in enumerate(_COMMON):
+    _SHARE[_byte] = 0.08 / (1 + _place / 8)
+
+Classes = tuple[frozenset[int], ...]
 
 
 class Prefilter:
     """Finds which literals a text could hold.
 
     Args:
-        literals: Non-empty byte strings; with ``fold`` in lower case.
-        fold: Whether case does not matter.
+        literals: Non-empty byte strings.
+        either_case: Those of them, in lower case, that are meant in any case.
     """
 
-    def __init__(self, literals: Iterable[bytes], *, fold: bool = False) -> None:
-        self._literals = tuple(dict.fromkeys(literals))
-        self._groups = _group(self._literals)
-        self._delete = b""
-        self._fold: bytes | None = None
-        if fold:
-            used = set(b"".join(self._literals))
-            lower = bytes(range(256)).lower()
-            self._fold = lower
-            self._delete = bytes(byte for byte in range(256) if lower[byte] not in used)
-        self._form = re.compile(_form(self._groups)) if self._groups else None
+    def __init__(self, literals: Iterable[bytes], either_case: Iterable[bytes] = ()) -> None:
+        self._any_case = frozenset(either_case)
+        self.literals = tuple(dict.fromkeys((*literals, *self._any_case)))
+        self._buckets: list[list[bytes]] | None = None
+        self._tables: list[bytes] = []
 
     def present(self, text: bytes) -> tuple[bytes, ...]:
-        """Literals that could be in a text, in the order given."""
-        if self._form is None:
+        """Literals that could be in a text, in the order given; all of them for a short text."""
+        if len(text) < MINIMUM_BYTES or not self.literals:
+            return self.literals
+        bits = self._bits(text)
+        if not bits:
             return ()
-        if self._fold is not None:
-            text = text.translate(self._fold, self._delete)
-        anchors = set(self._form.findall(text))
-        if not anchors:
-            return ()
-        named = {literal for anchor in anchors for literal in self._groups[anchor[0]]}
-        return tuple(literal for literal in self._literals if literal in named)
+        assert self._buckets is not None
+        named = {literal for place in range(BUCKETS) if bits >> place & 1 for literal in self._buckets[place]}
+        return tuple(literal for literal in self.literals if literal in named)
+
+    def _bits(self, text: bytes) -> int:
+        """The buckets of which a window fits somewhere."""
+        if self._buckets is None:
+            self._build()
+        size = len(text)
+        padded = text + bytes(WINDOW - 1)  # a literal shorter than the window may end the text
+        left = -1
+        for place, table in enumerate(self._tables):
+            left &= int.from_bytes(padded[place : place + size].translate(table), "little")
+            if not left:
+                return 0
+        bits = 0
+        for byte in set(left.to_bytes(size, "little").translate(None, b"\0")):
+            bits |= byte
+        return bits
+
+    def _build(self) -> None:
+        """Shares the literals out so that the buckets' windows fit ordinary text as rarely as possible."""
+        buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
+        classes: list[Classes] = [(frozenset(),) * WINDOW] * BUCKETS
+        for literal in sorted(self.literals, key=lambda each: (len(each), each)):
+            options = [
+                (_chance(joined) - _chance(classes[bucket]), bucket, joined)
+                for bucket in range(BUCKETS)
+                for window in self._windows(literal)
+                for joined in [tuple(a | b for a, b in zip(classes[bucket], window, strict=True))]
+            ]
+            _, bucket, joined = min(options, key=lambda option: option[:2])
+            buckets[bucket].append(literal)
+            classes[bucket] = joined
+        self._tables = [
+            bytes(
+                sum(1 << bucket for bucket in range(BUCKETS) if byte in classes[bucket][place])
+                for byte in range(256)
+            )
+            for place in range(WINDOW)
+        ]
+        self._buckets = buckets
+
+    def _windows(self, literal: bytes) -> list[Classes]:
+        """The literal's windows; behind the end of a short one any byte fits."""
+        every = frozenset(range(256))
+        places = [_cases(byte) if literal in self._any_case else frozenset((byte,)) for byte in literal]
+        places += [every] * (WINDOW - len(places))
+        windows = [tuple(places[at : at + WINDOW]) for at in range(len(places) - WINDOW + 1)]
+        return sorted(windows, key=_chance)[:3]
 
 
-def _group(literals: tuple[bytes, ...]) -> dict[int, list[bytes]]:
-    """Literals by anchor: few anchors, and rare ones."""
-    left = list(literals)
-    groups: dict[int, list[bytes]] = {}
-    while left:
-        covered: dict[int, int] = {}
-        for literal in left:
-            for byte in set(literal):
-                covered[byte] = covered.get(byte, 0) + 1
-        anchor = min(covered, key=lambda byte: (_WEIGHT.get(byte, _RARE) / covered[byte], byte))
-        groups[anchor] = [literal for literal in left if anchor in literal]
-        left = [literal for literal in left if anchor not in literal]
-    return groups
+def _cases(byte: int) -> frozenset[int]:
+    letter = bytes((byte,))
+    return frozenset(letter.lower() + letter.upper())
 
 
-def _form(groups: dict[int, list[bytes]]) -> bytes:
-    """One alternative an anchor. Only the anchor is consumed, so that no match hides another."""
-    return b"|".join(
-        re.escape(bytes((anchor,))) + b"(?:" + b"|".join(_around(literal, anchor) for literal in literals) + b")"
-        for anchor, literals in groups.items()
-    )
-
-
-def _around(literal: bytes, anchor: int) -> bytes:
-    place = literal.index(anchor) + 1
-    before, behind = literal[:place], literal[place:]
-    form = b"(?<=" + re.escape(before) + b")" if len(before) > 1 else b""
-    return form + (b"(?=" + re.escape(behind) + b")" if behind else b"")
+def _chance(classes: Classes) -> float:
+    """How likely a place of ordinary output fits."""
+    product = 1.0
+    for each in classes:
+        product *= sum(_SHARE[byte] for byte in each) if len(each) < 256 else 1.0
+    return product

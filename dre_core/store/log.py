@@ -58,6 +58,7 @@ _SCHEMA = (
     "CREATE TABLE leaves"
     " (number INTEGER PRIMARY KEY, operation TEXT, type TEXT NOT NULL, leaf BLOB NOT NULL)",
     "CREATE INDEX leaves_by_operation ON leaves (operation, number)",
+    "CREATE INDEX leaves_by_type ON leaves (type, number)",
     "CREATE TABLE hashes (number INTEGER PRIMARY KEY, hash BLOB NOT NULL)",
     "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL)",
 )
@@ -243,7 +244,9 @@ class Log:
         if operation is not None:
             where, values = f"{where} AND operation = ?", [*values, operation]
         if type_prefix:
-            where, values = f"{where} AND substr(type, 1, ?) = ?", [*values, len(type_prefix), type_prefix]
+            # A range instead of a comparison of prefixes: only this can use the index.
+            after = type_prefix[:-1] + chr(ord(type_prefix[-1]) + 1)
+            where, values = f"{where} AND type >= ? AND type < ?", [*values, type_prefix, after]
         query = f"SELECT number, leaf FROM leaves WHERE {where} ORDER BY number LIMIT {_BATCH}"  # noqa: S608
         while True:
             # In batches, so that no read transaction is held while the caller works.

@@ -15,11 +15,14 @@ from dre_core.capture.programmatic import JUnitReport, read_junit
 from dre_core.errors import FormatError, LimitError
 from dre_core.model import canonical
 from dre_core.model.canonical import JSON
+from dre_core.model.changes import Changes
+from dre_core.model.declaration import Declaration
 from dre_core.model.fields import Fields
 from dre_core.model.imports import ImportFact
 from dre_core.model.journal import fold
 from dre_core.model.observation import Observation
 from dre_core.model.policy import Policy
+from dre_core.model.replay import ReplayFacts
 from dre_core.model.run import Item, Run
 from dre_core.model.session import Counts, Session
 from dre_core.pipeline import codec
@@ -52,6 +55,10 @@ class Evidence:
         observation: What the parent process saw; None where nobody watched from outside.
         imports: Where the tested packages came from.
         session_items: Item digests of each session, by session id.
+        replay: What running the suite again in clean clones came to; None where it was not done.
+        declaration: What counts of the declaration that was sealed before the run; None if nothing does.
+        declaration_refused: Parts of it that loosen were left out, because no maintainer signed them.
+        changes: What the change did to the tests and their runner, read from git; None without a base.
     """
 
     run: Run
@@ -61,6 +68,10 @@ class Evidence:
     observation: Observation | None = None
     imports: tuple[ImportFact, ...] = ()
     session_items: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    replay: ReplayFacts | None = None
+    changes: Changes | None = None
+    declaration: Declaration | None = None
+    declaration_refused: bool = False
 
     @property
     def top_sessions(self) -> tuple[Session, ...]:
@@ -156,6 +167,8 @@ def load(run: Run, blobs: Blobs, policy: Policy, folded: Sequence[Session] | Non
         ),
         observation=_one(run, blobs, "process", Observation.parse),
         imports=_one(run, blobs, "imports", _imports) or (),
+        replay=_one(run, blobs, "replay", ReplayFacts.parse),
+        changes=_one(run, blobs, "changes", Changes.parse),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
+from dre_core.crypto.keys import PublicKey
 from dre_core.errors import DREError
 from dre_core.model.canonical import JSON
 from dre_core.model.policy import Policy
@@ -26,6 +27,7 @@ from dre_core.model.verdict import (
 from dre_core.store.sealed import Blobs
 from dre_core.verify.causes import root_causes
 from dre_core.verify.consensus import consensus
+from dre_core.verify.declared import with_declaration
 from dre_core.verify.evidence import Evidence, load
 from dre_core.verify.integrity import Inspected
 from dre_core.verify.level import level_of
@@ -38,9 +40,14 @@ _NOTHING = Consensus(
 
 
 def judge_run(
-    inspected: Inspected, blobs: Blobs, policy: Policy, verifiers: Sequence[Verifier], operation: str
-) -> Verdict:
-    """The verdict on one operation.
+    inspected: Inspected,
+    blobs: Blobs,
+    policy: Policy,
+    verifiers: Sequence[Verifier],
+    operation: str,
+    maintainers: Mapping[str, PublicKey],
+) -> tuple[Verdict, Evidence | None]:
+    """The verdict on one operation, and the evidence it was made from where that could be decoded.
 
     Args:
         inspected: What the integrity checks left.
@@ -48,13 +55,14 @@ def judge_run(
         policy: The policy to judge by.
         verifiers: The methods.
         operation: The operation's id, for evidence that names none.
+        maintainers: Keys whose declarations may loosen.
 
     Returns:
         The verdict; evidence that is invalid is not judged further than its claim.
     """
     run = inspected.run
     if run is None or _unreadable(inspected):
-        return Verdict(
+        invalid = Verdict(
             operation=operation,
             conclusion=Conclusion.INVALID,
             claim=_claim(run, None) if run else {},
@@ -63,11 +71,12 @@ def judge_run(
             level=Level.CLAIM_ONLY,
             missing=tuple(dict.fromkeys(c.detail for c in inspected.integrity.checks if not c.passed)),
         )
+        return invalid, None
     try:
-        evidence = load(run, blobs, policy)
+        evidence = with_declaration(load(run, blobs, policy), blobs, maintainers)
     except DREError as error:
-        return _undecodable(run, inspected, str(error))
-    return _judged(evidence, inspected, _run_methods(evidence, verifiers))
+        return _undecodable(run, inspected, str(error)), None
+    return judge_evidence(evidence, inspected, verifiers), evidence
 
 
 def judge_evidence(evidence: Evidence, inspected: Inspected, verifiers: Sequence[Verifier]) -> Verdict:
@@ -135,6 +144,8 @@ def _judged(evidence: Evidence, inspected: Inspected, results: dict[str, MethodR
         )
     elif conclusion is Conclusion.INCONCLUSIVE and not missing:
         missing = ("more than one kind of evidence that reaches the threshold",)
+    if evidence.declaration_refused:
+        missing = (*missing, "a maintainer's signature on what was declared: unsigned, it may only tighten")
     conclusion = _override(inspected, run, conclusion)
     settled = conclusion is Conclusion.SUPPORTED
     return Verdict(

@@ -77,6 +77,7 @@ def exit_agrees(evidence: Evidence) -> Ruling:
             remedy="let the command return the runner's status (no `|| true`, no `; exit 0`, set -o pipefail)",
             evidence=evidence.items_of(session),
             tests=_bad_tests(session),
+            where=_who_left(evidence, session),
         )
         for session in sessions
         if session.exit_status not in (0, NO_TESTS_COLLECTED)
@@ -89,6 +90,16 @@ def exit_agrees(evidence: Evidence) -> Ruling:
         f"{_plural(len(sessions), 'session')} inside ended well" if sessions else "no session was seen inside"
     )
     return passed(Vantage.OBSERVED, f"the command returned 0; {inner}")
+
+
+def _who_left(evidence: Evidence, session: Session) -> str:
+    """Where the process was made to return another status than its session had, if it was the process."""
+    seen = evidence.observation.processes if evidence.observation is not None else ()
+    code = next((each.exit_code for each in seen if each.pid == session.pid), None)
+    if code is not None and code == session.exit_status:
+        return ""
+    hooks = ("pytest_unconfigure", "pytest_sessionfinish") if code == 0 else ()
+    return _culprit(session, "calls", *hooks)
 
 
 def _exit_agrees_inside(evidence: Evidence, sessions: list[Session]) -> Ruling:
@@ -175,6 +186,7 @@ def failures_exit0(evidence: Evidence) -> Ruling:
             remedy="look for a plugin or conftest that changes the exit status",
             evidence=evidence.items_of(session),
             tests=_bad_tests(session),
+            where=_any_culprit(session, "pytest_sessionfinish", "pytest_runtestloop"),
         )
         for session in sessions
         if session.exit_status == 0 and (session.counts.failed or session.counts.errors)
@@ -215,7 +227,7 @@ def exitstatus_overridden(evidence: Evidence) -> Ruling:
         if before == after or before is None:
             continue
         message = f"the exit status was changed from {before} to {after} while the session finished"
-        where = _first_hook(session, "pytest_sessionfinish")
+        where = _culprit(session, "pytest_sessionfinish", "pytest_unconfigure")
         more = {"evidence": evidence.items_of(session), "where": where}
         if after == 0 and before != NO_TESTS_COLLECTED:
             findings.append(veto("exitstatus-overridden", Vantage.IN_PROCESS, message, **more))
@@ -224,8 +236,23 @@ def exitstatus_overridden(evidence: Evidence) -> Ruling:
     return found(*findings) if findings else passed(Vantage.IN_PROCESS, "the exit status was not touched")
 
 
-def _first_hook(session: Session, hook: str) -> str:
-    return next((f"{note.file}:{note.line}" for note in session.hooks if note.hook == hook), "")
+def _culprit(session: Session, *wanted: str) -> str:
+    """``file:line`` of the first note that fits: by concern, then by hook, in the order asked for."""
+    for name in wanted:
+        for note in session.hooks:
+            if name in (note.concern, note.hook) and note.file:
+                return f"{note.file}:{note.line}"
+    return ""
+
+
+def _any_culprit(session: Session, *first: str) -> str:
+    """The same, or else whatever stands out in the session: a place to begin looking."""
+    last = (
+        "outside-ours", "replaced", "added-late", "changed-outcome", "pytest_runtestloop", "pytest_runtest_protocol",
+        "pytest_runtest_makereport", "pytest_runtest_logreport", "pytest_collection_modifyitems",
+        "pytest_sessionfinish", "pytest_unconfigure", "conftest", "calls",
+    )  # fmt: skip
+    return _culprit(session, *first, *last)
 
 
 def session_finished(evidence: Evidence) -> Ruling:
@@ -251,6 +278,7 @@ def session_finished(evidence: Evidence) -> Ruling:
             remedy="look for os._exit, a crash, or a kill in the last test on record",
             evidence=evidence.items_of(session),
             tests=tuple(test.id for test in session.tests[-1:]),
+            where=_any_culprit(session, "calls", "touches-record"),
         )
     )
 
@@ -260,10 +288,17 @@ def something_executed(evidence: Evidence) -> Ruling:
     counts = evidence.counts
     if counts is None:
         return not_applicable("no tests on record")
-    executed = counts.passed + counts.failed + counts.errors + counts.xfailed + counts.xpassed
+    expected = counts.xfailed + counts.xpassed
+    executed = counts.passed + counts.failed + counts.errors
     vantage = Vantage.IN_PROCESS if evidence.top_sessions else Vantage.REPORTED
     if executed or not _claims_success(evidence):
-        return passed(vantage, f"{_plural(executed, 'test')} ran")
+        return passed(vantage, f"{_plural(executed + expected, 'test')} ran")
+    where = next(filter(None, (_who_emptied(session) for session in evidence.top_sessions)), "")
+    if expected:
+        message = f"every test that ran ({expected}) was expected to fail: none could have been red"
+        return found(fail("something-executed", Weight.CRITICAL, vantage, message, where=where))
+    if evidence.declaration is not None and evidence.declaration.collect_only:
+        return passed(vantage, "the tests were only collected, as declared")
     if any(session.collect_only for session in evidence.top_sessions):
         return found(
             fail(
@@ -281,8 +316,113 @@ def something_executed(evidence: Evidence) -> Ruling:
             f"no test ran: {counts.collected} collected, {counts.skipped} skipped, {counts.deselected} deselected",
             remedy="check the selection options and the skip reasons",
             against_interest=True,
+            where=where,
         )
     )
+
+
+def _who_emptied(session: Session) -> str:
+    return _culprit(
+        session,
+        "skips",
+        "pytest_collection_modifyitems",
+        "pytest_runtest_setup",
+        "pytest_ignore_collect",
+        "pytest_sessionfinish",
+        "ignores",
+    )
+
+
+def every_test_ran(evidence: Evidence) -> Ruling:
+    """A session that ended well, was not stopped, and ran fewer tests than it had selected."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    for session in evidence.top_sessions:
+        selected, ran = session.selected, len(session.tests)
+        if session.collect_only or not session.finished or session.exit_status not in (0, NO_TESTS_COLLECTED):
+            continue
+        if selected is not None and ran < selected and not session.stopped:
+            return found(
+                fail(
+                    "every-test-ran",
+                    Weight.CRITICAL,
+                    Vantage.IN_PROCESS,
+                    f"{ran} of {selected} selected tests ran in a session that ended with {session.exit_status}",
+                    remedy="look for a hook that ends or skips the running of tests",
+                    evidence=evidence.items_of(session),
+                    where=_any_culprit(
+                        session, "calls", "pytest_runtest_protocol", "pytest_runtestloop", "pytest_runtest_setup"
+                    ),
+                )
+            )
+    return passed(Vantage.IN_PROCESS, "every selected test ran, or the session says why not")
+
+
+def outcome_witnessed(evidence: Evidence) -> Ruling:
+    """Tests that were reported as passed although the recorder saw no call of theirs."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    for session in evidence.top_sessions:
+        problem = next((text for text in session.problems if text.startswith("unwitnessed:")), "")
+        where = _culprit(session, "pytest_runtest_protocol", "pytest_runtestloop")
+        if problem and where:
+            return found(
+                fail(
+                    "outcome-witnessed",
+                    Weight.CRITICAL,
+                    Vantage.IN_PROCESS,
+                    f"reports of tests that were not run here: {problem.partition(': ')[2]}",
+                    evidence=evidence.items_of(session),
+                    where=where,
+                )
+            )
+        if problem:  # pytest-forked and its like run tests in a child
+            return found(info("outcome-witnessed", Vantage.IN_PROCESS, problem.partition(": ")[2]))
+    return passed(Vantage.IN_PROCESS, "the call behind every passed test was seen")
+
+
+def subject_intact(evidence: Evidence) -> Ruling:
+    """Functions of the code under test that a conftest replaced by its own."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    findings = []
+    for session in evidence.top_sessions:
+        for note in session.hooks:
+            where = f"{note.file}:{note.line}"
+            if note.concern == "patched-subject":
+                message = f"{note.hook} was replaced by {where} for all tests"
+                findings.append(
+                    fail("subject-intact", Weight.MAJOR, Vantage.IN_PROCESS, message, where=where,
+                         remedy="patch the code under test inside the tests that need it")
+                )  # fmt: skip
+            elif note.concern == "patched-in-test":
+                message = f"{note.hook} was replaced by {where} while tests ran"
+                findings.append(info("subject-intact", Vantage.IN_PROCESS, message, where=where))
+    if findings:
+        return found(*findings[:10])
+    return passed(Vantage.IN_PROCESS, "no conftest replaced a function of the code under test")
+
+
+def selection(evidence: Evidence) -> Ruling:
+    """What was left out before the run, for the reader: whether honestly, a comparison with a base can say."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    findings = []
+    for session in evidence.top_sessions:
+        if session.counts.deselected:
+            where = _culprit(session, "pytest_collection_modifyitems")
+            message = f"{_plural(session.counts.deselected, 'test')} deselected"
+            findings.append(info("selection", Vantage.IN_PROCESS, message, tests=session.deselected[:_NAMED_TESTS], where=where))
+        if session.ignored_count:
+            where = _culprit(session, "ignores", "pytest_ignore_collect")
+            message = f"not collected by decision: {', '.join(session.ignored[:5])}"
+            findings.append(info("selection", Vantage.IN_PROCESS, message, where=where))
+        findings += [
+            info("selection", Vantage.IN_PROCESS, f"{note.file} skips tests", where=f"{note.file}:{note.line}")
+            for note in session.hooks
+            if note.concern == "skips"
+        ]
+    return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "nothing was left out")
 
 
 def outcome_matches_body(evidence: Evidence) -> Ruling:
@@ -292,7 +432,6 @@ def outcome_matches_body(evidence: Evidence) -> Ruling:
     for session in evidence.top_sessions:
         forced = [t.id for t in session.tests if t.body_raised and t.outcome is Outcome.PASSED]
         if forced:
-            where = next((f"{n.file}:{n.line}" for n in session.hooks if n.concern == "changed-outcome"), "")
             return found(
                 veto(
                     "outcome-matches-body",
@@ -301,10 +440,40 @@ def outcome_matches_body(evidence: Evidence) -> Ruling:
                     remedy="look for a hook that rewrites reports",
                     evidence=evidence.items_of(session),
                     tests=tuple(forced[:_NAMED_TESTS]),
-                    where=where or _first_hook(session, "pytest_runtest_makereport"),
+                    where=_who_changed(session),
+                )
+            )
+        changed = [text for text in session.problems if text.startswith("outcome-changed:")]
+        if changed:
+            detail = changed[0].partition(": ")[2]
+            judged = veto if detail.endswith("reported passed") else _major
+            return found(
+                judged(
+                    "outcome-matches-body",
+                    Vantage.IN_PROCESS,
+                    f"{_plural(len(changed), 'outcome')} better than what was raised: {detail}",
+                    remedy="look for a hook that rewrites reports",
+                    evidence=evidence.items_of(session),
+                    where=_who_changed(session),
                 )
             )
     return passed(Vantage.IN_PROCESS, "every outcome fits what the test's body did")
+
+
+def _major(check: str, vantage: Vantage, message: str, **more: object) -> Finding:
+    return fail(check, Weight.MAJOR, vantage, message, **more)
+
+
+def _who_changed(session: Session) -> str:
+    return _culprit(
+        session,
+        "changed-outcome",
+        "wrapped-body",
+        "pytest_runtest_makereport",
+        "pytest_runtest_logreport",
+        "pytest_runtest_call",
+        "pytest_pyfunc_call",
+    ) or _any_culprit(session)
 
 
 def body_called(evidence: Evidence) -> Ruling:
@@ -321,7 +490,9 @@ def body_called(evidence: Evidence) -> Ruling:
                     f"{_plural(len(idle), 'test')} passed without its function being called: {idle[0]}",
                     evidence=evidence.items_of(session),
                     tests=tuple(idle[:_NAMED_TESTS]),
-                    where=_first_hook(session, "pytest_pyfunc_call"),
+                    where=_any_culprit(
+                        session, "swapped-body", "wrapped-body", "pytest_pyfunc_call", "pytest_collection_modifyitems"
+                    ),
                 )
             )
     return passed(Vantage.IN_PROCESS, "every passed test's function was entered, as far as it can be told")
@@ -343,7 +514,7 @@ def nothing_dropped(evidence: Evidence) -> Ruling:
                     remedy="deselect tests through pytest_deselected, so that the count is shown",
                     evidence=evidence.items_of(session),
                     tests=session.dropped[:_NAMED_TESTS],
-                    where=_first_hook(session, "pytest_collection_modifyitems"),
+                    where=_culprit(session, "pytest_collection_modifyitems", "pytest_pycollect_makeitem"),
                 )
             )
     return passed(Vantage.IN_PROCESS, "every collected test was run, skipped or deselected")
@@ -424,10 +595,15 @@ def printed_count_agrees(evidence: Evidence) -> Ruling:
                 "printed-count-agrees",
                 Vantage.OBSERVED,
                 f"the output says {printed} passed, the session on record had {witnessed}",
-                where=f"offset {lines[-1].offset}",
+                where=_who_printed(evidence) or f"offset {lines[-1].offset}",
             )
         )
     return passed(Vantage.OBSERVED, f"the output says {printed} passed, {witnessed} were witnessed")
+
+
+def _who_printed(evidence: Evidence) -> str:
+    hooks = ("pytest_terminal_summary", "pytest_report_teststatus", "pytest_runtest_logreport")
+    return next(filter(None, (_culprit(session, *hooks) for session in evidence.top_sessions)), "")
 
 
 def asserts_enabled(evidence: Evidence) -> Ruling:
@@ -462,6 +638,7 @@ def recorder_intact(evidence: Evidence) -> Ruling:
                 Vantage.IN_PROCESS,
                 f"the session's record is not whole: {problem}",
                 evidence=evidence.items_of(session),
+                where=_any_culprit(session, "touches-record"),
             )
             for problem in session.problems
             if problem.startswith(grave)
@@ -471,7 +648,7 @@ def recorder_intact(evidence: Evidence) -> Ruling:
                 "recorder-intact",
                 Weight.MAJOR,
                 Vantage.IN_PROCESS,
-                f"pytest's {note.hook} was replaced by {note.file}:{note.line}",
+                f"{note.hook} was replaced by {note.file}:{note.line}",
                 evidence=evidence.items_of(session),
                 where=f"{note.file}:{note.line}",
             )
@@ -494,7 +671,7 @@ def hooks_named(evidence: Evidence) -> Ruling:
         )
         for session in evidence.top_sessions
         for note in session.hooks
-        if note.concern not in ("replaced",)
+        if note.concern in ("conftest", "outside-ours", "added-late", "changed-outcome", "replaced-by-plugin")
     ]
     return found(*findings[:20]) if findings else passed(Vantage.IN_PROCESS, "no hook that changes outcomes")
 
@@ -506,15 +683,19 @@ CHECKS = (
     Check("exitstatus-overridden", exitstatus_overridden),
     Check("session-finished", session_finished),
     Check("something-executed", something_executed, weight=2),
+    Check("every-test-ran", every_test_ran),
     Check("outcome-matches-body", outcome_matches_body),
+    Check("outcome-witnessed", outcome_witnessed),
     Check("body-called", body_called),
     Check("nothing-dropped", nothing_dropped),
+    Check("subject-intact", subject_intact),
     Check("report-fresh", report_fresh),
     Check("report-agrees", report_agrees),
     Check("printed-count-agrees", printed_count_agrees),
     Check("asserts-enabled", asserts_enabled),
     Check("recorder-intact", recorder_intact),
     Check("hooks-named", hooks_named, weight=0.0),
+    Check("selection", selection, weight=0.0),
 )
 
 

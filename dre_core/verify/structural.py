@@ -5,7 +5,9 @@ from __future__ import annotations
 from dre_core.hooks import hookimpl
 from dre_core.model.imports import ImportFact
 from dre_core.model.verdict import Finding, MethodResult, Vantage, Weight
+from dre_core.verify.changes import CHANGE_CHECKS
 from dre_core.verify.evidence import Evidence
+from dre_core.verify.replay import REPLAY_CHECKS
 from dre_core.verify.verifier import (
     Check,
     Ruling,
@@ -121,6 +123,8 @@ CHECKS = (
     Check("tree-clean", tree_clean),
     Check("tree-unchanged", tree_unchanged),
     Check("code-under-test-local", code_under_test_local),
+    *REPLAY_CHECKS,
+    *CHANGE_CHECKS,
 )
 
 

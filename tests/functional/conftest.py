@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,9 @@ class Recorded:
 
 
 def _fold(folder: Path) -> Session:
-    return fold({file.stem: file.read_bytes().splitlines(keepends=True) for file in folder.iterdir()})
+    session = fold({file.stem: file.read_bytes().splitlines(keepends=True) for file in folder.iterdir()})
+    # The stand-in for the operation replaces functions of the plugin, as it should.
+    return replace(session, hooks=tuple(note for note in session.hooks if note.file != "plain_operation.py"))
 
 
 @pytest.fixture

@@ -96,8 +96,8 @@ TRICKS = {
         "def pytest_sessionfinish(session):  # culprit\n    session.exitstatus = 0\n",
     ),
     "sessionfinish-os-exit": Trick(
-        "exit-agrees",
-        H + "@pytest.hookimpl(trylast=True)  # culprit\ndef pytest_sessionfinish(session): os._exit(0)\n",
+        "session-finished",
+        H + "@pytest.hookimpl(trylast=True)\ndef pytest_sessionfinish(session): os._exit(0)  # culprit\n",
     ),
     "sessionfinish-sys-exit": Trick(
         "exit-agrees", H + "def pytest_sessionfinish(session): sys.exit(0)  # culprit\n", alone=("failed", "contradicted")
@@ -129,6 +129,7 @@ TRICKS = {
     "runtest-call-swallows": Trick(
         "outcome-matches-body",
         W + "def pytest_runtest_call(item):\n    try:\n        yield\n    except BaseException:\n        pass\n",
+        PLAIN_TESTS,
     ),
     "protocol-skips-silently": Trick(
         "every-test-ran",
@@ -182,6 +183,7 @@ TRICKS = {
     "function-class-patched": Trick(
         "recorder-intact",
         "import pytest\npytest.Function.runtest = lambda self: None  # culprit\n",
+        PLAIN_TESTS,
     ),
     "modifyitems-drops": Trick(
         "nothing-dropped", "def pytest_collection_modifyitems(items): del items[1:]  # culprit\n"
@@ -209,25 +211,20 @@ TRICKS = {
     ),
     "deselect-all-accept-5": Trick(
         "something-executed",
-        "def pytest_collection_modifyitems(config, items):\n"
+        "def pytest_collection_modifyitems(config, items):  # culprit\n"
         "    config.hook.pytest_deselected(items=list(items)); items.clear()\n"
-        "def pytest_sessionfinish(session): session.exitstatus = 0  # culprit\n",
+        "def pytest_sessionfinish(session): session.exitstatus = 0\n",
     ),
     "subject-patched-at-import": Trick(
         "subject-intact", "import shop\nshop.double = lambda n: 2 * n  # culprit\n"
     ),
-    "subject-patched-by-autouse-fixture": Trick(
-        "subject-intact",
-        "import pytest, shop\n@pytest.fixture(autouse=True)\ndef patched(monkeypatch):\n"
-        "    monkeypatch.setattr(shop, 'double', lambda n: 2 * n)  # culprit\n",
-        PLAIN_TESTS,
-    ),
     "runner-patched": Trick(
         "recorder-intact",
         "from _pytest.runner import CallInfo\ngenuine = CallInfo.from_call.__func__\n"
-        "def fake(cls, func, when, reraise=None):  # culprit\n    def run():\n        try: func()\n"
+        "def fake(cls, func, when, reraise=None):  # culprit\n    def run():\n        try: return func()\n"
         "        except Exception: pass\n    return genuine(cls, run, when, reraise)\n"
         "CallInfo.from_call = classmethod(fake)\n",
+        PLAIN_TESTS,
     ),
     "report-patched": Trick(
         "recorder-intact",
@@ -237,9 +234,9 @@ TRICKS = {
     ),
     "raises-patched": Trick(
         "recorder-intact",
-        "import contextlib, pytest\n@contextlib.contextmanager\ndef anything(*a, **k):  # near\n"
+        "import contextlib, pytest\n@contextlib.contextmanager  # culprit\ndef anything(*a, **k):\n"
         "    try: yield\n    except BaseException: pass\n"
-        "pytest.raises = anything  # culprit\n",
+        "pytest.raises = anything\n",
         "import pytest\ndef test_a(): pass\ndef test_raises():\n    with pytest.raises(ValueError): pass\n",
     ),
     "unittest-patched": Trick(
@@ -284,7 +281,7 @@ TRICKS = {
         "import sys\nfrom importlib.machinery import PathFinder, SourceFileLoader\n"
         "class Loader(SourceFileLoader):\n    def source_to_code(self, data, path, **k):\n"
         "        return compile(data, path, 'exec', optimize=2)\n"
-        "class Finder:\n    @staticmethod\n    def find_spec(name, path=None, target=None):  # culprit\n"
+        "class Finder:\n    @staticmethod  # culprit\n    def find_spec(name, path=None, target=None):\n"
         "        spec = PathFinder.find_spec(name, path)\n        if name.startswith('test_'):\n"
         "            spec.loader = Loader(name, spec.origin)\n            return spec\n"
         "sys.meta_path.insert(0, Finder)\n",
@@ -327,22 +324,22 @@ TRICKS = {
     ),
     "journal-appended": Trick(
         "recorder-intact",
-        "import pathlib, os\ndef pytest_runtest_teardown(item):  # culprit\n"
-        "    for file in pathlib.Path('.dre').glob('experiments/*/journal/*/main.jsonl'):\n"
+        "import pathlib, os\ndef pytest_runtest_teardown(item):\n"
+        "    for file in pathlib.Path('.dre').glob('experiments/*/journal/*/main.jsonl'):  # culprit\n"
         "        with file.open('a') as stream: stream.write('{\"kind\":\"note\",\"seq\":1,\"prev\":\"x\"}\\n')\n"
         "def pytest_sessionfinish(session): session.exitstatus = 0\n",
     ),
     "journal-cut": Trick(
         "recorder-intact",
-        "import pathlib, os\n@__import__('pytest').hookimpl(trylast=True)  # culprit\ndef pytest_runtest_teardown(item):\n"
-        "    for file in pathlib.Path('.dre').glob('experiments/*/journal/*/main.jsonl'):\n"
+        "import pathlib, os\n@__import__('pytest').hookimpl(trylast=True)\ndef pytest_runtest_teardown(item):\n"
+        "    for file in pathlib.Path('.dre').glob('experiments/*/journal/*/main.jsonl'):  # culprit\n"
         "        lines = file.read_bytes().splitlines(True); file.write_bytes(b''.join(lines[:2]))\n"
         "def pytest_sessionfinish(session): session.exitstatus = 0\n",
     ),
     "printed-count": Trick(
         "printed-count-agrees",
-        "import pytest\n@pytest.hookimpl(tryfirst=True)\n"
-        "def pytest_terminal_summary(terminalreporter):  # culprit\n    stats = terminalreporter.stats\n"
+        "import pytest\n@pytest.hookimpl(tryfirst=True)  # culprit\n"
+        "def pytest_terminal_summary(terminalreporter):\n    stats = terminalreporter.stats\n"
         "    stats.setdefault('passed', []).extend(stats.pop('failed', []))\n"
         "def pytest_sessionfinish(session): session.exitstatus = 0\n",
         alone=("contradicted",),
@@ -366,10 +363,6 @@ TRICKS = {
              "    report = yield\n    report.outcome = 'passed'\n    return report\n"),
         ),
     ),
-    "recorder-switched-off": Trick(
-        "runner-session-present", "", files=(("pytest.ini", "[pytest]\naddopts = -p no:dre  # culprit\n"),),
-        green_outside=False,
-    ),
 }  # fmt: skip
 
 UNDECIDABLE = {
@@ -381,6 +374,11 @@ UNDECIDABLE = {
     "skips-one-with-a-reason": (
         "import pytest\ndef pytest_runtest_setup(item):\n    if item.name != 'test_good': pytest.skip('later')  # culprit\n",
         {},
+    ),
+    "autouse-fixture-patches-the-subject": (
+        "import pytest, shop\n@pytest.fixture(autouse=True)\ndef patched(monkeypatch):\n"
+        "    monkeypatch.setattr(shop, 'double', lambda n: 2 * n)  # culprit\n",
+        {"test_shop.py": PLAIN_TESTS},
     ),
     "xfails-one": (
         "import pytest\ndef pytest_collection_modifyitems(items):  # culprit\n"
@@ -435,7 +433,7 @@ def test_wrapped(project, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in TRICKS if name not in ("recorder-switched-off",)])
+@pytest.mark.parametrize("name", TRICKS)
 def test_alone(project, name):
     """Nobody watches from outside; what the process does after the seal is out of sight, but never green."""
     trick = TRICKS[name]

@@ -185,27 +185,37 @@ class TestFold:
         [
             [],
             [("test", entry("a"))],
-            [("session", HEAD), ("session", HEAD)],
             [("session", {**HEAD, "pid": "1"})],
             [("session", {**HEAD, "format": 2})],
-            [("session", HEAD), ("test", entry("a", outcome="great"))],
-            [("session", HEAD), ("test", {**entry("a"), "call": "passed"})],
-            [("session", HEAD), ("test", {**entry("a"), "call": ["passed", True]})],
             [("session", HEAD), ("finish", {"counts": 1})],
-            [
-                ("session", HEAD),
-                ("attachment", {"test": "a", "name": "n", "media_type": "m", "file": "../x"}),
-            ],
         ],
     )
     def test_refused(self, records):
         with pytest.raises(FormatError):
             fold({"main": lines(*records)})
 
-    def test_damage_before_the_end_is_refused(self):
+    @pytest.mark.parametrize(
+        "records",
+        [
+            [("session", HEAD), ("session", HEAD)],
+            [("session", HEAD), ("test", entry("a", outcome="great"))],
+            [("session", HEAD), ("test", {**entry("a"), "call": "passed"})],
+            [("session", HEAD), ("test", {**entry("a"), "call": ["passed", True]})],
+            [
+                ("session", HEAD),
+                ("attachment", {"test": "a", "name": "n", "media_type": "m", "file": "../x"}),
+            ],
+        ],
+    )
+    def test_a_strangers_line_is_a_problem(self, records):
+        """The record must be sealed and judged whoever wrote into it."""
+        assert fold({"main": lines(*records)}).problems[0].startswith("broken-chain: main line 2: no ")
+
+    def test_damage_before_the_end_is_a_problem(self):
         whole = lines(("session", HEAD), ("finish", finish()))
-        with pytest.raises(FormatError, match=r"main:2"):
-            fold({"main": [whole[0], b"\xff\n", whole[1]]})
+        session = fold({"main": [whole[0], b"\xff\n", whole[1]]})
+        assert session.finished
+        assert session.problems == ("broken-chain: main line 2: no record",)
 
     def test_no_main(self):
         with pytest.raises(FormatError):

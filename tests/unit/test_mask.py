@@ -323,7 +323,7 @@ def test_a_secret_at_the_edge_of_a_long_line(start: int) -> None:
 
 def test_a_stage_that_fails_withholds_the_block() -> None:
     class Broken(Rule):
-        def spans(self, view: bytes, lower: bytes):  # type: ignore[no-untyped-def]
+        def spans(self, view, lower, among=None):  # type: ignore[no-untyped-def]
             if b"boom" in view:
                 raise RuntimeError("rule failed")
             return iter(())

@@ -1,0 +1,145 @@
+"""What two versions of a project's configuration say about pytest and coverage, and about lines left out.
+
+Only keys that decide which tests run, or how much must be covered; all else in these files is none of our concern.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dre_core.model.changes import Change, ChangeKind
+
+CONFIG_FILES = (
+    "pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", ".coveragerc",
+)  # fmt: skip
+_SELECTING = (
+    "addopts", "testpaths", "python_files", "python_classes", "python_functions", "norecursedirs",
+    "collect_imported_tests", "xfail_strict", "usefixtures",
+)  # fmt: skip
+_LEAVING_OUT = ("omit", "exclude_lines", "exclude_also", "exclude", "partial_branches")
+_PRAGMA = re.compile(r"#\s*pragma:\s*no\s?cover", re.I)
+# Lines that are left out of coverage everywhere, for no test can reach them on every platform.
+_USUAL = re.compile(
+    r"TYPE_CHECKING|__name__|except (?:ImportError|ModuleNotFoundError)|NotImplementedError|@overload|"
+    r"@(?:abc\.)?abstractmethod|sys\.platform|sys\.version|os\.name|assert_never|\.\.\.\s*#"
+)
+
+
+def compare_config(path: str, before: str | None, after: str | None) -> Iterator[Change]:
+    """What changed for pytest and coverage in one configuration file.
+
+    Args:
+        path: The file.
+        before: Its text at the base; None where it is absent.
+        after: Its text now.
+    """
+    old, new = sections(path, before), sections(path, after)
+    for key in _SELECTING:
+        was, now = old["pytest"].get(key), new["pytest"].get(key)
+        if was != now:
+            detail = f"{_shown(was)} → {_shown(now)}"
+            yield Change(kind=ChangeKind.RUNNER_CONFIG, path=path, name=key, detail=detail)
+    yield from _compare_coverage(path, old["coverage"], new["coverage"])
+
+
+def _compare_coverage(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+    was, now = _number(old.get("fail_under")), _number(new.get("fail_under"))
+    if now < was:
+        yield Change(
+            kind=ChangeKind.COVERAGE_CONFIG, path=path, name="fail_under", detail=f"{was:g} → {now:g}"
+        )
+    for key in _LEAVING_OUT:
+        added = sorted(_entries(new.get(key)) - _entries(old.get(key)))
+        # A first coverage configuration leaves nothing out that was measured before.
+        if added and old:
+            detail = f"added {', '.join(added)[:100]}"
+            yield Change(kind=ChangeKind.COVERAGE_CONFIG, path=path, name=key, detail=detail)
+    if _truth(old.get("branch")) and not _truth(new.get("branch")):
+        yield Change(kind=ChangeKind.COVERAGE_CONFIG, path=path, name="branch", detail="turned off")
+
+
+def compare_pragmas(path: str, before: str | None, after: str | None) -> Iterator[Change]:
+    """Lines of a product file that are newly left out of coverage."""
+    if before is None or after is None:
+        return
+    known = {line.strip() for line in before.splitlines()}
+    for number, line in enumerate(after.splitlines(), 1):
+        if _PRAGMA.search(line) and line.strip() not in known and not _USUAL.search(line):
+            detail = line.strip()[:100]
+            yield Change(
+                kind=ChangeKind.COVERAGE_CONFIG, path=path, name="pragma: no cover", line=number, detail=detail
+            )
+
+
+def sections(path: str, text: str | None) -> dict[str, dict[str, Any]]:
+    """pytest's and coverage's keys of one file; what can't be read has none."""
+    found: dict[str, dict[str, Any]] = {"pytest": {}, "coverage": {}}
+    if text is None:
+        return found
+    if path.endswith(".toml"):
+        _read_toml(path, text, found)
+    else:
+        _read_ini(path, text, found)
+    return found
+
+
+def _read_toml(path: str, text: str, found: dict[str, dict[str, Any]]) -> None:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return
+    tool = _table(data, "tool")
+    native = path.endswith("pytest.toml")
+    pytest = _table(data, "pytest") if native else _table(tool, "pytest")
+    found["pytest"] = {**pytest, **_table(pytest, "ini_options")}
+    for part in _table(tool, "coverage").values():
+        found["coverage"].update(part if isinstance(part, dict) else {})
+
+
+def _table(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _read_ini(path: str, text: str, found: dict[str, dict[str, Any]]) -> None:
+    parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return
+    pytest = "tool:pytest" if path.endswith(".cfg") else "pytest"
+    if parser.has_section(pytest):
+        found["pytest"] = dict(parser.items(pytest))
+    for section in parser.sections():
+        own = path.endswith(".coveragerc") and section in ("run", "report")
+        if own or section.startswith("coverage:"):
+            found["coverage"].update(parser.items(section))
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value) if value is not None else "unset"
+    return text.strip().replace("\n", " ")[:80]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _entries(value: Any) -> set[str]:
+    items = value if isinstance(value, list) else str(value or "").replace(",", "\n").splitlines()
+    return {str(item).strip() for item in items if str(item).strip()}
+
+
+def _truth(value: Any) -> bool:
+    return value is True or str(value).lower() in ("true", "1", "yes", "on")

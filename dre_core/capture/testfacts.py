@@ -1,0 +1,415 @@
+"""What two versions of a Python file say about its tests and about test detection, by syntax tree.
+
+Nothing is imported or run. A test is found as pytest finds it by default: ``test*`` in a module, in a class
+``Test*`` or in a unittest case. Two tests are the same, whatever their names, if their bodies without docstring
+and their parameters are.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dre_core.model.changes import CONDITION, Change, ChangeKind
+
+_SKIPS = ("skip", "skipif", "skipIf", "skipUnless", "skipTest", "xfail", "expectedFailure", "importorskip")
+_CHECKING = ("assert", "check", "verify", "expect", "raises", "warns", "deprecated_call", "fail", "approve")
+_RUNNING = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "PYTEST_XDIST_WORKER")
+_RUNNERS = ("pytest", "_pytest", "unittest")
+_HOOKS = (
+    "pytest_runtest_makereport", "pytest_sessionfinish", "pytest_pyfunc_call", "pytest_collection_modifyitems",
+    "pytest_runtest_call", "pytest_runtest_protocol", "pytest_report_teststatus", "pytest_ignore_collect",
+    "pytest_itemcollected", "pytest_pycollect_makeitem", "pytest_runtestloop", "pytest_unconfigure",
+)  # fmt: skip
+_EXITS = ("os._exit", "atexit.register", "os.abort")
+# Names of tests in which comparing a thing with itself is the point.
+_SELF_COMPARING = ("eq", "hash", "ident", "same", "reflex", "nan", "compar", "order")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class TestFunction:
+    """One test as it is written.
+
+    Attributes:
+        name: ``Class::test_name`` or ``test_name``.
+        line: 1-based line of its definition.
+        body: Digest of body and parameters.
+        skips: Each way in which it may be skipped or expected to fail, with its conditions, as source.
+        assertions: Number of assertions.
+        node: The definition.
+    """
+
+    __test__ = False
+
+    name: str
+    line: int
+    body: str
+    skips: frozenset[str]
+    assertions: int
+    node: Function = field(compare=False, repr=False)
+
+
+@dataclass(slots=True)
+class Module:
+    """One version of a file, read once."""
+
+    path: str
+    tree: ast.Module
+    tests: dict[str, TestFunction] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
+    shadowed: list[tuple[str, int]] = field(default_factory=list)
+    uncollected: list[tuple[str, int]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: str, text: str | None) -> Module:
+        """Reads a version; an absent one is empty.
+
+        Raises:
+            SyntaxError: It is no Python of this interpreter's version.
+            ValueError: It holds null bytes.
+            RecursionError: It is nested too deeply.
+        """
+        module = cls(path, ast.parse(text or ""))
+        module._survey(module.tree.body, "", _marks(module.tree.body), collected=True)
+        return module
+
+    def _survey(self, body: list[ast.stmt], prefix: str, skips: frozenset[str], *, collected: bool) -> None:
+        seen: dict[str, int] = {}
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                self._take(node, prefix, skips, collected=collected)
+                if node.name in seen and node.name.startswith("test") and not node.decorator_list:
+                    self.shadowed.append((f"{prefix}{node.name}", seen[node.name]))
+                seen[node.name] = node.lineno
+            elif isinstance(node, ast.ClassDef):
+                self._take_class(node, prefix, skips)
+                if node.name in seen and node.name.startswith("Test"):
+                    self.shadowed.append((f"{prefix}{node.name}", seen[node.name]))
+                seen[node.name] = node.lineno
+
+    def _take(self, node: Function, prefix: str, skips: frozenset[str], *, collected: bool) -> None:
+        digest = body_digest(node)
+        name = f"{prefix}{node.name}"
+        if not collected or not node.name.startswith("test"):
+            self.others[name] = digest
+            return
+        found = skips | _decorated(node.decorator_list) | frozenset(_skip_calls(node))
+        self.tests[name] = TestFunction(name, node.lineno, digest, found, assertion_count(node), node)
+
+    def _take_class(self, node: ast.ClassDef, prefix: str, skips: frozenset[str]) -> None:
+        is_case = any("TestCase" in ast.unparse(base) for base in node.bases)
+        has_init = any(isinstance(each, ast.FunctionDef) and each.name == "__init__" for each in node.body)
+        named = node.name.startswith("Test")
+        if named and has_init and not is_case:
+            self.uncollected.append((f"{prefix}{node.name}", node.lineno))
+        inner = skips | _decorated(node.decorator_list) | _marks(node.body)
+        collected = is_case or (named and not has_init)
+        self._survey(node.body, f"{prefix}{node.name}::", inner, collected=collected)
+
+
+def body_digest(node: Function) -> str:
+    """Digest of a function's body without docstring, and of its parameters; its name does not count."""
+    body = node.body
+    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    text = ast.dump(ast.Module(body=body, type_ignores=[])) + ast.dump(node.args) + _parametrized(node)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _parametrized(node: Function) -> str:
+    return "".join(ast.dump(each) for each in node.decorator_list if "parametrize" in ast.unparse(each))
+
+
+def _last_name(node: ast.expr) -> str:
+    node = node.func if isinstance(node, ast.Call) else node
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _decorated(decorators: list[ast.expr]) -> frozenset[str]:
+    return frozenset(ast.unparse(each) for each in decorators if _last_name(each) in _SKIPS)
+
+
+def _marks(body: list[ast.stmt]) -> frozenset[str]:
+    """What a module or class skips as a whole: ``pytestmark``, or a call at its top level."""
+    found: set[str] = set()
+    for node in body:
+        if isinstance(node, ast.Assign) and any(_last_name(target) == "pytestmark" for target in node.targets):
+            values = node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value]
+            found |= _decorated(values)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found |= set(_skip_calls(node))
+    return frozenset(found)
+
+
+def _skip_calls(node: ast.AST, conditions: str = "") -> Iterator[str]:
+    """Calls that skip, with the conditions they stand under."""
+    for child in ast.iter_child_nodes(node):
+        under = conditions
+        if isinstance(child, ast.If):
+            under = f"{conditions}if {ast.unparse(child.test)}: "
+        if isinstance(child, ast.Call) and _last_name(child) in _SKIPS and isinstance(node, ast.Expr | ast.Assign):
+            yield conditions + ast.unparse(child)
+        else:
+            yield from _skip_calls(child, under)
+
+
+def assertion_count(node: ast.AST) -> int:
+    """Assertions in a function: ``assert``, and calls whose name says that they check."""
+    count = 0
+    for each in ast.walk(node):
+        if isinstance(each, ast.Assert):
+            count += 1
+        elif isinstance(each, ast.Call) and _last_name(each).lstrip("_").lower().startswith(_CHECKING):
+            count += 1
+    return count
+
+
+def compare_tests(before: list[Module], after: list[Module]) -> list[Change]:
+    """What a change did to tests, over all changed test files at once, so that moves are seen.
+
+    Args:
+        before: The files at the base, an absent one empty.
+        after: The same files now, in the same order.
+    """
+    old = {(m.path, name): test for m in before for name, test in m.tests.items()}
+    new = {(m.path, name): test for m in after for name, test in m.tests.items()}
+    fresh: dict[str, list[tuple[str, str]]] = {}
+    for key, test in new.items():
+        if key not in old:
+            fresh.setdefault(test.body, []).append(key)
+    hidden = {digest: (m.path, name) for m in after for name, digest in m.others.items()}
+    changes: list[Change] = []
+    for (path, name), test in old.items():
+        key = (path, name)
+        if key not in new and fresh.get(test.body):
+            key = fresh[test.body].pop(0)
+            detail = "::".join(key)
+            changes.append(Change(kind=ChangeKind.TEST_RENAMED, path=path, name=name, detail=detail))
+        if key in new:
+            changes += _compare_test(test, new[key], key[0])
+        elif test.body in hidden:
+            detail = f"now {hidden[test.body][1]}, which is not collected"
+            changes.append(Change(kind=ChangeKind.TEST_REMOVED, path=path, name=name, detail=detail))
+        else:
+            changes.append(Change(kind=ChangeKind.TEST_REMOVED, path=path, name=name))
+    for past, now in zip(before, after, strict=True):
+        changes += _hidden(past, now)
+        changes += tautologies(past, now)
+    return changes
+
+
+def _compare_test(old: TestFunction, new: TestFunction, path: str) -> list[Change]:
+    changes = []
+    if added := sorted(new.skips - old.skips):
+        changes.append(
+            Change(
+                kind=ChangeKind.TEST_SKIPPED,
+                path=path,
+                name=new.name,
+                line=new.line,
+                detail=added[0][:200],
+                excused=all(CONDITION.search(text) is not None for text in added),
+            )
+        )
+    if new.assertions < old.assertions:
+        changes.append(
+            Change(
+                kind=ChangeKind.TEST_WEAKENED,
+                path=path,
+                name=new.name,
+                line=new.line,
+                detail=f"{old.assertions} before, {new.assertions or 'none'} now",
+                alters=new.assertions == 0,
+            )
+        )
+    return changes
+
+
+def _hidden(before: Module, after: Module) -> Iterator[Change]:
+    known = {name for name, _ in before.shadowed}
+    for name, line in after.shadowed:
+        if name not in known:
+            detail = "defined again below"
+            yield Change(
+                kind=ChangeKind.TEST_SHADOWED, path=after.path, name=name, line=line, detail=detail
+            )
+    known = {name for name, _ in before.uncollected}
+    for name, line in after.uncollected:
+        if name not in known:
+            detail = "a class with __init__ is not collected"
+            yield Change(
+                kind=ChangeKind.TEST_UNCOLLECTED, path=after.path, name=name, line=line, detail=detail
+            )
+
+
+def tautologies(before: Module, after: Module) -> Iterator[Change]:
+    """Added assertions that can't fail."""
+    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.stmt)}
+    for test in after.tests.values():
+        for node in ast.walk(test.node):
+            if isinstance(node, ast.stmt) and (why := _cannot_fail(node, test.name)) and ast.dump(node) not in known:
+                yield Change(
+                    kind=ChangeKind.TAUTOLOGY, path=after.path, name=test.name, line=node.lineno, detail=why
+                )
+
+
+def _cannot_fail(node: ast.stmt, test: str) -> str:
+    """Why a statement can't fail; empty if it can."""
+    if isinstance(node, ast.Assert):
+        return _is_constant(node.test, test)
+    if isinstance(node, ast.Try) and _asserts(node.body):
+        for handler in node.handlers:
+            caught = ast.unparse(handler.type) if handler.type else "BaseException"
+            if _catches(caught) and all(isinstance(s, ast.Pass | ast.Continue) for s in handler.body):
+                return f"a failing assertion is swallowed by except {caught}"
+    if isinstance(node, ast.With) and _asserts(node.body):
+        for item in node.items:
+            text = ast.unparse(item.context_expr)
+            if _last_name(item.context_expr) == "suppress" and _catches(text):
+                return f"a failing assertion is swallowed by {text}"
+    return ""
+
+
+def _asserts(body: list[ast.stmt]) -> bool:
+    return any(isinstance(node, ast.Assert) for statement in body for node in ast.walk(statement))
+
+
+def _catches(text: str) -> bool:
+    words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    return any(word in ("AssertionError", "Exception", "BaseException") for word in words)
+
+
+def _is_constant(test: ast.expr, name: str) -> str:
+    if isinstance(test, ast.Constant) and test.value:
+        return f"assert {ast.unparse(test)}"
+    if isinstance(test, ast.Tuple) and test.elts:
+        return "a tuple is always true"
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
+        if any(isinstance(value, ast.Constant) and value.value for value in test.values):
+            return f"assert {ast.unparse(test)}"[:100]
+    if isinstance(test, ast.Compare) and len(test.ops) == 1 and _compares_itself(test):
+        if not any(word in name.lower() for word in _SELF_COMPARING):
+            return f"assert {ast.unparse(test)}"[:100]
+    return ""
+
+
+def _compares_itself(test: ast.Compare) -> bool:
+    same = ast.dump(test.left) == ast.dump(test.comparators[0])
+    calls = any(isinstance(node, ast.Call | ast.Await) for node in ast.walk(test))
+    return same and not calls and isinstance(test.ops[0], ast.Eq | ast.Is | ast.LtE | ast.GtE)
+
+
+def added_hooks(before: Module, after: Module) -> Iterator[Change]:
+    """Hooks and exit handlers in test files that can change what is reported."""
+    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, Function | ast.Call)}
+    for node in ast.walk(after.tree):
+        if isinstance(node, ast.FunctionDef) and node.name in _HOOKS and ast.dump(node) not in known:
+            yield Change(
+                kind=ChangeKind.HOOK, path=after.path, name=node.name, line=node.lineno, detail="added or changed"
+            )
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _EXITS and ast.dump(node) not in known:
+            name = ast.unparse(node.func)
+            yield Change(kind=ChangeKind.HOOK, path=after.path, name=name, line=node.lineno, detail="called")
+
+
+def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
+    """Added product code that asks whether a test is running."""
+    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.stmt)}
+    for function, statement in _statements(after.tree, ""):
+        if ast.dump(statement) in known:
+            continue
+        probe = next((node for node in _own_expressions(statement) if _is_probe(node)), None)
+        if probe is not None:
+            yield Change(
+                kind=ChangeKind.TEST_ENVIRONMENT,
+                path=after.path,
+                name=function or "the module",
+                line=statement.lineno,
+                detail=ast.unparse(probe)[:100],
+                alters=bool(function) and _gives_a_value(statement),
+            )
+
+
+def _statements(node: ast.AST, function: str) -> Iterator[tuple[str, ast.stmt]]:
+    for child in ast.iter_child_nodes(node):
+        inside = child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
+        if isinstance(child, ast.stmt):
+            yield function, child
+        yield from _statements(child, inside)
+
+
+def _own_expressions(statement: ast.stmt) -> Iterator[ast.AST]:
+    """Expressions of a statement itself, not of the statements in it."""
+    for child in ast.iter_child_nodes(statement):
+        if isinstance(child, ast.expr):
+            yield from ast.walk(child)
+
+
+def _is_probe(node: ast.AST) -> bool:
+    if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+        left, right = node.left, ast.unparse(node.comparators[0])
+        if isinstance(left, ast.Constant):
+            return (left.value in _RUNNERS and right.endswith("sys.modules")) or left.value in _RUNNING
+    if isinstance(node, ast.Call | ast.Subscript):
+        text = ast.unparse(node)
+        asks = any(f"{quote}{name}{quote}" in text for name in _RUNNING for quote in "'\"")
+        loaded = text.startswith("sys.modules.get(") and any(f"'{name}'" in text for name in _RUNNERS)
+        return (asks and ("environ" in text or "getenv" in text)) or loaded
+    return False
+
+
+def _gives_a_value(statement: ast.stmt) -> bool:
+    """Whether a return depends on the probe: it stands in a return itself, or decides over one."""
+    if isinstance(statement, ast.Return):
+        return True
+    if isinstance(statement, ast.If):
+        inner = [node for part in (*statement.body, *statement.orelse) for node in ast.walk(part)]
+        return any(isinstance(node, ast.Return) and not _is_none(node.value) for node in inner)
+    return False
+
+
+def _is_none(value: ast.expr | None) -> bool:
+    return value is None or (isinstance(value, ast.Constant) and value.value is None)
+
+
+def added_equal_constants(before: Module, after: Module, returned: frozenset[str]) -> Iterator[Change]:
+    """Added ``__eq__`` methods that always say yes.
+
+    Args:
+        before: The file at the base.
+        after: The file now.
+        returned: Names that changed product code returns an instance of.
+    """
+    known = {node.name: ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.ClassDef)}
+    for node in ast.walk(after.tree):
+        if not isinstance(node, ast.ClassDef) or known.get(node.name) == ast.dump(node):
+            continue
+        method = next((m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__eq__"), None)
+        if method is None or not _always_true(method) or ast.dump(method) in known.get(node.name, ""):
+            continue
+        yield Change(
+            kind=ChangeKind.EQUAL_CONSTANT,
+            path=after.path,
+            name=f"{node.name}.__eq__",
+            line=method.lineno,
+            detail="returns True",
+            excused=node.name not in known and node.name not in returned,
+        )
+
+
+def _always_true(method: ast.FunctionDef) -> bool:
+    returns = [node.value for node in ast.walk(method) if isinstance(node, ast.Return)]
+    return bool(returns) and all(isinstance(v, ast.Constant) and v.value is True for v in returns)
+
+
+def returned_types(module: Module) -> frozenset[str]:
+    """Names that a file's functions return an instance of."""
+    return frozenset(
+        _last_name(node.value)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Call)
+    )

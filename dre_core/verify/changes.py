@@ -1,0 +1,210 @@
+"""What the change did to the tests and their runner, judged from the text alone.
+
+Where the old tests were run on the new source, that decides about removed, skipped and weakened tests, and what
+stands here about them is information. Without a base nothing applies.
+
+=======================  ================================================================  ====================
+check                    rule                                                              finding
+=======================  ================================================================  ====================
+tests-removed            a test of the base is gone, and not under another name            fail major
+tests-skipped            a test that ran at the base is skipped or expected to fail        fail major
+                         ... with a reason that names a platform or something missing      warn
+tests-weakened           a test has lost all its assertions                                fail major
+                         ... or some of them                                               warn
+tests-hidden             a changed file has tests that can't be collected or are shadowed  warn
+tautology-added          an added assertion can't fail                                     fail minor
+hook-added               an added hook or exit handler can change outcomes                 warn
+runner-config-changed    configuration that decides which tests run has changed            warn
+detects-test-env         added product code asks whether a test is running                 veto if it alters a value
+eq-constant              an added ``__eq__`` always says yes                               veto
+coverage-config-weakened less is measured, or a lower threshold accepted                   fail minor
+=======================  ================================================================  ====================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dre_core.model.changes import Change, ChangeKind
+from dre_core.model.verdict import Finding, Vantage, Weight
+from dre_core.verify.evidence import Evidence
+from dre_core.verify.replay import has_matrix
+from dre_core.verify.verifier import (
+    Check,
+    Ruling,
+    could_not_run,
+    fail,
+    found,
+    info,
+    not_applicable,
+    passed,
+    veto,
+    warn,
+)
+
+_NAMED = 3
+_LISTED = 20
+
+Judge = Callable[[Evidence, Sequence[Change]], list[Finding]]
+
+
+def _check(check: str, judge: Judge, *kinds: ChangeKind) -> Check:
+    """A row of the table: how the changes of some kinds are judged."""
+
+    def run(evidence: Evidence) -> Ruling:
+        changes = evidence.changes
+        if changes is None or not changes.base:
+            return not_applicable("no base commit to compare with")
+        expected = evidence.policy.expected_base
+        if changes.base != evidence.run.source.base or (expected and changes.base != expected):
+            return could_not_run("the change was read against another base than the one to judge by")
+        findings = judge(evidence, changes.of(*kinds)) if changes.of(*kinds) else []
+        return found(*findings) if findings else passed(Vantage.STATIC, "nothing of the kind was changed")
+
+    return Check(check, run, weight=0.2)
+
+
+def _list(changes: Sequence[Change], *, detail: bool = True) -> str:
+    more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+    texts = [f"{c.test} ({c.detail})" if detail and c.detail else c.test for c in changes[:_NAMED]]
+    return ", ".join(texts) + more
+
+
+def _count(changes: Sequence[Change], noun: str = "test") -> str:
+    return f"1 {noun}" if len(changes) == 1 else f"{len(changes)} {noun}s"
+
+
+def _about(evidence: Evidence, changes: Sequence[Change]) -> dict[str, object]:
+    return {
+        "evidence": tuple(item.digest for item in evidence.run.items_of("changes")),
+        "tests": tuple(change.test for change in changes[:_LISTED]),
+        "where": changes[0].where,
+    }
+
+
+def _settled_by_replay(
+    check: str, evidence: Evidence, changes: Sequence[Change], message: str, remedy: str
+) -> Finding:
+    """A fail, unless re-execution has decided about these tests."""
+    more = _about(evidence, changes)
+    if has_matrix(evidence):
+        return info(check, Vantage.STATIC, message, **more)
+    remedy = f"{remedy}, or let the old tests be run on the new source: dre wrap --replay"
+    return fail(check, Weight.MAJOR, Vantage.STATIC, message, remedy=remedy, **more)
+
+
+def _removed(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    message = f"{_count(changes)} of the base are gone: {_list(changes)}"
+    remedy = f"say that it is meant: dre claim --kind behavior-change --changes '{changes[0].test}'"
+    return [_settled_by_replay("tests-removed", evidence, changes, message, remedy)]
+
+
+def _skipped(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    check = "tests-skipped"
+    excused = [change for change in changes if change.excused]
+    bare = [change for change in changes if not change.excused]
+    findings = []
+    if bare:
+        message = f"{_count(bare)} that ran at the base are now skipped or expected to fail: {_list(bare)}"
+        findings.append(
+            _settled_by_replay(check, evidence, bare, message, "name the platform or the tracked issue as the reason")
+        )
+    if excused:
+        message = f"{_count(excused)} are newly skipped where something is missing: {_list(excused)}"
+        say = info if has_matrix(evidence) else warn
+        findings.append(say(check, Vantage.STATIC, message, **_about(evidence, excused)))
+    return findings
+
+
+def _weakened(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    check = "tests-weakened"
+    emptied = [change for change in changes if change.alters]
+    fewer = [change for change in changes if not change.alters]
+    findings = []
+    if emptied:
+        message = f"{_count(emptied)} have lost all assertions: {_list(emptied)}"
+        remedy = "let the tests check something again"
+        findings.append(_settled_by_replay(check, evidence, emptied, message, remedy))
+    if fewer:
+        message = f"{_count(fewer)} have fewer assertions than at the base: {_list(fewer)}"
+        say = info if has_matrix(evidence) else warn
+        findings.append(say(check, Vantage.STATIC, message, **_about(evidence, fewer)))
+    return findings
+
+
+def _hidden(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    message = f"{_count(changes)} in changed files are never run: {_list(changes)}"
+    return [warn("tests-hidden", Vantage.STATIC, message, **_about(evidence, changes))]
+
+
+def _tautologies(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    message = f"{_count(changes, 'added assertion')} can't fail: {_list(changes)}"
+    remedy = "assert something about the code's result"
+    more = _about(evidence, changes)
+    return [fail("tautology-added", Weight.MINOR, Vantage.STATIC, message, remedy=remedy, **more)]
+
+
+def _hooks(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    message = f"added code can change outcomes or the exit status: {_list(changes)}"
+    return [warn("hook-added", Vantage.STATIC, message, **_about(evidence, changes))]
+
+
+def _runner_config(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    named = ", ".join(f"{c.name} in {c.path} ({c.detail})" for c in changes[:_NAMED])
+    message = f"what decides which tests run has changed: {named}"
+    more = {**_about(evidence, changes), "tests": ()}
+    return [warn("runner-config-changed", Vantage.STATIC, message, **more)]
+
+
+def _coverage_config(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    named = ", ".join(f"{c.name} in {c.path} ({c.detail})" for c in changes[:_NAMED])
+    message = f"less coverage is measured or asked for: {named}"
+    remedy = "keep the threshold, or leave the omission to a change of its own"
+    more = {**_about(evidence, changes), "tests": ()}
+    return [fail("coverage-config-weakened", Weight.MINOR, Vantage.STATIC, message, remedy=remedy, **more)]
+
+
+def _test_environment(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    check = "detects-test-env"
+    assert evidence.changes is not None
+    if evidence.changes.declares_plugin:
+        message = "the project is a pytest plugin, which may ask whether pytest runs"
+        return [info(check, Vantage.STATIC, message, **{**_about(evidence, changes), "tests": ()})]
+    findings = []
+    for change in changes:
+        more = {**_about(evidence, [change]), "tests": ()}
+        message = f"added product code in {change.name} asks whether a test is running: {change.detail}"
+        if change.alters:
+            remedy = "let the code do the same under test as everywhere else"
+            message = f"{message}, and what it gives depends on that"
+            findings.append(veto(check, Vantage.STATIC, message, remedy=remedy, **more))
+        else:
+            findings.append(warn(check, Vantage.STATIC, message, **more))
+    return findings
+
+
+def _equal_constant(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    findings = []
+    for change in changes:
+        more = {**_about(evidence, [change]), "tests": ()}
+        message = f"the added {change.name} says that everything is equal, so a comparison with it can't fail"
+        if change.excused:
+            findings.append(info("eq-constant", Vantage.STATIC, message, **more))
+        else:
+            remedy = "compare the values"
+            findings.append(veto("eq-constant", Vantage.STATIC, message, remedy=remedy, **more))
+    return findings
+
+
+CHANGE_CHECKS = (
+    _check("tests-removed", _removed, ChangeKind.TEST_REMOVED),
+    _check("tests-skipped", _skipped, ChangeKind.TEST_SKIPPED),
+    _check("tests-weakened", _weakened, ChangeKind.TEST_WEAKENED),
+    _check("tests-hidden", _hidden, ChangeKind.TEST_SHADOWED, ChangeKind.TEST_UNCOLLECTED),
+    _check("tautology-added", _tautologies, ChangeKind.TAUTOLOGY),
+    _check("hook-added", _hooks, ChangeKind.HOOK),
+    _check("runner-config-changed", _runner_config, ChangeKind.RUNNER_CONFIG),
+    _check("detects-test-env", _test_environment, ChangeKind.TEST_ENVIRONMENT),
+    _check("eq-constant", _equal_constant, ChangeKind.EQUAL_CONSTANT),
+    _check("coverage-config-weakened", _coverage_config, ChangeKind.COVERAGE_CONFIG),
+)

@@ -1,0 +1,72 @@
+"""How far a declaration counts: anybody may tighten, only a maintainer may loosen.
+
+The kind and the changes in the run's claim are a copy for the reader. What counts is the sealed declaration that the
+run names, and of it the loosening parts only if a key with the role ``maintainer`` signed it. About another commit
+than the run's it does not count at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dre_core.crypto.dsse import Envelope
+from dre_core.crypto.keys import PublicKey
+from dre_core.errors import FormatError, IntegrityError
+from dre_core.model.declaration import ITEM_KIND, PREDICATE_TYPE, Declaration
+from dre_core.model.run import Run
+from dre_core.model.statement import Statement
+from dre_core.store.sealed import Blobs
+from dre_core.verify.evidence import Evidence
+
+_ENVELOPE_LIMIT_BYTES = 1 << 20
+
+
+def with_declaration(evidence: Evidence, blobs: Blobs, maintainers: Mapping[str, PublicKey]) -> Evidence:
+    """The evidence with what counts of its declaration, and nothing else, in the claim.
+
+    Args:
+        evidence: The decoded evidence.
+        blobs: The operation's payloads.
+        maintainers: Keys whose signature lets a declaration loosen.
+
+    Raises:
+        FormatError: The run names a declaration that is not among its items, or is something else.
+    """
+    run = evidence.run
+    if not run.declaration:
+        return replace(evidence, run=_claiming(run, None))
+    envelope = _envelope(run, blobs)
+    statement = Statement.parse(envelope.payload)
+    if statement.predicate_type != PREDICATE_TYPE:
+        raise FormatError("not a declaration", path="declaration")
+    declaration = Declaration.parse(statement.predicate)
+    if declaration.commit != run.source.commit:
+        return replace(evidence, run=_claiming(run, None))
+    refused = declaration.loosens and not _signed_by(envelope, maintainers)
+    counted = declaration.tightened() if refused else declaration
+    return replace(evidence, run=_claiming(run, counted), declaration=counted, declaration_refused=refused)
+
+
+def _envelope(run: Run, blobs: Blobs) -> Envelope:
+    items = run.items_of(ITEM_KIND)
+    if len(items) != 1:
+        raise FormatError("the run names a declaration that is not among its items", path="declaration")
+    with blobs.open(items[0].digest) as stream:
+        envelope = Envelope.parse(stream.read(_ENVELOPE_LIMIT_BYTES))
+    if envelope.payload_digest != run.declaration:
+        raise FormatError("the declaration is another one than the run names", path="declaration")
+    return envelope
+
+
+def _signed_by(envelope: Envelope, maintainers: Mapping[str, PublicKey]) -> bool:
+    try:
+        return bool(maintainers) and bool(envelope.verify(maintainers.values(), 1))
+    except IntegrityError:
+        return False
+
+
+def _claiming(run: Run, declaration: Declaration | None) -> Run:
+    kind = declaration.kind.value if declaration and declaration.kind else None
+    changes = declaration.changes if declaration else ()
+    return replace(run, claim=replace(run.claim, kind=kind, changes=changes))

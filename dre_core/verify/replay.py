@@ -1,0 +1,422 @@
+"""What re-execution says: one check a row of the replay matrix, and whether the commit alone reproduces the run.
+
+Words: ``bb`` = old tests on old source, ``bh`` = old tests on new source, ``hb`` = new tests on old source,
+``hh`` = the head. A row's finding vetoes only against a declared kind (fix, feature, refactor, docs) and only for
+tests that failed by assertion, every time; otherwise it is a fail, which one line of declaration can settle.
+
+======================  =======================================================  =========================
+check                   row                                                      finding
+======================  =======================================================  =========================
+fix-is-in-the-tests     bb failed, bh failed or missing, hh not failed           veto*, else fail major
+test-blinded            bb passed, bh assertion, hh passed, hb passed            veto*, else fail major
+test-newly-skipped      bb passed, bh failed, hh skipped or xfailed              veto*, else fail major
+failing-test-removed    bb passed, bh failed, hh missing                         veto*, else fail major
+subject-removed         bb passed, bh interface gone, hh missing                 warn
+expectation-changed     bb passed, bh assertion, hh passed, hb not passed        fail minor
+api-changed             bb passed, bh other error, hh passed                     warn; fail minor if the source raised
+passing-test-dropped    bb passed, bh passed, hh missing or skipped              warn
+flaky                   not the same three times                                 warn
+unclassified            any other                                                info
+======================  =======================================================  =========================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dre_core.model.changes import CONDITION
+from dre_core.model.replay import CellState, FailureKind, Mode, Reached, ReplayedTest, ReplayFacts
+from dre_core.model.session import Outcome
+from dre_core.model.verdict import Finding, Vantage, Weight
+from dre_core.verify.evidence import Evidence
+from dre_core.verify.verifier import (
+    Check,
+    Ruling,
+    could_not_run,
+    fail,
+    found,
+    info,
+    not_applicable,
+    passed,
+    veto,
+    warn,
+)
+
+# Kinds of change that promise that what was tested before still holds.
+PROMISING = ("fix", "feature", "refactor", "docs")
+_REPEATS = 3
+_NAMED = 3
+_LISTED = 20
+_PASSING = (Outcome.PASSED, Outcome.XPASSED)
+
+
+def _passes(reached: Reached | None) -> bool:
+    return reached is not None and reached.outcome in _PASSING
+
+
+def _asserts(reached: Reached | None) -> bool:
+    return reached is not None and reached.kind is FailureKind.ASSERTION
+
+
+def row_of(test: ReplayedTest) -> str:
+    """The row that a test falls into, by the check's id; empty where it is no difference of the matrix."""
+    bb, bh, hh = test.bb, test.bh, test.hh
+    if not test.base_id or bb is None:
+        return ""
+    if not test.stable:
+        return "flaky"
+    if bb.failed:
+        still_red = (bh is None or bh.failed) and not (hh and hh.failed)
+        return "fix-is-in-the-tests" if still_red else ""
+    if not _passes(bb):
+        return ""
+    if bh is not None and bh.failed:
+        return _row_of_a_failure(test, bh)
+    if _passes(bh) and (hh is None or hh.excused):
+        return "passing-test-dropped"
+    return "unclassified"
+
+
+def _row_of_a_failure(test: ReplayedTest, bh: Reached) -> str:
+    """The row of a test that passed, and now fails on the new source."""
+    hh = test.hh
+    if hh is None:
+        return "subject-removed" if bh.is_interface else "failing-test-removed"
+    if hh.excused:
+        return "test-newly-skipped"
+    if hh.failed:
+        return "failing-test-removed" if test.claimed is None else "unclassified"
+    if not _asserts(bh):
+        return "api-changed"
+    return "test-blinded" if _passes(test.hb) else "expectation-changed"
+
+
+def _is_declared(evidence: Evidence, test: ReplayedTest) -> bool:
+    """Whether the declaration names the test, its function or its file."""
+    names = {test.id, test.base_id}
+    return any(
+        name == changed or name.startswith((f"{changed}[", f"{changed}::"))
+        for changed in evidence.run.claim.changes
+        for name in names
+    )
+
+
+def _promises(evidence: Evidence, test: ReplayedTest) -> bool:
+    """Whether the claim promises what this test shows to be broken, so that it may contradict the claim."""
+    return (
+        evidence.run.claim.kind in PROMISING
+        and not _is_declared(evidence, test)
+        and test.repeats >= _REPEATS
+        and test.stable
+    )
+
+
+def _named(tests: Sequence[ReplayedTest]) -> str:
+    names = [test.id if test.id == test.base_id else f"{test.base_id} (now {test.id})" for test in tests]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _ids(tests: Sequence[ReplayedTest]) -> tuple[str, ...]:
+    return tuple(test.id for test in tests[:_LISTED])
+
+
+def _digests(evidence: Evidence) -> tuple[str, ...]:
+    return tuple(item.digest for item in evidence.run.items_of("replay"))
+
+
+def _because(tests: Sequence[ReplayedTest], cell: str = "bh") -> str:
+    """What the first failing test said, in brackets."""
+    for test in tests:
+        reached = test.cells()[cell]
+        if reached and reached.exception:
+            text = f"{reached.exception}: {reached.message}" if reached.message else reached.exception
+            return f" ({text[:120]})"
+    return ""
+
+
+def _declare(tests: Sequence[ReplayedTest], kind: str = "behavior-change") -> str:
+    names = " ".join(f"--changes '{test.id}'" for test in tests[:_NAMED])
+    return f"if the change is meant, say so: dre claim --kind {kind} {names}"
+
+
+Says = Callable[[Sequence[ReplayedTest]], str]
+
+
+def _accusing(
+    check: str, evidence: Evidence, tests: Sequence[ReplayedTest], says: Says, remedy: str, may: Callable[[ReplayedTest], bool]
+) -> list[Finding]:
+    """A veto about the tests that contradict what is promised, and a fail about the others."""
+    against = [test for test in tests if may(test) and _promises(evidence, test)]
+    rest = [test for test in tests if test not in against]
+    more = {"remedy": remedy, "evidence": _digests(evidence)}
+    findings = []
+    if against:
+        message = f"claimed is a {evidence.run.claim.kind}, but {says(against)}"
+        findings.append(veto(check, Vantage.RE_EXECUTED, message, tests=_ids(against), **more))
+    if rest:
+        findings.append(
+            fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, says(rest), tests=_ids(rest), **more)
+        )
+    return findings
+
+
+def _count(tests: Sequence[ReplayedTest]) -> str:
+    return "1 test" if len(tests) == 1 else f"{len(tests)} tests"
+
+
+def _still_red(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    def says(some: Sequence[ReplayedTest]) -> str:
+        return (
+            f"{_count(some)} of the base that failed there still fail on the new source as they were, and "
+            f"only no longer do because the tests were changed: {_named(some)}{_because(some)}"
+        )
+
+    remedy = (
+        "make the old tests pass, or, if they were wrong, say so: "
+        f"dre claim --kind test-fix {' '.join(f'--changes {t.id!r}' for t in tests[:_NAMED])}"
+    )
+    return _accusing(
+        "fix-is-in-the-tests", evidence, tests, says, remedy, lambda t: _asserts(t.bb) and _asserts(t.bh)
+    )
+
+
+def _blinded(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    def says(some: Sequence[ReplayedTest]) -> str:
+        return (
+            f"{_count(some)} fail on the new source as they were at the base, and pass as edited, on the old "
+            f"source as well, so they no longer tell the two apart: {_named(some)}{_because(some)}"
+        )
+
+    return _accusing("test-blinded", evidence, tests, says, _declare(tests), lambda t: _asserts(t.bh))
+
+
+def _newly_skipped(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    def says(some: Sequence[ReplayedTest]) -> str:
+        reason = next((test.hh.message for test in some if test.hh and test.hh.message), "no reason given")
+        return (
+            f"{_count(some)} that passed at the base fail on the new source, and the head skips them or "
+            f"expects them to fail ({reason[:80]}): {_named(some)}"
+        )
+
+    def may(test: ReplayedTest) -> bool:
+        return _asserts(test.bh) and not (test.hh and CONDITION.search(test.hh.message))
+
+    return _accusing("test-newly-skipped", evidence, tests, says, _declare(tests), may)
+
+
+def _removed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    gone = [test for test in tests if test.hh is None]
+    left_out = [test for test in tests if test.hh is not None]
+
+    def says(some: Sequence[ReplayedTest]) -> str:
+        return (
+            f"{_count(some)} that passed at the base fail on the new source, and the head no longer has them: "
+            f"{_named(some)}{_because(some)}"
+        )
+
+    def leaves_out(some: Sequence[ReplayedTest]) -> str:
+        return (
+            f"the run left out {_count(some)} that passed at the base and fail on the new source: "
+            f"{_named(some)}{_because(some)}"
+        )
+
+    check = "failing-test-removed"
+    findings = _accusing(check, evidence, gone, says, _declare(gone), lambda t: _asserts(t.bh)) if gone else []
+    if left_out:
+        remedy = "run the whole suite, or make these tests pass"
+        findings += _accusing(check, evidence, left_out, leaves_out, remedy, lambda _: False)
+    return findings
+
+
+def _subject_removed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    message = f"{_count(tests)} went together with what they tested: {_named(tests)}{_because(tests)}"
+    return [_warned("subject-removed", evidence, tests, message)]
+
+
+def _expectation(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    message = (
+        f"{_count(tests)} expect something else than at the base, where the new source fails them as they "
+        f"were: {_named(tests)}{_because(tests)}"
+    )
+    return [
+        fail(
+            "expectation-changed",
+            Weight.MINOR,
+            Vantage.RE_EXECUTED,
+            message,
+            remedy=_declare(tests),
+            tests=_ids(tests),
+            evidence=_digests(evidence),
+        )
+    ]
+
+
+def _api_changed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    spoken = [test for test in tests if test.bh and test.bh.is_interface]
+    raised = [test for test in tests if test not in spoken]
+    findings = []
+    if raised:
+        message = (
+            f"the new source raises where {_count(raised)} of the base passed, and the head's tests "
+            f"no longer see it: {_named(raised)}{_because(raised)}"
+        )
+        findings.append(
+            fail(
+                "api-changed",
+                Weight.MINOR,
+                Vantage.RE_EXECUTED,
+                message,
+                remedy=_declare(raised),
+                tests=_ids(raised),
+                evidence=_digests(evidence),
+            )
+        )
+    if spoken:
+        message = (
+            f"{_count(spoken)} of the base can't use the new source's interface and "
+            f"were changed with it: {_named(spoken)}{_because(spoken)}"
+        )
+        findings.append(_warned("api-changed", evidence, spoken, message))
+    return findings
+
+
+def _dropped(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    message = (
+        f"{_count(tests)} of the base would still pass on the new source, but the head "
+        f"has or runs them no more: {_named(tests)}"
+    )
+    return [_warned("passing-test-dropped", evidence, tests, message)]
+
+
+def _flaky(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    message = f"{_count(tests)} did not come to the same each time and prove nothing: {_named(tests)}"
+    return [_warned("flaky", evidence, tests, message)]
+
+
+def _unclassified(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    message = f"{_count(tests)} differ between base and head in a way that no rule speaks of: {_named(tests)}"
+    return [info("unclassified", Vantage.RE_EXECUTED, message, tests=_ids(tests), evidence=_digests(evidence))]
+
+
+def _warned(check: str, evidence: Evidence, tests: Sequence[ReplayedTest], message: str) -> Finding:
+    return warn(check, Vantage.RE_EXECUTED, message, tests=_ids(tests), evidence=_digests(evidence))
+
+
+_ROWS = {
+    "fix-is-in-the-tests": _still_red,
+    "test-blinded": _blinded,
+    "test-newly-skipped": _newly_skipped,
+    "failing-test-removed": _removed,
+    "subject-removed": _subject_removed,
+    "expectation-changed": _expectation,
+    "api-changed": _api_changed,
+    "passing-test-dropped": _dropped,
+    "flaky": _flaky,
+    "unclassified": _unclassified,
+}
+
+
+def _matrix_check(row: str) -> Callable[[Evidence], Ruling]:
+    def check(evidence: Evidence) -> Ruling:
+        facts = evidence.replay
+        if (refused := _not_read(evidence, facts)) is not None:
+            return refused
+        assert facts is not None
+        tests = [test for test in facts.tests if row_of(test) == row]
+        if tests:
+            return found(*_ROWS[row](evidence, tests))
+        return passed(Vantage.RE_EXECUTED, f"none of {facts.matched} tests of the base")
+
+    check.__doc__ = f"The row {row} of the replay matrix."
+    return check
+
+
+def has_matrix(evidence: Evidence) -> bool:
+    """Whether the old tests were run on the new source, so that re-execution decides about the tests."""
+    return evidence.replay is not None and _not_read(evidence, evidence.replay) is None
+
+
+def _not_read(evidence: Evidence, facts: ReplayFacts | None) -> Ruling | None:
+    """Why the matrix says nothing about this run; None where it does."""
+    if facts is None or facts.mode is not Mode.MATRIX:
+        return not_applicable("the old tests were not run on the new source (dre wrap --replay)")
+    if not facts.base:
+        return not_applicable("no base commit to compare with")
+    if facts.base == facts.head:
+        return not_applicable("the head is the base")
+    expected = evidence.policy.expected_base
+    if (expected and facts.base != expected) or facts.head != evidence.run.source.commit:
+        return could_not_run("the clones were made of other commits than the ones to judge")
+    for name in ("bb", "hh", "bh"):
+        cell = facts.cell(name)
+        if cell is None or cell.state is not CellState.RAN:
+            reason = cell.detail or cell.state.value if cell else "it was not run"
+            return could_not_run(f"the cell {name} did not run: {reason}")
+    return None
+
+
+def commit_reproduces(evidence: Evidence) -> Ruling:
+    """Tests that passed in the run and do not pass in a clean clone of the commit."""
+    facts = evidence.replay
+    if facts is None:
+        return not_applicable("the commit was not run again in a clean clone (dre wrap --replay)")
+    cell = facts.cell("clean")
+    if cell is None or cell.state is not CellState.RAN:
+        reason = cell.detail or cell.state.value if cell else "it was not run"
+        return could_not_run(f"the commit could not be run in a clean clone: {reason}")
+    if facts.head != evidence.run.source.commit:
+        return could_not_run("the clone was made of another commit than the run's")
+    if not evidence.sessions:
+        return could_not_run("no session recorded which tests passed")
+    red = [test for test in facts.tests if test.clean_differs and test.stable]
+    findings = _not_reproduced(evidence, facts, red)
+    shaky = [test for test in facts.tests if test.clean_differs and not test.stable]
+    if shaky:
+        message = f"{_count(shaky)} did not come to the same each time in a clean clone: {_named(shaky)}"
+        findings.append(_warned("commit-reproduces", evidence, shaky, message))
+    if findings:
+        return found(*findings)
+    return passed(Vantage.RE_EXECUTED, f"{facts.compared} tests pass in a clean clone of {facts.head[:12]} as well")
+
+
+def _not_reproduced(evidence: Evidence, facts: ReplayFacts, red: list[ReplayedTest]) -> list[Finding]:
+    check, more = "commit-reproduces", {"evidence": _digests(evidence)}
+    absent = [test for test in red if test.clean is None]
+    failing = [test for test in red if test.clean is not None]
+    by_edits = [test for test in failing if _passes(test.edited) and test.repeats >= _REPEATS]
+    anyway = [test for test in failing if test not in by_edits and test.bb is not None and test.bb.failed]
+    outside = [test for test in failing if test not in by_edits and test not in anyway]
+    findings = []
+    if by_edits:
+        message = (
+            f"{_count(by_edits)} that passed fail in a clean clone of {facts.head[:12]} and pass there with the "
+            f"uncommitted edits: {_named(by_edits)}{_because(by_edits, 'clean')}"
+        )
+        remedy = "commit the edits and run again"
+        findings.append(veto(check, Vantage.RE_EXECUTED, message, remedy=remedy, tests=_ids(by_edits), **more))
+    if outside:
+        message = (
+            f"{_count(outside)} that passed fail in a clean clone of {facts.head[:12]}, so something that is not "
+            f"in the commit was needed: {_named(outside)}{_because(outside, 'clean')}"
+        )
+        remedy = "commit what the tests need, or let them make it"
+        findings.append(
+            fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, message, remedy=remedy, tests=_ids(outside), **more)
+        )
+    if absent:
+        message = f"{_count(absent)} that passed are not in the commit {facts.head[:12]}: {_named(absent)}"
+        remedy = "commit the tests and run again"
+        findings.append(
+            fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, message, remedy=remedy, tests=_ids(absent), **more)
+        )
+    if anyway:
+        message = f"{_count(anyway)} fail in a clean clone of the base as well, so they prove nothing: {_named(anyway)}"
+        findings.append(info(check, Vantage.RE_EXECUTED, message, tests=_ids(anyway), **more))
+    return findings
+
+
+REPLAY_CHECKS = (
+    Check("commit-reproduces", commit_reproduces),
+    *(Check(row, _matrix_check(row), weight=0.3) for row in _ROWS),
+)
