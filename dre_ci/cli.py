@@ -22,6 +22,7 @@ COMMANDS = {
     "init": "make .dre/, a signing key and the trust certificate",
     "claim": "seal, before the run, what the change claims to be",
     "wrap": "run a command, record what happens and seal it",
+    "replay": "run an operation's tests again in clean clones",
     "verify": "check a seal, and whether the evidence supports the claim",
     "evidence": "list, show, export and import evidence",
     "report": "render a report of an operation",

@@ -71,6 +71,17 @@ class RunSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaySection:
+    """How tests are run again in clean clones.
+
+    Attributes:
+        budget_seconds: Time that each cell gets.
+    """
+
+    budget_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeysSection:
     """How evidence is signed.
 
@@ -102,6 +113,7 @@ class Config:
         evidence: What is kept.
         capture: What is collected.
         run: How commands run.
+        replay: How tests are run again.
         keys: How evidence is signed.
         mask: What is masked.
         plugins: Third-party plugins to load, by entry point name.
@@ -112,6 +124,7 @@ class Config:
     evidence: EvidenceSection = EvidenceSection()
     capture: CaptureSection = CaptureSection()
     run: RunSection = RunSection()
+    replay: ReplaySection = ReplaySection()
     keys: KeysSection = KeysSection()
     mask: MaskSection = MaskSection()
     plugins: tuple[str, ...] = ()
@@ -131,6 +144,7 @@ _SECTIONS: Mapping[str, type] = {
     "evidence": EvidenceSection,
     "capture": CaptureSection,
     "run": RunSection,
+    "replay": ReplaySection,
     "keys": KeysSection,
     "mask": MaskSection,
 }

@@ -82,6 +82,7 @@ class Wishes:
         nonce: The verifier's nonce.
         base: Revision to compare with.
         verify: Judge at once.
+        replay: Run the tests again afterwards, ``clean`` or ``matrix``; empty: not.
         policy: The policy to judge by.
     """
 
@@ -94,6 +95,7 @@ class Wishes:
     nonce: str = ""
     base: str = ""
     verify: bool = False
+    replay: str = ""
     policy: Policy | None = None
 
 
@@ -411,6 +413,7 @@ class Engine:
             operation.facts.gap("process", operation.masker.text(gap))
         operation.take_journals()
         operation.look_after()
+        self.run_again(operation, wishes.replay)
         claim = claim_of(result)
         sealed = self.seal(
             operation,
@@ -599,14 +602,35 @@ class Engine:
 
         return import_archive(self, path)
 
+    def run_again(self, operation: Operation, mode: str) -> None:
+        """Replays the sessions just recorded, if asked for, as an item of the operation; what fails is a gap."""
+        if not mode:
+            return
+        from dre_core.capture.process import child_environ
+        from dre_core.replaying import run_again
+
+        try:
+            sessions = [session for session in fold_journals(operation) if not session.parent]
+            facts = run_again(self, operation.facts.source, sessions, mode, child_environ(self.environ))
+        except DREError as error:
+            operation.facts.gap("replay", operation.masker.text(str(error)), error.hint)
+            return
+        operation.intake.take(_value("replay", "replay", Vantage.RE_EXECUTED, facts.to_json()))
+
     def finish_session(
-        self, operation: Operation, exit_status: int, duration_ns: int, policy: Policy | None = None
+        self,
+        operation: Operation,
+        exit_status: int,
+        duration_ns: int,
+        policy: Policy | None = None,
+        replay_mode: str = "",
     ) -> Sealing:
         """Steps 4 to 10 for a pytest session that ran in this process."""
         operation.note("operation.started", {"pid": os.getpid()})
         operation.note("operation.collecting")
         operation.take_journals()
         operation.look_after()
+        self.run_again(operation, replay_mode)
         outcome = _PYTEST_OUTCOMES.get(exit_status, RunOutcome.ERRORED)
         claim = Claim(outcome=outcome, exit_code=exit_status)
         return self.seal(operation, claim, duration_ns=duration_ns, judge=True, policy=policy)

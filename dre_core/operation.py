@@ -324,6 +324,34 @@ class Operation:
             write_atomically(self.experiment.summary, json.dumps(summary, indent=1).encode(), durable=False)
 
 
+def append_envelope(
+    folder: Folder, log: Log, experiment: Experiment, authority: Authority, envelope: Envelope, now: Clock
+) -> None:
+    """Adds an envelope to a sealed operation and publishes it anew: event, proof and index name the longer list.
+
+    Until the new proof is written the operation counts as not sealed, and recovery completes it.
+    """
+    lines = experiment.envelopes.read_bytes().splitlines()
+    last = [event for _, event in log.events(operation=experiment.operation) if event.type == SEALED][-1]
+    payloads: list[JSON] = [Envelope.parse(line).payload_digest for line in lines]
+    data = {**last.data, "payloads": [*payloads, envelope.payload_digest]}
+    reports = _sealed_reports(experiment)
+    experiment.index.unlink()
+    experiment.proof.unlink()
+    write_atomically(experiment.envelopes, b"".join(line + b"\n" for line in [*lines, envelope.to_bytes()]))
+    event = events.new(SEALED, operation=experiment.operation, source="dre replay", data=data, now=now)
+    (number,) = log.append([event])
+    publish_proof(log, experiment, number, authority)
+    publish_index(folder, experiment, authority, reports)
+
+
+def _sealed_reports(experiment: Experiment) -> dict[str, Path]:
+    """The reports that the present index names."""
+    statement = Statement.parse(Envelope.parse(experiment.index.read_bytes().rstrip(b"\n")).payload)
+    name = f"reports/{experiment.operation}/junit.xml"
+    return {name: experiment.junit} if any(s.name == name for s in statement.subjects) else {}
+
+
 def publish_proof(log: Log, experiment: Experiment, number: int, authority: Authority) -> None:
     """Signs a checkpoint and writes the proof that the event of this number is in the log."""
     from dre_core.crypto.note import Checkpoint, unverified_text

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import BinaryIO
@@ -31,6 +32,7 @@ QUEUE_BYTES = 16 << 20
 THREAD_AFTER_BYTES = 256 << 10
 """Less output than this is recorded as it comes, without a thread."""
 _BATCH_BYTES = 512 << 10
+_SWITCH_SECONDS = 0.0002
 _NUMBERS = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "deselected", "rerun")
 
 
@@ -161,6 +163,9 @@ class Worker:
         import threading
         from collections import deque
 
+        # The copying thread asks for the interpreter after each system call; by default it would wait 5 ms.
+        self._interval_seconds = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._take = take
         self._settle = settle
         self._queue: deque[tuple[str, bytes, int]] = deque()
@@ -194,6 +199,7 @@ class Worker:
             self._ended = True
             self._filled.notify()
         self._thread.join()
+        sys.setswitchinterval(self._interval_seconds)
         if self._error is not None:
             raise self._error
 

@@ -52,26 +52,26 @@ def recover(engine: Engine) -> list[str]:
 
 
 def _recover_one(engine: Engine, log: Log, experiment: Experiment) -> None:
-    types = [event.type for _, event in log.events(operation=experiment.operation)]
-    if experiment.envelopes.exists() and SEALED in types:
-        _complete_publication(engine, log, experiment)
+    logged = list(log.events(operation=experiment.operation))
+    sealed = [(number, event) for number, event in logged if event.type == SEALED]
+    if sealed and experiment.envelopes.exists() and sealed[-1][1].data.get("payloads") == _payloads(experiment):
+        # The log has the last event, but the proof or the index was not written.
+        authority = engine.authority(log)
+        publish_proof(log, experiment, sealed[-1][0], authority)
+        publish_index(engine.folder, experiment, authority, {})
         return
     operation = _reopen(engine, log, experiment)
     try:
         if experiment.envelopes.exists():
             _republish(operation)
         else:
-            _seal_left_over(engine, operation, types)
+            _seal_left_over(engine, operation, [event.type for _, event in logged])
     finally:
         operation.close()
 
 
-def _complete_publication(engine: Engine, log: Log, experiment: Experiment) -> None:
-    """The log has the last event, but the proof or the index was not written."""
-    authority = engine.authority(log)
-    number = next(n for n, event in log.events(operation=experiment.operation) if event.type == SEALED)
-    publish_proof(log, experiment, number, authority)
-    publish_index(engine.folder, experiment, authority, {})
+def _payloads(experiment: Experiment) -> list[str]:
+    return [Envelope.parse(line).payload_digest for line in experiment.envelopes.read_bytes().splitlines()]
 
 
 def _republish(operation: Operation) -> None:

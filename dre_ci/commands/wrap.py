@@ -14,7 +14,7 @@ from dre_core.errors import DREError, StartError, UsageError
 from dre_core.model.verdict import Conclusion
 
 TIMED_OUT = 124
-_FLAGS = frozenset(("--json", "-v", "--verbose", "--verify", "--strict", "--shell", "-h", "--help"))
+_FLAGS = frozenset(("--json", "-v", "--verbose", "--verify", "--replay", "--strict", "--shell", "-h", "--help"))
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,14 @@ def register(parser: argparse.ArgumentParser) -> None:
     add("--export", default="", metavar="PATH", help="write the evidence to this archive")
     add("--verify", action="store_true", help="judge at once; a bad verdict on exit 0 becomes the exit code")
     add("--base", default="", metavar="REV", help="commit that the change is compared with")
+    add(
+        "--replay",
+        nargs="?",
+        const="matrix",
+        default="",
+        choices=("clean", "matrix"),
+        help="run the tests again in clean clones",
+    )
     add("--policy", default="", metavar="FILE", help="policy to judge by")
     add("--strict", action="store_true", help="exit 125 when the evidence could not be sealed")
     add("--shell", action="store_true", help="the command is one string for sh -c")
@@ -95,6 +103,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         nonce=arguments.nonce,
         base=arguments.base,
         verify=arguments.verify,
+        replay=arguments.replay,
         policy=engine.policy(arguments.policy),
     )
     if engine.folder.exists:

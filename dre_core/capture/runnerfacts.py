@@ -76,7 +76,7 @@ def compare_pragmas(path: str, before: str | None, after: str | None) -> Iterato
 
 
 def sections(path: str, text: str | None) -> dict[str, dict[str, Any]]:
-    """pytest's and coverage's keys of one file; what can't be read has none."""
+    """The keys for pytest and coverage of one file; what can't be read has none."""
     found: dict[str, dict[str, Any]] = {"pytest": {}, "coverage": {}}
     if text is None:
         return found

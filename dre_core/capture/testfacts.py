@@ -161,9 +161,7 @@ def assertion_count(node: ast.AST) -> int:
     """Assertions in a function: ``assert``, and calls whose name says that they check."""
     count = 0
     for each in ast.walk(node):
-        if isinstance(each, ast.Assert):
-            count += 1
-        elif isinstance(each, ast.Call) and _last_name(each).lstrip("_").lower().startswith(_CHECKING):
+        if isinstance(each, ast.Assert) or isinstance(each, ast.Call) and _last_name(each).lstrip("_").lower().startswith(_CHECKING):
             count += 1
     return count
 
@@ -284,17 +282,19 @@ def _catches(text: str) -> bool:
 
 
 def _is_constant(test: ast.expr, name: str) -> str:
-    if isinstance(test, ast.Constant) and test.value:
+    if _is_truth(test):
         return f"assert {ast.unparse(test)}"
     if isinstance(test, ast.Tuple) and test.elts:
         return "a tuple is always true"
-    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
-        if any(isinstance(value, ast.Constant) and value.value for value in test.values):
-            return f"assert {ast.unparse(test)}"[:100]
-    if isinstance(test, ast.Compare) and len(test.ops) == 1 and _compares_itself(test):
-        if not any(word in name.lower() for word in _SELF_COMPARING):
-            return f"assert {ast.unparse(test)}"[:100]
+    always = isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or) and any(map(_is_truth, test.values))
+    itself = isinstance(test, ast.Compare) and len(test.ops) == 1 and _compares_itself(test)
+    if always or (itself and not any(word in name.lower() for word in _SELF_COMPARING)):
+        return f"assert {ast.unparse(test)}"[:100]
     return ""
+
+
+def _is_truth(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and bool(node.value)
 
 
 def _compares_itself(test: ast.Compare) -> bool:

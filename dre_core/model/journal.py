@@ -454,6 +454,7 @@ def _session(
         argv=head.texts("argv"),
         rootdir=head.text("rootdir"),
         python=head.text("python"),
+        executable=head.text("executable", ""),
         pytest=head.text("pytest"),
         pytest_file=head.text("pytest_file"),
         optimize=head.integer("optimize"),

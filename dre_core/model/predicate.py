@@ -7,6 +7,7 @@
 | ``https://in-toto.io/attestation/svr/v0.2`` | one per verification method; also the trust certificate |
 | ``https://slsa.dev/verification_summary/v1`` | the consensus |
 | ``urn:dre:predicate:verdict:v1`` | the reasons: the whole verdict document |
+| ``urn:dre:predicate:replay:v1`` | what running the tests again in clean clones came to |
 | ``urn:dre:predicate:index:v1`` | the members of an archive |
 """
 
@@ -19,6 +20,7 @@ from dre_core.model import run as runs
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.policy import Policy
+from dre_core.model.replay import ReplayFacts
 from dre_core.model.run import Item, Run, RunOutcome
 from dre_core.model.session import Counts, Outcome, TestRecord
 from dre_core.model.statement import Statement, Subject
@@ -29,6 +31,7 @@ TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 SVR = "https://in-toto.io/attestation/svr/v0.2"
 VSA = "https://slsa.dev/verification_summary/v1"
 VERDICT = "urn:dre:predicate:verdict:v1"
+REPLAY = "urn:dre:predicate:replay:v1"
 INDEX = "urn:dre:predicate:index:v1"
 
 VERIFIER_ID = "urn:dre:verifier"
@@ -176,6 +179,11 @@ def verification_summary(
 def verdict_statement(run: Run, verdict: Verdict) -> Statement:
     """The reasons behind the VSA: the verdict document itself."""
     return Statement(subjects=run_subjects(run), predicate_type=VERDICT, predicate=verdict.to_json())
+
+
+def replay_statement(run: Run, facts: ReplayFacts) -> Statement:
+    """What re-execution after the run came to, about the same subjects as the run."""
+    return Statement(subjects=run_subjects(run), predicate_type=REPLAY, predicate=facts.to_json())
 
 
 def archive_index(operation: str, members: Sequence[tuple[str, int, str]]) -> Statement:

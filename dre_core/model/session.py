@@ -143,6 +143,7 @@ class Session:
         argv: Command line of pytest, masked.
         rootdir: pytest's rootdir, absolute.
         python: Version and implementation of the interpreter.
+        executable: Path of the interpreter; empty if unknown.
         pytest: Version of pytest.
         pytest_file: Path of the pytest package that was loaded.
         optimize: ``sys.flags.optimize``.
@@ -188,6 +189,7 @@ class Session:
     argv: tuple[str, ...] = ()
     rootdir: str = ""
     python: str = ""
+    executable: str = ""
     pytest: str = ""
     pytest_file: str = ""
     optimize: int = 0

@@ -108,8 +108,9 @@ def _cases(byte: int) -> frozenset[int]:
 
 
 def _chance(classes: Classes) -> float:
-    """How likely a place of ordinary output fits."""
-    product = 1.0
+    """How likely a place fits, in ordinary output and (weighed, for that is rarer) in random bytes."""
+    ordinary = evenly = 1.0
     for each in classes:
-        product *= sum(_SHARE[byte] for byte in each) if len(each) < 256 else 1.0
-    return product
+        ordinary *= sum(_SHARE[byte] for byte in each) if len(each) < 256 else 1.0
+        evenly *= len(each) / 256
+    return ordinary + 100 * evenly

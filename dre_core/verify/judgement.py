@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dre_core.crypto.keys import PublicKey
 from dre_core.errors import DREError
 from dre_core.model.canonical import JSON
 from dre_core.model.policy import Policy
+from dre_core.model.predicate import REPLAY
+from dre_core.model.replay import CellState, ReplayFacts
 from dre_core.model.run import Run, RunOutcome
 from dre_core.model.session import Counts
 from dre_core.model.verdict import (
@@ -74,9 +77,16 @@ def judge_run(
         return invalid, None
     try:
         evidence = with_declaration(load(run, blobs, policy), blobs, maintainers)
+        evidence = _with_later_replay(evidence, inspected)
     except DREError as error:
         return _undecodable(run, inspected, str(error)), None
     return judge_evidence(evidence, inspected, verifiers), evidence
+
+
+def _with_later_replay(evidence: Evidence, inspected: Inspected) -> Evidence:
+    """The evidence with the newest replay that was added behind the run, if any."""
+    later = [s for s in inspected.statements if s.predicate_type == REPLAY]
+    return replace(evidence, replay=ReplayFacts.parse(later[-1].predicate)) if later else evidence
 
 
 def judge_evidence(evidence: Evidence, inspected: Inspected, verifiers: Sequence[Verifier]) -> Verdict:
@@ -156,6 +166,7 @@ def _judged(evidence: Evidence, inspected: Inspected, results: dict[str, MethodR
         consensus=agreed,
         level=level,
         methods=results,
+        replayed=_replayed(evidence),
         missing=() if settled else missing,
         causes=() if settled else root_causes(evidence, results),
         not_proven=_not_proven(evidence, level),
@@ -203,13 +214,19 @@ def _missing(results: Mapping[str, MethodResult]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lines))
 
 
+def _replayed(evidence: Evidence) -> bool:
+    """Whether some cell of a replay ran to its end."""
+    return evidence.replay is not None and any(c.state is CellState.RAN for c in evidence.replay.cells)
+
+
 def _not_proven(evidence: Evidence, level: Level) -> tuple[str, ...]:
     """What the verdict does not say, whatever it is."""
     run = evidence.run
     lines = ["that the tests check what matters: a test can be weak and honest"]
     if level <= Level.IN_PROCESS:
         lines.append("that nothing inside the run lied: nobody watched from outside (dre wrap does)")
-    lines.append("that the commit alone gives this result: it was not re-executed in a clean clone")
+    if not _replayed(evidence):
+        lines.append("that the commit alone gives this result: it was not re-executed in a clean clone (dre replay)")
     if run.source.clean is not True:
         lines.append(
             "that the source is a known commit: the tree was not clean, or there is no version control"

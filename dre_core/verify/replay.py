@@ -144,7 +144,12 @@ Says = Callable[[Sequence[ReplayedTest]], str]
 
 
 def _accusing(
-    check: str, evidence: Evidence, tests: Sequence[ReplayedTest], says: Says, remedy: str, may: Callable[[ReplayedTest], bool]
+    check: str,
+    evidence: Evidence,
+    tests: Sequence[ReplayedTest],
+    says: Says,
+    remedy: str,
+    may: Callable[[ReplayedTest], bool],
 ) -> list[Finding]:
     """A veto about the tests that contradict what is promised, and a fail about the others."""
     against = [test for test in tests if may(test) and _promises(evidence, test)]

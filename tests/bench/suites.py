@@ -32,6 +32,9 @@ BUILDERS = (
     "poetry-core", "calver",
 )  # fmt: skip
 
+# One environment serves all suites: each gets only the plugins that it names.
+PLUGINS = ("-p", "xdist", "-p", "dre_pytest.plugin")
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -54,7 +57,10 @@ class Suite:
 
 SUITES = (
     Suite("attrs", "26.1.0", needs=("hypothesis", "cloudpickle")),
-    Suite("blinker", "1.9.0", needs=("pytest-asyncio",)),
+    Suite(
+        "blinker", "1.9.0", ("tests", "-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function"),
+        needs=("pytest-asyncio",),
+    ),
     Suite("boltons", "26.2.0"),
     Suite("cachetools", "8.0.1"),
     Suite("click", "8.5.1"),
@@ -69,7 +75,7 @@ SUITES = (
     Suite("more-itertools", "11.2.1"),
     Suite("packaging", "26.3", ("tests", "-k", "not test_comparison and not test_arbitrary"), needs=("pretend",)),
     Suite("parse", "1.22.4"),
-    Suite("pluggy", "1.7.0", ("testing",), needs=("pytest-benchmark",)),
+    Suite("pluggy", "1.7.0", ("testing", "-p", "pytest_benchmark.plugin"), needs=("pytest-benchmark",)),
     Suite("pyparsing", "3.3.3", needs=("railroad-diagrams",)),
     Suite("python-dotenv", "1.2.4", needs=("click", "sh", "ipython")),
     Suite("sortedcontainers", "2.4.0"),
@@ -77,7 +83,7 @@ SUITES = (
     Suite("tomlkit", "0.15.2", needs=("pyyaml",)),
     Suite("toolz", "1.2.0", ("toolz",)),
     Suite("wcwidth", "0.9.4", ("tests", "-o", "addopts=")),
-    Suite("werkzeug", "3.1.9", needs=("ephemeral-port-reserve", "pytest-timeout", "cryptography", "watchdog")),
+    Suite("werkzeug", "3.1.9", ("tests", "-p", "pytest_timeout"), needs=("ephemeral-port-reserve", "pytest-timeout", "cryptography", "watchdog")),
     Suite("xmltodict", "1.0.4"),
 )
 
@@ -153,10 +159,11 @@ class Bench:
             top = archive.getnames()[0].partition("/")[0]
             archive.extractall(target.parent, filter="data")
         (target.parent / top).rename(target)
-        self._call(
-            str(self.python), "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--force-reinstall",
-            str(target),
-        )  # fmt: skip
+        install = (str(self.python), "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(target))
+        try:
+            self._call(*install, "--no-build-isolation")
+        except subprocess.CalledProcessError:
+            self._call(*install)
         (target / ".gitignore").write_text("__pycache__/\n.hypothesis/\n*.egg-info/\n.benchmarks/\nbuild/\n.coverage*\n")
         self._call("git", "init", "-q", cwd=target)
         self._call("git", "add", "-A", "-f", ".", cwd=target)
@@ -172,7 +179,7 @@ class Bench:
         except (subprocess.CalledProcessError, OSError) as error:
             result.problem = f"could not be prepared: {error}"
             return result
-        pytest = (str(self.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *suite.tests)
+        pytest = (str(self.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *PLUGINS, *suite.tests)
         wrap = (str(self.python), "-m", "dre_ci.cli", "wrap", "--")
         ways: dict[str, tuple[str, ...]] = {"plain": pytest, "dre": (*pytest, "--dre"), "wrap": (*wrap, *pytest, "--dre")}
         if suite.parallel:
@@ -210,7 +217,7 @@ class Bench:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "DRE_", "PYTEST_", "GITHUB_"))}
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        return {**kept, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "XDG_CONFIG_HOME": str(home / "config")}
+        return {**kept, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
     @staticmethod
     def _call(*command: str, cwd: Path | None = None) -> None:

@@ -312,14 +312,14 @@ TRICKS = {
     ),
     "recorder-unregistered": Trick(
         "session-finished",
-        "def pytest_runtestloop(session):  # culprit\n    m = session.config.pluginmanager\n"
-        "    m.unregister(m.get_plugin('dre-recorder'))\n"
+        "def pytest_runtestloop(session):\n    m = session.config.pluginmanager\n"
+        "    m.unregister(m.get_plugin('dre-recorder'))  # culprit\n"
         "def pytest_sessionfinish(session): session.exitstatus = 0\n",
     ),
     "body-unregistered": Trick(
         "recorder-intact",
-        "def pytest_runtestloop(session):  # culprit\n    m = session.config.pluginmanager\n"
-        "    m.unregister(m.get_plugin('dre-body'))\n"
+        "def pytest_runtestloop(session):\n    m = session.config.pluginmanager\n"
+        "    m.unregister(m.get_plugin('dre-body'))  # culprit\n"
         "def pytest_sessionfinish(session): session.exitstatus = 0\n",
     ),
     "journal-appended": Trick(

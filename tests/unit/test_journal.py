@@ -187,7 +187,6 @@ class TestFold:
             [("test", entry("a"))],
             [("session", {**HEAD, "pid": "1"})],
             [("session", {**HEAD, "format": 2})],
-            [("session", HEAD), ("finish", {"counts": 1})],
         ],
     )
     def test_refused(self, records):
@@ -198,6 +197,7 @@ class TestFold:
         "records",
         [
             [("session", HEAD), ("session", HEAD)],
+            [("session", HEAD), ("finish", {"counts": 1})],
             [("session", HEAD), ("test", entry("a", outcome="great"))],
             [("session", HEAD), ("test", {**entry("a"), "call": "passed"})],
             [("session", HEAD), ("test", {**entry("a"), "call": ["passed", True]})],

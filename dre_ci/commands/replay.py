@@ -1,0 +1,37 @@
+"""``dre replay [TARGET]``: run an operation's tests again in throw-away clean clones; this runs the project's code."""
+
+from __future__ import annotations
+
+import argparse
+
+from dre_ci.cli import Exit
+from dre_ci.console import Console
+from dre_core.engine import Engine
+from dre_core.model.replay import CellState, ReplayFacts
+from dre_core.replaying import replay
+from dre_core.report.build import one_line
+from dre_core.verification import LATEST
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("target", nargs="?", default=LATEST, help="operation id or latest (default)")
+    add("--base", default="", metavar="REV", help="commit to compare with (default: the recorded base)")
+    add("--mode", choices=("clean", "matrix"), default="", help="default: matrix where there is a base, else clean")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> Exit:
+    engine = Engine.open(explicit=arguments.dir)
+    operation, facts = replay(engine, arguments.target, arguments.mode, arguments.base)
+    document = {"schema": "dre/replay/v1", "operation": operation, "facts": facts.to_json()}
+    console.result(_lines(operation, facts), document)
+    return Exit()
+
+
+def _lines(operation: str, facts: ReplayFacts) -> list[str]:
+    lines = [f"replayed {operation} ({facts.mode.value})"]
+    for cell in facts.cells:
+        detail = f": {one_line(cell.detail)}" if cell.state is not CellState.RAN and cell.detail else ""
+        lines.append(f"  {cell.name:<6} {cell.state.value}{detail} ({cell.seconds:.1f} s)")
+    lines.append("dre verify says what it means")
+    return lines

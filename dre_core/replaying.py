@@ -1,0 +1,96 @@
+"""Re-execution on request: the operation's tests run again in throw-away clean clones, sealed as its strongest facts.
+
+Beside a run (``--replay``) the facts become an item of it. Later (``dre replay``) they are a Statement of their own
+about the same subjects, added behind the operation's other envelopes; what was sealed before stays as it is. This
+runs the project's code, so it is done only when asked for, and never by ``dre verify``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from dre_core.capture.git import Git
+from dre_core.capture.process import child_environ
+from dre_core.capture.replay import collect_replay
+from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
+from dre_core.engine import Engine
+from dre_core.errors import CaptureError, NotFoundError, UsageError
+from dre_core.model.predicate import replay_statement
+from dre_core.model.replay import Mode, ReplayFacts
+from dre_core.model.run import Source
+from dre_core.model.session import Session
+from dre_core.model.statement import Statement
+from dre_core.operation import append_envelope
+from dre_core.verification import Request, own_operation, verify
+
+
+def run_again(
+    engine: Engine, source: Source, sessions: Sequence[Session], mode: str, environ: Mapping[str, str]
+) -> ReplayFacts:
+    """Runs the suite of some sessions again in clean clones.
+
+    Raises:
+        CaptureError: There is no commit, no session, or a clone can't be made.
+    """
+    git = Git.find(str(engine.directory))
+    if git is None:
+        raise CaptureError("there is no git checkout to clone")
+    if not sessions:
+        raise CaptureError("no recorded test session says what to run again: run pytest with --dre")
+    return collect_replay(
+        git,
+        source,
+        sessions,
+        mode=Mode(mode),
+        environ=environ,
+        python=sessions[0].executable or sys.executable,
+        budget_seconds=engine.settings.replay.budget_seconds,
+        directory=str(engine.directory),
+    )
+
+
+def replay(engine: Engine, target: str, mode: str, base: str = "") -> tuple[str, ReplayFacts]:
+    """Replays a sealed operation of one's own and seals what it came to.
+
+    Args:
+        engine: The project's engine.
+        target: Operation id, unique prefix or ``latest``.
+        mode: ``clean``, ``matrix``, or empty for the matrix where there is a base.
+        base: Revision to compare with; default: the recorded base.
+
+    Returns:
+        The operation's id and the facts.
+
+    Raises:
+        NotFoundError: There is no such operation, or it can't be read.
+        UsageError: The matrix has no base to compare with.
+        CaptureError: It can't be run again.
+    """
+    sealed = own_operation(engine, target)
+    (verified,) = verify(engine, Request(target=sealed.operation))
+    evidence = verified.evidence
+    if evidence is None:
+        raise NotFoundError("the operation can't be read", hint="dre verify says what is wrong")
+    source = evidence.run.source
+    if not mode:
+        mode = Mode.MATRIX.value if base or source.base else Mode.CLEAN.value
+    if base:
+        git = Git.find(str(engine.directory))
+        source = replace(source, base=git.resolve(base) if git else "")
+    if mode == Mode.MATRIX.value and not source.base:
+        raise UsageError("there is no base to compare with", hint="name it with --base REV")
+    facts = run_again(engine, source, evidence.top_sessions, mode, child_environ(engine.environ))
+    _seal(engine, sealed.operation, replay_statement(evidence.run, facts))
+    return sealed.operation, facts
+
+
+def _seal(engine: Engine, operation: str, statement: Statement) -> None:
+    """Adds one Statement behind an operation's envelopes and publishes it anew."""
+    with engine.open_log() as log:
+        authority = engine.authority(log)
+        envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [authority.signer])
+        append_envelope(engine.folder, log, engine.folder.experiment(operation), authority, envelope, engine.now)
+
+

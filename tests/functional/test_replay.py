@@ -1,0 +1,368 @@
+"""Re-execution in clones: honest changes stay quiet, dishonest ones are named; real commits, real runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import replace
+
+import pytest
+
+from dre_core.capture.changes import read_changes
+from dre_core.capture.git import Git
+from dre_core.capture.replay import collect_replay
+from dre_core.errors import CaptureError
+from dre_core.model.policy import Policy
+from dre_core.model.replay import CellState, ReplayFacts
+from dre_core.model.run import Claim, CommandFacts, Run, RunOutcome, Source
+from dre_core.model.session import Outcome, Session, TestRecord
+from dre_core.model.verdict import Severity
+from dre_core.verify.evidence import Evidence
+from dre_core.verify.structural import StructuralVerifier
+
+_LINE = re.compile(r"^(PASSED|FAILED|ERROR|XFAIL|XPASS) (\S+)")
+_WORDS = {"PASSED": "passed", "FAILED": "failed", "ERROR": "error", "XFAIL": "xfailed", "XPASS": "xpassed"}
+
+SHOP = "def price(n):\n    return n * 1.2\n\n\ndef name():\n    return 'shop'\n"
+TESTS = """\
+from shop import name, price
+
+def test_price():
+    assert abs(price(100) - 120) < 0.01
+
+def test_name():
+    assert name() == "shop"
+"""
+WRONG = SHOP.replace("1.2", "1.25")
+
+
+class Story:
+    """A base commit, a head commit, a run at the head, and what re-execution makes of it."""
+
+    def __init__(self, project):
+        self.project = project
+        project.git("rm", "-q", "test_shop.py")
+        self.facts: ReplayFacts | None = None
+
+    def base(self, **files: str) -> None:
+        self._write(files)
+        self.base_id = self.project.commit("base")
+
+    def head(self, **files: str | None) -> None:
+        self._write(files)
+        self.project.commit("head")
+
+    def _write(self, files):
+        for name, text in files.items():
+            path = name.replace("__", "/") + ".py"
+            if text is None:
+                self.project.git("rm", "-q", path)
+            else:
+                self.project.write(path, text)
+
+    def session(self, *words: str) -> Session:
+        done = self.project.run(
+            sys.executable, "-B", "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *words,
+            environ={"PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+        assert done.returncode in (0, 1), done.stdout
+        lines = (_LINE.match(line) for line in done.stdout.decode().splitlines())
+        tests = tuple(TestRecord(id=m[2], outcome=Outcome(_WORDS[m[1]])) for m in lines if m)
+        return Session(
+            id="s", nonce="n", argv=("pytest", *words), rootdir=str(self.project.path), tests=tests, finished=True
+        )
+
+    def source(self) -> Source:
+        git = Git(str(self.project.path))
+        modified, untracked = git.modified(git.tree())
+        return Source(
+            vcs="git",
+            commit=self.project.git("rev-parse", "HEAD"),
+            base=self.base_id,
+            clean=not modified and not untracked,
+            modified=tuple(modified),
+            untracked=len(untracked),
+        )
+
+    def replay(self, *words: str, mode: str = "matrix", kind: str | None = None, **claim) -> dict[str, str]:
+        """Runs the suite, runs it again, and returns the findings above information."""
+        session, git, source = self.session(*words), Git(str(self.project.path)), self.source()
+        self.facts = collect_replay(
+            git, source, [session], mode=mode, environ=os.environ, python=sys.executable, budget_seconds=30
+        )
+        assert ReplayFacts.parse(self.facts.to_json()) == self.facts
+        run = Run(
+            operation="op_" + "0" * 26,
+            face="wrap",
+            claim=Claim(outcome=RunOutcome.PASSED, exit_code=0, kind=kind, **claim),
+            command=CommandFacts(argv=("pytest",)),
+            started="",
+            ended="",
+            duration_ns=0,
+            nonce="",
+            source=source,
+        )
+        evidence = Evidence(run=run, policy=Policy(), sessions=(session,), replay=self.facts)
+        evidence = replace(evidence, changes=read_changes(git, self.base_id))
+        self.result = StructuralVerifier().verify(evidence)
+        ignored = ("tree-clean",)
+        return {
+            finding.check: finding.severity.value
+            for finding in self.result.findings
+            if finding.severity is not Severity.INFO and finding.check not in ignored
+        }
+
+    def finding(self, check: str):
+        return next(finding for finding in self.result.findings if finding.check == check)
+
+
+@pytest.fixture
+def story(project, monkeypatch):
+    # Only pytest itself: faster, and the same wherever the tests run.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return Story(project)
+
+
+# Honest changes
+
+
+@pytest.mark.parametrize("kind", [None, "fix", "feature"])
+def test_a_fix_that_only_adds_tests_is_quiet(story, kind):
+    story.base(shop=WRONG, test_name="from shop import name\n\ndef test_a():\n    assert name()\n")
+    story.head(shop=SHOP, test_shop=TESTS)
+    assert story.replay(kind=kind) == {}
+    assert {cell.name: cell.state for cell in story.facts.cells} == {
+        "clean": CellState.RAN,
+        "bb": CellState.RAN,
+        "hh": CellState.RAN,
+        "bh": CellState.RAN,
+    }
+    assert story.facts.compared == 3
+    assert story.facts.matched == 1
+    assert story.result.coverage == 1.0 or story.result.score is not None
+
+
+def test_a_fix_of_a_red_test_is_quiet(story):
+    story.base(shop=WRONG, test_shop=TESTS)
+    story.head(shop=SHOP, test_more="def test_more():\n    assert 2 > 1\n")
+    assert story.replay(kind="fix") == {}
+
+
+def test_a_rename_and_a_move_are_quiet(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    moved = TESTS.replace("test_price", "test_gross").replace("test_name", "test_title")
+    story.head(shop=SHOP + "\nX = 1\n", test_shop=None, tests__test_all=moved)
+    assert story.replay(kind="refactor") == {}
+    assert story.facts.tests == ()
+    assert story.facts.matched == 2
+
+
+def test_an_interface_renamed_with_its_tests_is_disclosed_only(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=SHOP.replace("price", "gross"), test_shop=TESTS.replace("price", "gross"))
+    found = story.replay(kind="refactor")
+    assert set(found.values()) <= {"warn"}
+
+
+def test_a_changed_docstring_runs_nothing_crossed(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.project.write("README.md", "more\n")
+    story.project.commit("docs")
+    assert story.replay(kind="docs") == {}
+
+
+def test_a_flaky_test_is_set_aside(story, tmp_path):
+    counter = tmp_path / "count"
+    flaky = f"""\
+from pathlib import Path
+
+def test_flaky():
+    path = Path({str(counter)!r})
+    count = int(path.read_text()) + 1 if path.exists() else 1
+    path.write_text(str(count))
+    # Run 1 is the claimed one, 2 the clean clone, 3 the base, 4 crossed.
+    assert count != 4
+"""
+    story.base(shop=SHOP, test_shop=TESTS, test_flaky=flaky)
+    story.head(shop=SHOP + "\nX = 1\n", test_shop=TESTS + "\n\ndef test_new():\n    assert price(0) == 0\n")
+    found = story.replay(kind="refactor")
+    assert found == {"flaky": "warn"}
+    assert story.finding("flaky").tests == ("test_flaky.py::test_flaky",)
+
+
+def test_tests_that_fail_in_every_clone_accuse_nobody(story):
+    needs = "from pathlib import Path\n\ndef test_data():\n    assert Path('data.bin').exists()\n"
+    story.project.write(".gitignore", "__pycache__/\ndata.bin\n")
+    story.project.write("data.bin", "x")
+    story.base(shop=SHOP, test_shop=TESTS, test_data=needs)
+    story.head(shop=SHOP + "\nX = 1\n", test_new="def test_new():\n    assert 2 > 1\n")
+    assert story.replay(kind="refactor") == {}
+
+
+def test_a_build_product_that_git_ignores_makes_the_cell_abstain(story):
+    story.project.write(".gitignore", "__pycache__/\n_version.py\n")
+    story.project.write("_version.py", "version = 1\n")
+    story.base(shop="from _version import version\n" + SHOP, test_shop=TESTS)
+    story.head(shop="from _version import version\n" + SHOP + "\nX = 1\n")
+    assert story.replay(kind="refactor") == {}
+    assert story.facts.cell("clean").state is CellState.FAILED_SETUP
+    assert "_version" in story.facts.cell("clean").detail
+    assert story.facts.cell("bb").state is CellState.FAILED_SETUP
+
+
+# Dishonest changes
+
+LIES = {
+    "test-blinded": TESTS.replace("< 0.01", "< 10"),
+    "test-newly-skipped": TESTS.replace("def test_price", "@pytest.mark.skip\ndef test_price").replace(
+        "from shop", "import pytest\nfrom shop"
+    ),
+    "failing-test-removed": TESTS[: TESTS.index("def test_price")] + TESTS[TESTS.index("def test_name") :],
+}
+
+
+@pytest.mark.parametrize(("kind", "severity"), [(None, "fail"), ("refactor", "veto"), ("behavior-change", "fail")])
+@pytest.mark.parametrize("check", LIES)
+def test_a_regression_hidden_in_the_tests_is_named(story, check, kind, severity):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG, test_shop=LIES[check])
+    assert story.replay(kind=kind) == {check: severity}
+    finding = story.finding(check)
+    assert finding.tests == ("test_shop.py::test_price",)
+    assert "dre claim" in finding.remedy
+    assert "AssertionError" in finding.message or check == "test-newly-skipped"
+
+
+def test_a_declared_test_is_no_contradiction(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG, test_shop=LIES["test-blinded"])
+    found = story.replay(kind="refactor", changes=("test_shop.py::test_price",))
+    assert found == {"test-blinded": "fail"}
+
+
+def test_an_edited_expectation_is_not_decided(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG, test_shop=TESTS.replace("120", "125"))
+    assert story.replay(kind="refactor") == {"expectation-changed": "fail"}
+
+
+def test_a_fix_in_the_tests_alone_contradicts_a_fix(story):
+    story.base(shop=WRONG, test_shop=TESTS)
+    story.head(shop=WRONG + "\nX = 1\n", test_shop=TESTS.replace("< 0.01", "< 10"))
+    assert story.replay(kind="fix") == {"fix-is-in-the-tests": "veto"}
+    assert story.replay(kind="test-fix") == {"fix-is-in-the-tests": "fail"}
+
+
+def test_an_avoided_crash_is_not_supported(story):
+    story.base(shop=SHOP, test_shop=TESTS.replace("price(100) - 120", "price(0)"))
+    story.head(shop=SHOP.replace("return n * 1.2", "return n * n * 1.2 / n"), test_shop=TESTS)
+    assert story.replay(kind="refactor") == {"api-changed": "fail"}
+
+
+def test_a_weakened_conftest_does_not_reach_the_old_tests(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    drop = (
+        "def pytest_collection_modifyitems(items):\n"
+        "    items[:] = [i for i in items if i.name != 'test_price']\n"
+    )
+    story.head(shop=WRONG, conftest=drop)
+    found = story.replay(kind="refactor")
+    assert found == {"failing-test-removed": "veto", "hook-added": "warn"}
+
+
+def test_configuration_that_hides_a_test_does_not_reach_the_old_tests(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.project.write("pytest.ini", "[pytest]\naddopts = --deselect test_shop.py::test_price\n")
+    story.head(shop=WRONG)
+    found = story.replay(kind="refactor")
+    assert found == {"failing-test-removed": "veto", "runner-config-changed": "warn"}
+
+
+def test_a_run_that_leaves_failing_tests_out_is_not_supported(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG)
+    assert story.replay("-k", "not price", kind="refactor") == {"failing-test-removed": "fail"}
+
+
+def test_a_shadow_of_pytest_is_left_out_of_the_clone(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG, test_shop=LIES["test-blinded"], sitecustomize="raise SystemExit(0)\n")
+    assert story.replay(kind="refactor")["test-blinded"] == "veto"
+
+
+# The commit alone
+
+
+@pytest.mark.parametrize("mode", ["clean", "matrix"])
+def test_a_commit_green_only_with_uncommitted_edits_is_contradicted(story, mode):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG)
+    story.project.write("shop.py", SHOP)
+    found = story.replay(mode=mode)
+    assert found["commit-reproduces"] == "veto"
+    finding = story.finding("commit-reproduces")
+    assert finding.tests == ("test_shop.py::test_price",)
+    assert (story.project.path / "shop.py").read_text() == SHOP
+
+
+def test_uncommitted_edits_that_change_nothing_are_no_contradiction(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=SHOP + "\nX = 1\n")
+    story.project.write("shop.py", SHOP + "\nY = 2\n")
+    story.project.write("notes.txt", "later")
+    assert story.replay(mode="clean") == {}
+
+
+def test_tests_that_are_not_in_the_commit_are_named(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=SHOP + "\nX = 1\n")
+    story.project.write("test_extra.py", "def test_extra():\n    assert 2 > 1\n")
+    assert story.replay(mode="clean")["commit-reproduces"] == "fail"
+    assert "not in the commit" in story.finding("commit-reproduces").message
+
+
+def test_without_a_base_only_the_commit_is_judged(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.base_id = ""
+    source = story.source()
+    facts = collect_replay(
+        Git(str(story.project.path)), source, [story.session()], mode="matrix", environ=os.environ,
+        python=sys.executable, budget_seconds=30,
+    )  # fmt: skip
+    assert [cell.name for cell in facts.cells] == ["clean"]
+    assert facts.gaps
+
+
+def test_a_suite_that_does_not_end_is_a_timeout(story):
+    story.base(shop=SHOP, test_shop="import time\n\ndef test_slow():\n    time.sleep(60)\n")
+    facts = collect_replay(
+        Git(str(story.project.path)), story.source(), [], mode="clean", environ=os.environ,
+        python=sys.executable, budget_seconds=1.5,
+    )  # fmt: skip
+    assert facts.cell("clean").state is CellState.TIMEOUT
+
+
+def test_no_commit_is_a_capture_error(tmp_path):
+    with pytest.raises(CaptureError):
+        collect_replay(
+            Git(str(tmp_path)), Source(), [], mode="clean", environ={}, python=sys.executable, budget_seconds=1
+        )
+
+
+def test_an_interpreter_that_is_not_there_is_a_capture_error(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    with pytest.raises(CaptureError):
+        collect_replay(
+            Git(str(story.project.path)), story.source(), [], mode="clean", environ={}, python="/no/python",
+            budget_seconds=1,
+        )  # fmt: skip
+
+
+def test_the_users_tree_is_left_alone(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG, test_shop=LIES["test-blinded"])
+    git = Git(str(story.project.path))
+    before = git.tree().digest, story.project.git("status", "--porcelain"), story.project.git("stash", "list")
+    story.replay()
+    assert (git.tree().digest, story.project.git("status", "--porcelain"), story.project.git("stash", "list")) == before

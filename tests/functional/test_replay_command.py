@@ -1,0 +1,102 @@
+"""Re-execution from the command line: sealed behind the run, decided by what was declared, undone by nobody."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dre_core.store.folder import Folder
+
+BLINDED = "from shop import double\n\ndef test_two():\n    assert double(1) > 0\n\ndef test_four():\n    assert double(2) > 0\n"
+
+
+@pytest.fixture
+def blinded(project):
+    """A base, and a head that breaks the code and loosens its tests."""
+    base = project.git("rev-parse", "HEAD")
+    project.write("shop.py", "def double(n):\n    return 2 * n + 1\n")
+    project.write("test_shop.py", BLINDED)
+    project.commit("tidy up")
+    return project, base
+
+
+def wrap(project, base, *options):
+    from tests.conftest import PYTEST
+
+    return project.dre("wrap", "--base", base, *options, "--", *PYTEST, "--dre", "-q")
+
+
+def test_a_blinded_test_is_seen_by_replay_only(blinded):
+    project, base = blinded
+    assert wrap(project, base).returncode == 0
+    assert "test-blinded" not in project.findings(project.verdict())
+    done = project.dre("replay", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["facts"]["mode"] == "matrix"
+    verdict = project.verdict()
+    assert verdict["replayed"] is True
+    assert verdict["verdict"] == "inconclusive"
+    assert project.findings(verdict)["test-blinded"] == "fail"
+    assert any("dre claim --kind behavior-change" in line for line in verdict["missing"])
+
+
+def test_against_a_declared_refactoring_it_is_contradicted(blinded):
+    project, base = blinded
+    project.dre("claim", "--kind", "refactor")
+    wrap(project, base, "--replay=matrix")
+    verdict = project.verdict()
+    assert verdict["verdict"] == "contradicted"
+    assert project.findings(verdict)["test-blinded"] == "veto"
+    assert project.dre("verify").returncode == 1
+
+
+def test_a_declared_change_of_behaviour_is_supported(blinded):
+    project, base = blinded
+    names = ("test_shop.py::test_two", "test_shop.py::test_four")
+    project.dre("claim", "--kind", "behavior-change", "--changes", names[0], "--changes", names[1])
+    wrap(project, base, "--replay")
+    assert project.verdict()["verdict"] == "supported"
+
+
+def test_a_replay_travels_in_the_archive(blinded, tmp_path):
+    project, base = blinded
+    wrap(project, base)
+    operation = project.verdict()["operation"]
+    before = Folder(project.path / ".dre").experiment(operation).envelopes.read_bytes()
+    project.dre("replay", operation[:14], "--mode", "clean")
+    after = Folder(project.path / ".dre").experiment(operation).envelopes.read_bytes()
+    assert after.startswith(before)
+    archive, key = tmp_path / "e.zip", tmp_path / "key.pem"
+    assert project.dre("evidence", "export", "--output", str(archive)).returncode == 0
+    key.write_bytes(project.dre("keys", "public").stdout)
+    verdict = project.verdict(str(archive), "--key", str(key), cwd=tmp_path)
+    assert verdict["replayed"] is True
+    assert verdict["verdict"] == "supported"
+
+
+def test_the_users_tree_is_not_touched(blinded):
+    project, base = blinded
+    project.write("untracked.txt", "mine")
+    before = {
+        path: path.read_bytes()
+        for path in project.path.rglob("*")
+        if path.is_file() and ".dre" not in path.parts
+    }
+    wrap(project, base, "--replay")
+    after = {
+        path: path.read_bytes()
+        for path in project.path.rglob("*")
+        if path.is_file() and ".dre" not in path.parts
+    }
+    ours = {path for path in after if "__pycache__" not in path.parts and ".git" not in path.parts}
+    assert {path: after[path] for path in ours} == {path: before.get(path) for path in ours}
+    assert project.git("worktree", "list").count("\n") == 0
+
+
+def test_without_a_recorded_session_there_is_nothing_to_replay(project):
+    project.dre("wrap", "--", "true")
+    done = project.dre("replay")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"dre: error: ")
+    assert b"Traceback" not in done.stderr
