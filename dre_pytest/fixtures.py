@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from dre_core.model.canonical import JSON
     from dre_pytest.recorder import Recorder
@@ -121,10 +119,3 @@ def _written(write: Callable[[bytes], int], chunk: bytes, problem: Callable[[str
         problem(f"attachment-lost: {error.strerror}")
         return False
     return True
-
-
-@pytest.fixture
-def dre(request: pytest.FixtureRequest) -> Attach:
-    """Attach files and remarks to the test: ``attach``, ``screenshot``, ``note``; no-ops when off."""
-    recorder = request.config.pluginmanager.get_plugin("dre-recorder")
-    return Attach(request.node.nodeid, recorder)

@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dre_pytest.fixtures import dre
-
 if TYPE_CHECKING:
+    from dre_pytest.fixtures import Attach
     from dre_pytest.operation import OwnOperation
     from dre_pytest.recorder import Recorder
 
-__all__ = ["dre"]
-
 _MAX_OPERATION_ID = 64
 _SHOWS_AND_EXITS = ("help", "version", "markers", "cacheshow", "showfixtures", "show_fixtures_per_test")
+
+
+@pytest.fixture
+def dre(request: pytest.FixtureRequest) -> Attach:
+    """Attach files and remarks to the test: ``attach``, ``screenshot``, ``note``; no-ops when off."""
+    from dre_pytest.fixtures import Attach
+
+    return Attach(request.node.nodeid, request.config.pluginmanager.get_plugin("dre-recorder"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -452,7 +452,7 @@ class _Replay:
         else:
             clone = self._clone("bh", head)
             clone.replace(old_tests | new_tests, base, sorted(old_tests))
-            self._cell("bh", clone, self._words(clone, old, words))
+            _accept_broken(self._cell("bh", clone, self._words(clone, old, words)).run)
         if not self._usable("bh"):
             return False
         clone = self._clone("hb", base)
@@ -493,7 +493,8 @@ class _Replay:
         files = sorted({pair.id.partition("::")[0] for pair in wanted})
         present = [file for file in files if (ran.clone.root / self.bench.rootdir / file).exists()]
         ran.run = self.bench.run(ran.clone, [*ran.words, *present])
-        if ran.run.state not in (CellState.RAN, CellState.FAILED_SETUP):
+        _accept_broken(ran.run)
+        if ran.run.state is not CellState.RAN:
             return pairs
         return [replace(p, hb=ran.run.reached(p.id)) if _needs_new_on_old(p) else p for p in pairs]
 
@@ -540,6 +541,12 @@ def _selected(run: CellRun, tests: Sequence[str]) -> list[str]:
     if len(tests) > _SELECTED_LIMIT or any(test not in run.items for test in tests):
         return sorted({test.partition("::")[0] for test in tests})
     return sorted(tests)
+
+
+def _accept_broken(run: CellRun) -> None:
+    """Tests that can't even be imported on the other side's source are an outcome there, not a lack of setup."""
+    if run.state is CellState.FAILED_SETUP and run.broken and run.status in (1, 2):
+        run.state, run.detail = CellState.RAN, ""
 
 
 def _add(run: CellRun, more: CellRun) -> None:

@@ -1,19 +1,29 @@
-"""What recording costs: 10,000 trivial tests, plain and under each recorder in turn.
+"""What recording costs: trivial tests and real suites, plain and under each recorder in turn.
 
-    python tests/bench/bench_recorder.py [--rounds 5] [--tests 10000]
+    python tests/bench/bench_recorder.py [--rounds 5] [--tests 10000] [--suite DIR:PATH ...]
 
 CPU is user and system time of the whole process; the variants take turns, so a busy machine hits all alike.
-Prints the median, the ratio to plain pytest and the difference per test in microseconds. pytest-reportlog is
-left out where it is not installed.
+Prints the median, the ratio to plain pytest, the difference per test in microseconds, and peak memory.
+
+``dre`` is the whole of ``pytest --dre``: recording with the real masker, sealing, all checks and the reports.
+``dre-wrapped`` is the same session inside a running operation, so without the sealing: the price of a test.
+``recorder`` has no masker either. What sealing and judging cost once is ``dre`` with a single test, which is
+measured too, as ``dre-fixed``. Peers are left out where they are not installed.
+
+``--suite /path/to/jinja2:tests`` adds a suite that lies unpacked there; ``suites.py --folder`` leaves some.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -29,8 +39,19 @@ from dre_pytest.recorder import Recorder
 
 def pytest_configure(config):
     name = os.urandom(8).hex()
-    Recorder(config, Path("journal"), lambda text: text, name, name).register()
+    Recorder(config, Path(os.environ["BENCH_OUT"], "journal"), lambda text: text, name, name).register()
 """
+PEERS = {
+    "junitxml": ("_pytest", ("--junitxml", "{out}/junit.xml")),
+    "reportlog": ("pytest_reportlog", ("-p", "pytest_reportlog.plugin", "--report-log", "{out}/report.log")),
+    "json-report": (
+        "pytest_jsonreport",
+        ("-p", "pytest_metadata.plugin", "-p", "pytest_jsonreport.plugin", "--json-report",
+         "--json-report-file={out}/report.json"),
+    ),
+    "html": ("pytest_html", ("-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin", "--html={out}/report.html")),
+    "allure": ("allure_pytest", ("-p", "allure_pytest.plugin", "--alluredir={out}/allure")),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -38,25 +59,46 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tests", type=int, default=10_000)
+    parser.add_argument("--suite", action="append", default=[], metavar="DIR:PATH")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name, "many")
         write_suite(folder, options.tests)
-        run(folder, ())  # compiles the tests
-        seconds: dict[str, list[float]] = {}
-        memory: dict[str, int] = {}
-        for _ in range(options.rounds):
+        one = Path(name, "one")
+        write_suite(one, 1)
+        measure(f"{options.tests} trivial tests", folder, (), options.rounds, options.tests, one)
+    for suite in options.suite:
+        directory, _, tests = suite.rpartition(":")
+        measure(Path(directory).name, Path(directory), (tests,), options.rounds, None, None)
+
+
+def measure(
+    title: str, folder: Path, tests: tuple[str, ...], rounds: int, count: int | None, one: Path | None
+) -> None:
+    """Run every variant in turn and print the table."""
+    seconds: dict[str, list[float]] = {}
+    memory: dict[str, int] = {}
+    with work_folder() as out:
+        _, _, text = run(folder, tests, out)  # compiles the tests
+        count = count or sum(int(number) for number in re.findall(r"(\d+) (?:passed|failed|skipped|xfailed)", text))
+        for _ in range(rounds):
             for variant, arguments in variants().items():
-                cpu, peak_kib = run(folder, arguments)
+                place = one if variant == "dre-fixed" else folder
+                if place is None:
+                    continue
+                with work_folder() as fresh:
+                    words = tuple(each.replace("{out}", str(fresh)) for each in arguments)
+                    cpu, peak_kib, _ = run(place, (*tests, *words), fresh, wrapped=variant == "dre-wrapped")
                 seconds.setdefault(variant, []).append(cpu)
                 memory[variant] = max(memory.get(variant, 0), peak_kib)
     plain = median(seconds["plain"])
-    print(f"{options.tests} tests, {options.rounds} rounds, Python {sys.version.split()[0]}")
+    print(f"{title}: {count} tests, {rounds} rounds, Python {sys.version.split()[0]}")
     for variant, values in seconds.items():
         own = median(values)
         print(
-            f"{variant:>10}  {own:6.2f} s CPU  ratio {own / plain:5.3f}"
-            f"  {(own - plain) / options.tests * 1e6:+7.1f} us/test  {memory[variant] / 1024:5.0f} MiB"
+            f"{variant:>12}  {own:6.2f} s CPU  ratio {own / plain:5.3f}"
+            f"  {(own - plain) / count * 1e6:+7.1f} us/test  {memory[variant] / 1024:5.0f} MiB",
+            flush=True,
         )
 
 
@@ -65,36 +107,67 @@ def variants() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {
         "plain": (),
         "recorder": ("-p", "bench_plugin"),
-        "junitxml": ("--junitxml", "junit.xml"),
+        "dre-wrapped": ("-p", "dre_pytest.plugin", "--dre"),
+        "dre": ("-p", "dre_pytest.plugin", "--dre"),
+        "dre-fixed": ("-p", "dre_pytest.plugin", "--dre"),
     }
-    if find_spec("pytest_reportlog") is not None:
-        found["reportlog"] = ("-p", "pytest_reportlog.plugin", "--report-log", "report.log")
-    return found
+    return found | {name: arguments for name, (module, arguments) in PEERS.items() if find_spec(module)}
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """A folder for what a variant writes, with the plugin of the bench in it."""
+    path = Path(tempfile.mkdtemp(prefix="dre-bench-"))
+    try:
+        (path / "bench_plugin.py").write_text(PLUGIN)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def operation(out: Path, wrapped: bool) -> Iterator[dict[str, str]]:
+    """The environment of a session; inside a held operation for the wrapped one."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("DRE_", "CI", "PYTEST_"))},
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": f"{out}{os.pathsep}{ROOT}",
+        "HOME": str(out),
+        "BENCH_OUT": str(out),
+        "DRE_DIR": str(out / ".dre"),
+    }
+    if not wrapped:
+        yield environment
+        return
+    import fcntl
+
+    experiment = out / ".dre" / "experiments" / "op_bench"
+    experiment.mkdir(parents=True)
+    with (experiment / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield {**environment, "DRE_OPERATION": "op_bench"}
 
 
 def write_suite(folder: Path, count: int) -> None:
     """The tests, evenly over a hundred files."""
-    (folder / "bench_plugin.py").write_text(PLUGIN)
+    folder.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\n")
-    for number in range(FILES):
-        body = "".join(f"def test_{each}():\n    assert True\n\n\n" for each in range(count // FILES))
+    for number in range(min(FILES, count)):
+        body = "".join(f"def test_{each}():\n    assert True\n\n\n" for each in range(max(1, count // FILES)))
         (folder / f"test_{number:03}.py").write_text(body)
 
 
-def run(folder: Path, arguments: tuple[str, ...]) -> tuple[float, int]:
-    """One pytest run: CPU seconds and peak memory in KiB."""
+def run(folder: Path, arguments: tuple[str, ...], out: Path, *, wrapped: bool = False) -> tuple[float, int, str]:
+    """One pytest run: CPU seconds, peak memory in KiB, and the end of what it printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    environment = {
-        **os.environ,
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
-    }
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    with operation(out, wrapped) as environment, (out / "stdout").open("wb") as stdout:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{command} ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    text = (out / "stdout").read_text(errors="replace")[-600:]
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"{command} ended with {process.returncode}\n{text}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss, text
 
 
 if __name__ == "__main__":

@@ -137,6 +137,22 @@ class Bench:
             *needs,
         )  # fmt: skip
 
+    def fetch(self, suite: Suite) -> Path:
+        """The suite's source distribution.
+
+        Raises:
+            subprocess.CalledProcessError: There is no registry, or none that has it.
+        """
+        archives = self.folder / "sdist"
+        archives.mkdir(parents=True, exist_ok=True)
+        pattern = f"{suite.name.replace('-', '?')}-{suite.version}.tar.gz"
+        if not list(archives.glob(pattern)):
+            self._call(
+                str(self.python), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:",
+                "--no-build-isolation", "-d", str(archives), f"{suite.name}=={suite.version}",
+            )  # fmt: skip
+        return next(archives.glob(pattern))
+
     def unpack(self, suite: Suite) -> Path:
         """Fetch, unpack, commit and install one suite's project.
 
@@ -146,16 +162,8 @@ class Bench:
         target = self.folder / "src" / f"{suite.name}-{suite.version}"
         if (target / ".git").exists():
             return target
-        archives = self.folder / "sdist"
-        archives.mkdir(parents=True, exist_ok=True)
-        pattern = f"{suite.name.replace('-', '?')}-{suite.version}.tar.gz"
-        if not list(archives.glob(pattern)):
-            self._call(
-                str(self.python), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:",
-                "--no-build-isolation", "-d", str(archives), f"{suite.name}=={suite.version}",
-            )  # fmt: skip
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(next(archives.glob(pattern))) as archive:
+        with tarfile.open(self.fetch(suite)) as archive:
             top = archive.getnames()[0].partition("/")[0]
             archive.extractall(target.parent, filter="data")
         (target.parent / top).rename(target)

@@ -37,6 +37,9 @@ class TestUnit(unittest.TestCase):
 PLAIN_TESTS = "import shop\n\ndef test_good(): assert shop.double(0) == 0\n\ndef test_two(): assert shop.double(1) == 2\n"
 
 
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+
+
 @dataclass(frozen=True)
 class Trick:
     """One row.
@@ -439,10 +442,10 @@ def test_alone(project, name):
     trick = TRICKS[name]
     play(project, trick)
     project.pytest("--dre")
+    # Seals what a session left that was killed before it could.
+    project.dre("init")
     verdict = project.verdict()
     assert verdict["verdict"] in (trick.alone or ("contradicted", "inconclusive")), verdict
-    if not trick.alone:
-        assert verdict["verdict"] != "supported"
 
 
 @pytest.mark.parametrize("name", UNDECIDABLE)
@@ -456,3 +459,27 @@ def test_undecidable_from_one_run(project, name):
     culprits = Trick("", conftest).culprits()
     named = [finding for finding in findings(verdict) if finding["where"] in culprits] if culprits else True
     assert named, findings(verdict)
+
+
+@pytest.mark.parametrize("name", UNDECIDABLE)
+def test_decided_by_a_base(project, name):
+    """What one run can't judge is not green where the change itself brought it."""
+    conftest, files = UNDECIDABLE[name]
+    tests = "def test_good(): pass\n" if files else TESTS
+    project.write("shop.py", SHOP)
+    project.write("test_shop.py", tests)
+    for file, text in files.items():
+        if file.startswith("test_"):
+            project.write(file, text)
+    base = project.commit("failing")
+    if conftest:
+        project.write("conftest.py", conftest)
+    for file, text in files.items():
+        project.write(file, text)
+    project.commit("trick")
+    done = project.dre("wrap", "--base", base, "--", *PYTEST, "--dre")
+    assert done.returncode == 0, done.stdout.decode()[-2000:]
+    verdict = project.verdict()
+    assert verdict["verdict"] in ("contradicted", "inconclusive"), verdict
+    culprits = {where.partition(":")[0] for where in Trick("", conftest).culprits()} or {"pytest.ini"}
+    assert culprits & {finding["where"].partition(":")[0] for finding in findings(verdict)}
