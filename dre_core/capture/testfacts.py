@@ -159,11 +159,13 @@ def _skip_calls(node: ast.AST, conditions: str = "") -> Iterator[str]:
 
 def assertion_count(node: ast.AST) -> int:
     """Assertions in a function: ``assert``, and calls whose name says that they check."""
-    count = 0
-    for each in ast.walk(node):
-        if isinstance(each, ast.Assert) or isinstance(each, ast.Call) and _last_name(each).lstrip("_").lower().startswith(_CHECKING):
-            count += 1
-    return count
+    return sum(_checks(each) for each in ast.walk(node))
+
+
+def _checks(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return _last_name(node).lstrip("_").lower().startswith(_CHECKING)
+    return isinstance(node, ast.Assert)
 
 
 def compare_tests(before: list[Module], after: list[Module]) -> list[Change]:

@@ -16,6 +16,7 @@ import os
 import platform
 import sys
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -25,18 +26,18 @@ _ROOT = os.environ.get("DRE_CELL_ROOT", "")
 _PACKAGES = os.environ.get("DRE_CELL_PACKAGES", "")
 
 
-def _write(**record):  # type: ignore[no-untyped-def]
+def _write(**record: Any) -> None:
     if _LINES:
         with open(_LINES, "a", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(json.dumps(record) + "\n")
 
 
-def _is_worker(config):  # type: ignore[no-untyped-def]
+def _is_worker(config: Any) -> bool:
     return hasattr(config, "workerinput")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_configure(config):  # type: ignore[no-untyped-def]
+def pytest_configure(config: Any) -> None:
     # A clone is no run of its own: the recorder stays out of it, whatever the ini file says.
     if hasattr(config.option, "no_dre"):
         config.option.no_dre = True
@@ -44,7 +45,7 @@ def pytest_configure(config):  # type: ignore[no-untyped-def]
         _write(event="start", python=platform.python_version(), pytest=pytest.__version__)
 
 
-def _failure(excinfo, path):  # type: ignore[no-untyped-def]
+def _failure(excinfo: Any, path: Any) -> dict[str, Any]:
     error = excinfo.value
     names = [kind.__name__ for kind in type(error).__mro__]
     message = str(error).strip().split("\n")[0][:_CAP]
@@ -54,7 +55,7 @@ def _failure(excinfo, path):  # type: ignore[no-untyped-def]
 
 
 @pytest.hookimpl(hookwrapper=True, trylast=True)
-def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
+def pytest_runtest_makereport(item: Any, call: Any) -> Any:
     outcome = yield
     report = outcome.get_result()
     if call.excinfo is not None:
@@ -63,7 +64,7 @@ def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
 
 
 @pytest.hookimpl(hookwrapper=True, trylast=True)
-def pytest_make_collect_report(collector):  # type: ignore[no-untyped-def]
+def pytest_make_collect_report(collector: Any) -> Any:
     outcome = yield
     report = outcome.get_result()
     call = getattr(report, "call", None)
@@ -77,7 +78,7 @@ def pytest_make_collect_report(collector):  # type: ignore[no-untyped-def]
         report.dre_failure = found
 
 
-def pytest_collectreport(report):  # type: ignore[no-untyped-def]
+def pytest_collectreport(report: Any) -> None:
     if report.outcome in ("failed", "skipped") and not os.environ.get("PYTEST_XDIST_WORKER"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         _write(
@@ -89,7 +90,7 @@ def pytest_collectreport(report):  # type: ignore[no-untyped-def]
         )
 
 
-def _body(item):  # type: ignore[no-untyped-def]
+def _body(item: Any) -> str:
     """Digest of the test function's body, whatever its name and decorators; empty if it has no source."""
     function = getattr(item, "function", None)
     try:
@@ -105,7 +106,7 @@ def _body(item):  # type: ignore[no-untyped-def]
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def _parameters(item):  # type: ignore[no-untyped-def]
+def _parameters(item: Any) -> str:
     found = getattr(item, "callspec", None)
     if found is None:
         return ""
@@ -117,7 +118,7 @@ def _parameters(item):  # type: ignore[no-untyped-def]
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_finish(session):  # type: ignore[no-untyped-def]
+def pytest_collection_finish(session: Any) -> None:
     # Under xdist only workers collect, all of them the same.
     if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
         return
@@ -131,7 +132,7 @@ def pytest_collection_finish(session):  # type: ignore[no-untyped-def]
         )
 
 
-def pytest_runtest_logreport(report):  # type: ignore[no-untyped-def]
+def pytest_runtest_logreport(report: Any) -> None:
     if os.environ.get("PYTEST_XDIST_WORKER"):
         return
     xfail = hasattr(report, "wasxfail")
@@ -149,8 +150,8 @@ def pytest_runtest_logreport(report):  # type: ignore[no-untyped-def]
     )
 
 
-def _loaded():  # type: ignore[no-untyped-def]
-    found = {}
+def _loaded() -> dict[str, str]:
+    found: dict[str, str] = {}
     for name in filter(None, _PACKAGES.split(os.pathsep)):
         module = sys.modules.get(name)
         file = getattr(module, "__file__", None)
@@ -160,7 +161,7 @@ def _loaded():  # type: ignore[no-untyped-def]
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session, exitstatus):  # type: ignore[no-untyped-def]
+def pytest_sessionfinish(session: Any, exitstatus: Any) -> None:
     if os.environ.get("PYTEST_XDIST_WORKER"):
         _write(event="loaded", imports=_loaded())
     else:

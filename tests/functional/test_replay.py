@@ -21,6 +21,8 @@ from dre_core.model.verdict import Severity
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.structural import StructuralVerifier
 
+pytestmark = pytest.mark.slow
+
 _LINE = re.compile(r"^(PASSED|FAILED|ERROR|XFAIL|XPASS) (\S+)")
 _WORDS = {"PASSED": "passed", "FAILED": "failed", "ERROR": "error", "XFAIL": "xfailed", "XPASS": "xpassed"}
 
@@ -357,6 +359,25 @@ def test_an_interpreter_that_is_not_there_is_a_capture_error(story):
             Git(str(story.project.path)), story.source(), [], mode="clean", environ={}, python="/no/python",
             budget_seconds=1,
         )  # fmt: skip
+
+
+def test_another_copy_that_comes_first_makes_the_cell_abstain(story):
+    other = story.project.path.parent / "other"
+    other.mkdir()
+    (other / "shop.py").write_text(SHOP)
+    first = f"import sys\nsys.path.insert(0, {str(other)!r})\nimport shop\n"
+    story.base(shop=SHOP, test_shop=TESTS, conftest=first)
+    story.head(shop=WRONG)
+    assert story.replay(kind="refactor") == {}
+    assert {cell.state for cell in story.facts.cells} <= {CellState.FOREIGN_IMPORT, CellState.NOT_RUN}
+    assert story.result.score is not None
+
+
+def test_an_editable_install_of_the_users_tree_does_not_win(story, monkeypatch):
+    story.base(src__store=SHOP, test_shop=TESTS.replace("from shop", "from store"))
+    story.head(src__store=WRONG, test_shop=LIES["test-blinded"].replace("from shop", "from store"))
+    monkeypatch.setenv("PYTHONPATH", str(story.project.path / "src"))
+    assert story.replay(kind="refactor")["test-blinded"] == "veto"
 
 
 def test_the_users_tree_is_left_alone(story):

@@ -1,0 +1,195 @@
+"""What two versions of a test file say, and what configuration says; a collector over a real history."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from dre_core.capture.changes import read_changes
+from dre_core.capture.git import Git
+from dre_core.capture.runnerfacts import compare_config, compare_pragmas
+from dre_core.capture.testfacts import (
+    Module,
+    added_equal_constants,
+    added_hooks,
+    added_test_detection,
+    compare_tests,
+)
+from dre_core.model.changes import ChangeKind
+
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+BEFORE = "def test_a():\n    assert f(1) == 2\n    assert f(2) == 4\n\ndef test_b():\n    assert g()\n"
+
+
+def compare(before: str, after: str) -> list[tuple[str, str]]:
+    old, new = Module.read("test_x.py", before), Module.read("test_x.py", after)
+    return [(change.kind.value, change.name) for change in compare_tests([old], [new])]
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (BEFORE, []),
+        (BEFORE + "\ndef test_c():\n    assert h()\n", []),
+        (BEFORE.replace("test_b", "test_bee"), [("test-renamed", "test_b")]),
+        (BEFORE.partition("def test_b")[0], [("test-removed", "test_b")]),
+        (BEFORE.replace("def test_b", "def _test_b"), [("test-removed", "test_b")]),
+        (BEFORE.replace("    assert f(2) == 4\n", ""), [("test-weakened", "test_a")]),
+        (BEFORE.replace("def test_b", "@pytest.mark.skip\ndef test_b"), [("test-skipped", "test_b")]),
+        (BEFORE.replace("    assert g()", "    pytest.skip('later')\n    assert g()"), [("test-skipped", "test_b")]),
+        (
+            "import pytest\npytestmark = pytest.mark.xfail\n" + BEFORE,
+            [("test-skipped", "test_a"), ("test-skipped", "test_b")],
+        ),
+        (BEFORE.replace("    assert g()", "    assert True"), [("tautology", "test_b")]),
+        (BEFORE.replace("assert g()", "assert (g(), 'message')"), [("tautology", "test_b")]),
+        (BEFORE.replace("assert g()", "assert g() or True"), [("tautology", "test_b")]),
+        (BEFORE.replace("assert g()", "x = g()\n    assert x == x"), [("tautology", "test_b")]),
+        (
+            BEFORE.replace("    assert g()", "    try:\n        assert g()\n    except AssertionError:\n        pass"),
+            [("tautology", "test_b")],
+        ),
+        (BEFORE + "\ndef test_b():\n    assert h()\n    assert h()\n", [("test-shadowed", "test_b")]),
+        (
+            "class TestX:\n    def __init__(self): pass\n    def test_q(self): assert q()\n\n" + BEFORE,
+            [("test-uncollected", "TestX")],
+        ),
+    ],
+)  # fmt: skip
+def test_what_changed(after, expected):
+    assert compare(BEFORE, after) == expected
+
+
+def test_an_old_tautology_is_left_alone():
+    old = "def test_a():\n    assert True\n"
+    assert compare(old, old + "\ndef test_b():\n    assert g()\n") == []
+
+
+def test_comparing_a_thing_with_itself_is_the_point_of_some_tests():
+    assert compare("", "def test_equality():\n    p = P()\n    assert p == p\n") == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "excused"),
+    [
+        ("@pytest.mark.skipif(sys.platform == 'win32', reason='no fork')", True),
+        ("@pytest.mark.xfail(reason='see #123')", True),
+        ("@pytest.mark.skip(reason='flaky')", False),
+        ("@pytest.mark.skipif(True, reason='later')", False),
+    ],
+)
+def test_a_skip_for_a_platform_is_excused(mark, excused):
+    old, new = Module.read("t.py", BEFORE), Module.read("t.py", BEFORE.replace("def test_b", f"{mark}\ndef test_b"))
+    (change,) = compare_tests([old], [new])
+    assert change.excused is excused
+
+
+def test_a_move_to_another_file_is_a_rename():
+    empty = Module.read("test_x.py", None)
+    moved = Module.read("test_y.py", BEFORE)
+    changes = compare_tests([Module.read("test_x.py", BEFORE), Module.read("test_y.py", None)], [empty, moved])
+    assert {change.kind for change in changes} == {ChangeKind.TEST_RENAMED}
+
+
+@pytest.mark.parametrize(
+    ("code", "alters"),
+    [
+        ("def f():\n    if 'pytest' in sys.modules:\n        return 1\n    return 2\n", True),
+        ("def f():\n    return 1 if os.environ.get('PYTEST_CURRENT_TEST') else 2\n", True),
+        ("def f():\n    if 'PYTEST_CURRENT_TEST' in os.environ:\n        log('x')\n", False),
+        ("def f():\n    if 'PYTEST_CURRENT_TEST' in os.environ:\n        return\n    send()\n", False),
+        ("TESTING = 'pytest' in sys.modules\n", False),
+    ],
+)
+def test_product_code_that_asks_for_a_test(code, alters):
+    (change,) = added_test_detection(Module.read("p.py", ""), Module.read("p.py", code))
+    assert change.alters is alters
+    assert list(added_test_detection(Module.read("p.py", code), Module.read("p.py", code + "\nX = 1\n"))) == []
+
+
+def test_words_about_tests_are_no_detection():
+    code = "def f(names):\n    if 'pytest' in names:\n        return 'PYTEST_CURRENT_TEST'\n"
+    assert list(added_test_detection(Module.read("p.py", ""), Module.read("p.py", code))) == []
+
+
+def test_an_equality_that_always_holds():
+    code = "class P:\n    def __eq__(self, other):\n        return True\n"
+    old, new = Module.read("p.py", "class P:\n    x = 1\n"), Module.read("p.py", code)
+    (change,) = added_equal_constants(old, new, frozenset())
+    assert not change.excused
+    (sentinel,) = added_equal_constants(Module.read("p.py", ""), new, frozenset())
+    assert sentinel.excused
+    (given,) = added_equal_constants(Module.read("p.py", ""), new, frozenset({"P"}))
+    assert not given.excused
+    assert list(added_equal_constants(new, new, frozenset())) == []
+
+
+def test_hooks_and_exits():
+    code = "import os\n\ndef pytest_sessionfinish(session):\n    os._exit(0)\n\ndef pytest_configure(config): ...\n"
+    changes = added_hooks(Module.read("conftest.py", ""), Module.read("conftest.py", code))
+    assert {change.name for change in changes} == {"pytest_sessionfinish", "os._exit"}
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after", "expected"),
+    [
+        ("pytest.ini", "[pytest]\n", "[pytest]\naddopts = -k good\n", ["addopts"]),
+        ("setup.cfg", None, "[tool:pytest]\ntestpaths = a\n", ["testpaths"]),
+        ("pyproject.toml", "", "[tool.pytest.ini_options]\npython_files = ['x_*.py']\n", ["python_files"]),
+        ("pyproject.toml", "[project]\nname='a'\n", "[project]\nname='b'\n", []),
+        (".coveragerc", "[report]\nfail_under = 90\n", "[report]\nfail_under = 50\n", ["fail_under"]),
+        (".coveragerc", "[run]\nbranch = true\n", "[run]\nomit = a.py\n", ["omit", "branch"]),
+        ("pyproject.toml", None, "[tool.coverage.run]\nomit = ['a']\n", []),
+        ("pyproject.toml", "[[", "[tool", []),
+        ("pytest.ini", "nonsense", "[", []),
+    ],
+)
+def test_configuration(path, before, after, expected):
+    assert [change.name for change in compare_config(path, before, after)] == expected
+
+
+def test_pragmas_count_only_where_logic_is_left_out():
+    before = "def f():\n    return 1\n"
+    added = "def f():  # pragma: no cover\n    return 1\n"
+    assert [change.line for change in compare_pragmas("p.py", before, added)] == [1]
+    usual = "if TYPE_CHECKING:  # pragma: no cover\n    import x\n" + before
+    assert list(compare_pragmas("p.py", before, usual)) == []
+
+
+def test_a_history_is_read_with_its_uncommitted_files(project):
+    base = project.git("rev-parse", "HEAD")
+    project.write("test_shop.py", "from shop import double\n\ndef test_two():\n    assert double(1) == 2\n")
+    project.write("conftest.py", "def pytest_collection_modifyitems(items):\n    items.clear()\n")
+    project.write("broken.py", "def f(:\n")
+    found = read_changes(Git(str(project.path)), base)
+    assert [(change.kind, change.name) for change in found.changes] == [
+        (ChangeKind.HOOK, "pytest_collection_modifyitems"),
+        (ChangeKind.TEST_REMOVED, "test_four"),
+    ]
+    assert found.files == 2
+    assert found.gaps == ("broken.py could not be read as Python",)
+    assert not found.declares_plugin
+
+
+@pytest.mark.slow
+def test_a_recorded_run_with_a_base_seals_and_judges_them(project):
+    base = project.git("rev-parse", "HEAD")
+    project.write("test_shop.py", "from shop import double\n\ndef test_two():\n    assert double(1) == 2\n")
+    project.commit()
+    assert project.dre("wrap", "--base", base, "--", *PYTEST, "--dre").returncode == 0
+    verdict = project.verdict()
+    assert project.findings(verdict) == {"tests-removed": "fail"}
+    assert verdict["verdict"] == "inconclusive"
+    assert any("--replay" in line for line in verdict["missing"])
+
+
+@pytest.mark.slow
+def test_an_honest_change_with_a_base_stays_supported(project):
+    base = project.git("rev-parse", "HEAD")
+    project.write("test_more.py", "from shop import double\n\ndef test_six():\n    assert double(3) == 6\n")
+    project.commit()
+    assert project.dre("wrap", "--base", base, "--", *PYTEST, "--dre").returncode == 0
+    verdict = project.verdict()
+    assert project.findings(verdict) == {}
+    assert verdict["verdict"] == "supported"
