@@ -37,7 +37,7 @@ from dre_core.model import identifier, predicate
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import sha256
 from dre_core.model.event import Clock, utc_now
-from dre_core.model.run import Claim, CommandFacts, Item, Run, RunOutcome
+from dre_core.model.run import Claim, CommandFacts, Gap, Item, Run, RunOutcome
 from dre_core.model.verdict import Conclusion, Integrity, IntegrityCheck, IntegrityResult, Vantage, Verdict
 from dre_core.operation import Operation, new_nonce
 from dre_core.pipeline.mask import Masker, sensitive_values
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _PYTEST_OUTCOMES: Mapping[int, RunOutcome] = {
     0: RunOutcome.PASSED,
     1: RunOutcome.FAILED,
-    2: RunOutcome.CANCELLED,
+    2: RunOutcome.ERRORED,
     3: RunOutcome.ERRORED,
     4: RunOutcome.ERRORED,
     5: RunOutcome.FAILED,
@@ -463,7 +463,7 @@ class Engine:
             StorageError: The evidence can't be stored; the run is not sealed.
         """
         # 5
-        sessions = fold_journals(operation)
+        sessions, unreadable = _readable_sessions(operation)
         if sessions:
             self._take_session_facts(operation, sessions)
         if observation is not None:
@@ -473,12 +473,23 @@ class Engine:
         # 6
         run = operation.make_run(operation.with_declared(claim), items, duration_ns, recovered=recovered)
         decode = partial(self._decode, operation, run, policy, sessions)
-        if not judge and not sessions and not any(map(_may_count_tests, items)):
-            # Nothing in it counts tests, so it is sealed as it is, without being read again.
+        evidence: Evidence | None = None
+        if judge or sessions or any(map(_may_count_tests, items)):
+            try:
+                evidence = decode()
+            except DREError as error:
+                unreadable = error
+        if evidence is None:
+            # Nothing in it counts tests, or what does can't be read: it is evidence all the same.
+            if unreadable is not None:
+                run = replace(run, gaps=(*run.gaps, _unreadable_gap(operation, unreadable)))
             operation.sign(predicate.run_statement(run))
             operation.publish({})
-            return Sealing(run=run, verdict=None, decode=decode)
-        evidence = decode()
+            if judge and unreadable is not None:
+                raise unreadable
+            return Sealing(
+                run=run, verdict=None, decode=partial(self._decode, operation, run, policy, sessions)
+            )
         counts = evidence.counts
         if counts is not None:
             run = replace(run, claim=replace(run.claim, tests=counts))
@@ -514,7 +525,7 @@ class Engine:
         from dre_core.verify.evidence import load
 
         judged_by = policy or self.policy()
-        evidence = load(run, self.store, judged_by, sessions)
+        evidence = load(run, self.store, judged_by, sessions or None)
         # Without a policy's keys, one's own key holds every role, the maintainer's too.
         own = {} if judged_by.keys else {operation.authority.signer.keyid: operation.authority.signer.public}
         return with_declaration(evidence, self.store, own)
@@ -624,14 +635,24 @@ class Engine:
         duration_ns: int,
         policy: Policy | None = None,
         replay_mode: str = "",
+        interrupted: bool = False,
     ) -> Sealing:
-        """Steps 4 to 10 for a pytest session that ran in this process."""
+        """Steps 4 to 10 for a pytest session that ran in this process.
+
+        Args:
+            operation: The session's operation.
+            exit_status: pytest's exit status.
+            duration_ns: Monotonic duration.
+            policy: The policy to judge by.
+            replay_mode: Run the tests again, ``clean`` or ``matrix``; empty: not.
+            interrupted: Somebody stopped the session; pytest has the same status for errors in collection.
+        """
         operation.note("operation.started", {"pid": os.getpid()})
         operation.note("operation.collecting")
         operation.take_journals()
         operation.look_after()
         self.run_again(operation, replay_mode)
-        outcome = _PYTEST_OUTCOMES.get(exit_status, RunOutcome.ERRORED)
+        outcome = RunOutcome.CANCELLED if interrupted else _PYTEST_OUTCOMES.get(exit_status, RunOutcome.ERRORED)
         claim = Claim(outcome=outcome, exit_code=exit_status)
         return self.seal(operation, claim, duration_ns=duration_ns, judge=True, policy=policy)
 
@@ -666,6 +687,19 @@ def fold_journals(operation: Operation) -> list[Session]:
             for stream in streams.values():
                 stream.close()
     return sessions
+
+
+def _readable_sessions(operation: Operation) -> tuple[list[Session], DREError | None]:
+    """The sessions on disk, or why they can't be read: the command may have written them itself."""
+    try:
+        return fold_journals(operation), None
+    except DREError as error:
+        return [], error
+
+
+def _unreadable_gap(operation: Operation, error: DREError) -> Gap:
+    reason = operation.masker.text(f"what the command left can't be read: {error}")
+    return Gap(collector="session", reason=reason, hint="dre verify says more")
 
 
 def _value(name: str, kind: str, vantage: Vantage, value: JSON) -> Captured:

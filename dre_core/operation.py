@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 SEALED = "operation.sealed"
 # As in verify/integrity.py, which a run that judges nothing does not load; a test compares the two.
 CERTIFICATE_KIND = "certificate"
+# At most six bytes of JSON a character stay well below an event's limit.
+_EVENT_COMMAND_CHARACTERS = 8000
 README = """This archive holds evidence of a test run, sealed by the Development Reality Engine (DRE).
 
 With DRE:     dre verify evidence.zip --key PUBLIC.pem
@@ -125,7 +127,7 @@ class Operation:
         self.note(
             "operation.created",
             {
-                "command": list(self.command.argv),
+                "command": _bounded(self.command.argv),
                 "cwd": self.command.cwd,
                 "face": self.face,
                 "name": self.name,
@@ -350,6 +352,18 @@ def _sealed_reports(experiment: Experiment) -> dict[str, Path]:
     statement = Statement.parse(Envelope.parse(experiment.index.read_bytes().rstrip(b"\n")).payload)
     name = f"reports/{experiment.operation}/junit.xml"
     return {name: experiment.junit} if any(s.name == name for s in statement.subjects) else {}
+
+
+def _bounded(argv: Sequence[str]) -> list[JSON]:
+    """The first arguments, for an event has a limit; the run's predicate has them all."""
+    shown: list[JSON] = []
+    left = _EVENT_COMMAND_CHARACTERS
+    for place, word in enumerate(argv):
+        left -= len(word) + 8
+        if left < 0:
+            return [*shown, f"… {len(argv) - place} more"]
+        shown.append(word)
+    return shown
 
 
 def publish_proof(log: Log, experiment: Experiment, number: int, authority: Authority) -> None:

@@ -37,7 +37,7 @@ def misplaced() -> Iterator[tuple[str, Place]]:
         Dotted name, and the file and line of the code.
     """
     homes = tuple(filter(None, map(_home, _GUARDED)))
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         top = name.partition(".")[0]
         if (top in _GUARDED or name in _SINGLE) and isinstance(module, ModuleType):
             for attribute, place in _attributes(module, homes):
@@ -57,11 +57,12 @@ def finders() -> Iterator[tuple[str, Place]]:
 def patched_subjects(rootdir: Path) -> Iterator[tuple[str, Place]]:
     """Functions in modules of the project that were replaced by code of a conftest."""
     prefix = str(rootdir) + os.sep
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+    for name, module in sys.modules.copy().items():
+        # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
         if not isinstance(file, str) or not file.startswith(prefix) or not is_foreign(file):
             continue
-        if not isinstance(module, ModuleType) or os.path.basename(file).startswith(("conftest.", "test_")):
+        if os.path.basename(file).startswith(("conftest.", "test_")):
             continue
         for attribute, place in _attributes(module, (), same=file):
             if os.path.basename(place[0]) == "conftest.py":
@@ -71,7 +72,7 @@ def patched_subjects(rootdir: Path) -> Iterator[tuple[str, Place]]:
 def shadowed(*objects: object) -> Iterator[tuple[str, Place]]:
     """Methods of the recorder's own objects that were replaced on the object itself."""
     for each in objects:
-        for name, value in list(vars(each).items()):
+        for name, value in vars(each).copy().items():
             if callable(value) and callable(getattr(type(each), name, None)):
                 yield f"{type(each).__name__}.{name}", code_place(value) or ("", 0)
 
@@ -98,7 +99,7 @@ def _plain(value: Any) -> object:
 
 
 def _attributes(module: ModuleType, homes: tuple[str, ...], same: str = "") -> Iterator[tuple[str, Place]]:
-    for name, value in list(vars(module).items()):
+    for name, value in vars(module).copy().items():
         if isinstance(value, type):
             yield from _of_class(module, name, value, homes, same)
         elif (place := _out_of_place(value, homes, same)) is not None:
@@ -113,7 +114,7 @@ def _of_class(
         if not same and place is not None and is_foreign(place[0]) and not _below(place[0], homes):
             yield name, place
         return
-    for member, value in list(vars(kind).items()):
+    for member, value in dict(vars(kind)).items():
         if (place := _out_of_place(value, homes, same)) is not None:
             yield f"{name}.{member}", place
 
@@ -133,7 +134,7 @@ def _out_of_place(value: object, homes: tuple[str, ...], same: str) -> Place | N
 
 def _class_place(kind: type) -> Place | None:
     module = sys.modules.get(kind.__module__)
-    file = getattr(module, "__file__", None)
+    file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
     if not isinstance(file, str) or not is_foreign(file):
         return None
     lines = [place[1] for value in vars(kind).values() if (place := code_place(value)) and place[0] == file]

@@ -92,7 +92,7 @@ class OwnOperation:
 
         duration = time.monotonic_ns() - self.started_ns
         try:
-            sealing = self._seal(exit_status, duration)
+            sealing = self._seal(session, exit_status, duration)
         finally:
             self.operation.close()
             self.operation.log.close()
@@ -111,11 +111,18 @@ class OwnOperation:
         supported = verdict is not None and verdict.conclusion is Conclusion.SUPPORTED
         return FinishResult(lines=tuple(lines), enforce_failed=not supported)
 
-    def _seal(self, exit_status: int, duration_ns: int) -> Sealing:
+    def _seal(self, session: Session, exit_status: int, duration_ns: int) -> Sealing:
         from dre_pytest.plugin import setting
 
         mode = "" if not setting(self.config, "replay") else "matrix" if self.operation.facts.source.base else "clean"
-        return self.engine.finish_session(self.operation, exit_status, duration_ns, self.policy, mode)
+        return self.engine.finish_session(
+            self.operation,
+            exit_status,
+            duration_ns,
+            self.policy,
+            mode,
+            interrupted=exit_status == pytest.ExitCode.INTERRUPTED and not session.collection_errors,
+        )
 
     def _lines(self, sealing: Sealing) -> list[str]:
         assert sealing.verdict is not None

@@ -36,7 +36,7 @@ from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conft
 from dre_pytest.command import distributions, options, seed
 from dre_pytest.imports import loaded
 from dre_pytest.intact import is_foreign
-from dre_pytest.running import MAX_MESSAGE, Running, cap, contradicts, worker_of
+from dre_pytest.running import MAX_MESSAGE, Running, Stopwatch, cap, contradicts, microseconds, worker_of
 from dre_pytest.suspects import suspects
 
 MAX_PROBLEMS = 100
@@ -96,6 +96,7 @@ class Recorder:
         self._tally: Counter[str] = Counter()
         self._problems = 0
         self._unwitnessed: list[str] = []
+        self._stopwatch = Stopwatch()
         self._modules: list[ModuleType] = []
         self._at_start: hooks.Implementations = {}
         self._noted: set[HookNote] = set()
@@ -328,15 +329,16 @@ class Recorder:
                 called = raised = None
                 self._unwitnessed.append(node)
             file, line, _ = last.location
+            phases = microseconds(setup), microseconds(call), microseconds(teardown)
+            if sum(phases) > self._stopwatch.lap_us():
+                phases = 0, 0, 0
             self._plain_passes += self._journal.passed(
                 self._ids.get(node) or self._journal.quoted(node),
                 self._files.get(file) or self._quote_file(file),
                 0 if line is None else line + 1,
                 _WORDS[called],
                 _WORDS[raised],
-                int(setup.duration * 1e6),
-                int(call.duration * 1e6),
-                int(teardown.duration * 1e6),
+                *phases,
             )
         else:
             self._write_slowly(last, running)
@@ -348,6 +350,10 @@ class Recorder:
     def _write_slowly(self, last: Any, running: Running) -> None:
         """Write any test line; the fast way above is its special case."""
         words = running.words()
+        if not self._controller:
+            lap_us = self._stopwatch.lap_us()
+            if sum(microseconds(report) for _, report in running.reports()) > lap_us:
+                words.update({name: [outcome, 0] for name, outcome in running.phases().items()})
         self._note_skip(last, running)
         if self._controller:
             words["worker"] = worker_of(last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from pathlib import Path
 
 from dre_ci.cli import BEFORE_START, Exit
@@ -14,7 +15,9 @@ from dre_core.errors import DREError, StartError, UsageError
 from dre_core.model.verdict import Conclusion
 
 TIMED_OUT = 124
-_FLAGS = frozenset(("--json", "-v", "--verbose", "--verify", "--replay", "--strict", "--shell", "-h", "--help"))
+_FLAGS = frozenset(
+    ("--json", "-v", "--verbose", "--verify", "--replay", "--strict", "--shell", "-h", "--help")
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +94,9 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
             "--shell takes the command as one string", hint=f"dre wrap --shell {shlex.quote('a && b')}"
         )
     stdin, stdout, stderr = standard_descriptors()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller; what DRE itself would say goes nowhere
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     standard = (stdin, stderr if arguments.json else stdout, stderr)
     engine = Engine.open(explicit=arguments.dir)
     wishes = Wishes(
@@ -132,7 +138,7 @@ def _ended(engine: Engine, arguments: argparse.Namespace, console: Console, wrap
         if arguments.strict:
             return Exit(BEFORE_START)
     _show(engine, arguments, console, wrapped)
-    return _exit_of(wrapped)
+    return _exit_of(wrapped, asked=arguments.verify)
 
 
 def _export(engine: Engine, operation: str, output: Path) -> None:
@@ -174,15 +180,16 @@ def _shown(path: Path) -> str:
     return os.path.relpath(path)
 
 
-def _exit_of(wrapped: Wrapped) -> Exit:
+def _exit_of(wrapped: Wrapped, *, asked: bool) -> Exit:
+    """The command's own end; a verdict that was asked for and is bad, or is missing, stands in for exit 0."""
     result = wrapped.result
     if result.timed_out:
         return Exit(TIMED_OUT)
     if result.signal is not None:
         return Exit(128 + result.signal, signal=result.signal)
-    if result.exit_code == 0 and wrapped.verdict is not None:
+    if result.exit_code == 0 and (asked or wrapped.verdict is not None):
         from dre_ci.commands.verify import EXIT_CODES
 
-        verdict = wrapped.verdict.conclusion
+        verdict = wrapped.verdict.conclusion if wrapped.verdict is not None else Conclusion.INCONCLUSIVE
         return Exit(EXIT_CODES[verdict]) if verdict is not Conclusion.SUPPORTED else Exit()
     return Exit(result.exit_code or 0)

@@ -27,7 +27,16 @@ _DROPPED = (
 )  # fmt: skip
 _DROPPED_SHORT = ("-x",)
 # They choose tests; the matrix chooses by itself.
-_SELECTING = ("-k", "--deselect", "--ignore", "--ignore-glob", "--rootdir", "-c", "--config-file", "--confcutdir")
+_SELECTING = (
+    "-k",
+    "--deselect",
+    "--ignore",
+    "--ignore-glob",
+    "--rootdir",
+    "-c",
+    "--config-file",
+    "--confcutdir",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +71,8 @@ def split(argv: Sequence[str]) -> Arguments:
     Args:
         argv: As the session recorded it.
     """
-    options, paths = [], []
+    options: list[tuple[str, ...]] = []
+    paths: list[str] = []
     words = list(argv[1:])
     while words:
         word = words.pop(0)

@@ -109,7 +109,9 @@ class Bench:
     budget_seconds: float
     scratch: Path
 
-    def run(self, clone: Clone, words: Sequence[str], *, directory: str = "", addopts: bool = False) -> CellRun:
+    def run(
+        self, clone: Clone, words: Sequence[str], *, directory: str = "", addopts: bool = False
+    ) -> CellRun:
         """Runs pytest in a clone.
 
         Args:
@@ -238,7 +240,9 @@ def _take(run: CellRun, record: dict[str, Any], root: Path) -> None:
         if event == "finish":
             run.status = record["status"]
         real = os.path.realpath(root)
-        foreign = [f"{name} from {file}" for name, file in record["imports"].items() if not _within(file, real)]
+        foreign = [
+            f"{name} from {file}" for name, file in record["imports"].items() if not _within(file, real)
+        ]
         if foreign:
             run.state = CellState.FOREIGN_IMPORT
             run.detail = f"the clone's tests imported {foreign[0]}, which lies outside the clone"

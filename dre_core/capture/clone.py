@@ -14,7 +14,14 @@ from pathlib import Path
 from dre_core.capture.git import Git
 from dre_core.errors import CaptureError
 
-_NO_HOOKS = ("-c", "core.hooksPath=/dev/null", "-c", "protocol.file.allow=always", "-c", "advice.detachedHead=false")
+_NO_HOOKS = (
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "protocol.file.allow=always",
+    "-c",
+    "advice.detachedHead=false",
+)
 # Names that would be imported in place of the interpreter's or the runner's own, once a root is on the path.
 _SHADOWS = ("pytest", "_pytest", "pluggy", "sitecustomize", "usercustomize", "_distutils_hack")
 
@@ -35,7 +42,9 @@ class Clone:
         self.root = folder
         self.commit = commit
         self._repository = repository
-        repository.run(*_NO_HOOKS, "clone", "--shared", "--no-checkout", "--quiet", repository.root, str(folder))
+        repository.run(
+            *_NO_HOOKS, "clone", "--shared", "--no-checkout", "--quiet", repository.root, str(folder)
+        )
         self._git = Git(str(folder))
         self._git.run(*_NO_HOOKS, "checkout", "--quiet", "--detach", commit)
         self.shadows = self._remove_shadows()

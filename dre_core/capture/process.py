@@ -314,7 +314,7 @@ class _Run:
         try:
             self._pid = start(
                 command.words,
-                found.path,
+                _executed(command, found),
                 cwd=command.cwd,
                 environ=environ,
                 standard=self._child_standard(stdin),
@@ -701,6 +701,12 @@ class _Run:
 
 def _ns(seconds: float) -> int:
     return int(seconds * 1_000_000_000)
+
+
+def _executed(command: Command, found: Executable) -> str:
+    """The path to execute: as given where it is one, for a script sees it in its own arguments."""
+    name = command.words[0]
+    return name if not command.shell and "/" in name else found.path
 
 
 def _usage(rusage: Any) -> Usage:

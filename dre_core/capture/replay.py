@@ -438,7 +438,9 @@ class _Replay:
         head = self.source.commit
         old_tests, new_tests = self._material(base, "bb"), self._material(head, "hh")
         changed = set(changed_paths(self.git, base, head))
-        tests_changed = bool(changed & (old_tests | new_tests)) or old.text != new.text or old.path != new.path
+        tests_changed = (
+            bool(changed & (old_tests | new_tests)) or old.text != new.text or old.path != new.path
+        )
         source_changed = any(
             path not in old_tests | new_tests
             and not path.endswith(_DOCUMENTS)

@@ -71,7 +71,11 @@ def compare_pragmas(path: str, before: str | None, after: str | None) -> Iterato
         if _PRAGMA.search(line) and line.strip() not in known and not _USUAL.search(line):
             detail = line.strip()[:100]
             yield Change(
-                kind=ChangeKind.COVERAGE_CONFIG, path=path, name="pragma: no cover", line=number, detail=detail
+                kind=ChangeKind.COVERAGE_CONFIG,
+                path=path,
+                name="pragma: no cover",
+                line=number,
+                detail=detail,
             )
 
 
@@ -125,7 +129,9 @@ def _read_ini(path: str, text: str, found: dict[str, dict[str, Any]]) -> None:
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value) if value is not None else "unset"
+    text = (
+        " ".join(map(str, value)) if isinstance(value, list) else str(value) if value is not None else "unset"
+    )
     return text.strip().replace("\n", " ")[:80]
 
 

@@ -137,7 +137,9 @@ def _marks(body: list[ast.stmt]) -> frozenset[str]:
     """What a module or class skips as a whole: ``pytestmark``, or a call at its top level."""
     found: set[str] = set()
     for node in body:
-        if isinstance(node, ast.Assign) and any(_last_name(target) == "pytestmark" for target in node.targets):
+        if isinstance(node, ast.Assign) and any(
+            _last_name(target) == "pytestmark" for target in node.targets
+        ):
             values = node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value]
             found |= _decorated(values)
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -151,7 +153,11 @@ def _skip_calls(node: ast.AST, conditions: str = "") -> Iterator[str]:
         under = conditions
         if isinstance(child, ast.If):
             under = f"{conditions}if {ast.unparse(child.test)}: "
-        if isinstance(child, ast.Call) and _last_name(child) in _SKIPS and isinstance(node, ast.Expr | ast.Assign):
+        if (
+            isinstance(child, ast.Call)
+            and _last_name(child) in _SKIPS
+            and isinstance(node, ast.Expr | ast.Assign)
+        ):
             yield conditions + ast.unparse(child)
         else:
             yield from _skip_calls(child, under)
@@ -234,9 +240,7 @@ def _hidden(before: Module, after: Module) -> Iterator[Change]:
     for name, line in after.shadowed:
         if name not in known:
             detail = "defined again below"
-            yield Change(
-                kind=ChangeKind.TEST_SHADOWED, path=after.path, name=name, line=line, detail=detail
-            )
+            yield Change(kind=ChangeKind.TEST_SHADOWED, path=after.path, name=name, line=line, detail=detail)
     known = {name for name, _ in before.uncollected}
     for name, line in after.uncollected:
         if name not in known:
@@ -251,7 +255,11 @@ def tautologies(before: Module, after: Module) -> Iterator[Change]:
     known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.stmt)}
     for test in after.tests.values():
         for node in ast.walk(test.node):
-            if isinstance(node, ast.stmt) and (why := _cannot_fail(node, test.name)) and ast.dump(node) not in known:
+            if (
+                isinstance(node, ast.stmt)
+                and (why := _cannot_fail(node, test.name))
+                and ast.dump(node) not in known
+            ):
                 yield Change(
                     kind=ChangeKind.TAUTOLOGY, path=after.path, name=test.name, line=node.lineno, detail=why
                 )
@@ -311,7 +319,11 @@ def added_hooks(before: Module, after: Module) -> Iterator[Change]:
     for node in ast.walk(after.tree):
         if isinstance(node, ast.FunctionDef) and node.name in _HOOKS and ast.dump(node) not in known:
             yield Change(
-                kind=ChangeKind.HOOK, path=after.path, name=node.name, line=node.lineno, detail="added or changed"
+                kind=ChangeKind.HOOK,
+                path=after.path,
+                name=node.name,
+                line=node.lineno,
+                detail="added or changed",
             )
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in _EXITS and ast.dump(node) not in known:
             name = ast.unparse(node.func)

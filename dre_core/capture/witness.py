@@ -92,7 +92,7 @@ def pytest_collectreport(report: Any) -> None:
 
 def _body(item: Any) -> str:
     """Digest of the test function's body, whatever its name and decorators; empty if it has no source."""
-    function = getattr(item, "function", None)
+    function: Any = getattr(item, "function", None)
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
     except (OSError, TypeError, SyntaxError, ValueError, IndexError):

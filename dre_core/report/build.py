@@ -87,7 +87,7 @@ def count_words(counts: Counts) -> str:
         ("deselected", "deselected"),
         ("xfailed", "xfailed"),
         ("xpassed", "xpassed"),
-        ("errors", "errors"),
+        ("errors", "error" if counts.errors == 1 else "errors"),
         ("rerun", "rerun"),
     )
     parts = [f"{getattr(counts, name)} {word}" for name, word in names if getattr(counts, name)]

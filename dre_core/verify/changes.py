@@ -74,6 +74,10 @@ def _count(changes: Sequence[Change], noun: str = "test") -> str:
     return f"1 {noun}" if len(changes) == 1 else f"{len(changes)} {noun}s"
 
 
+def _verb(changes: Sequence[Change], one: str, many: str) -> str:
+    return one if len(changes) == 1 else many
+
+
 def _about(evidence: Evidence, changes: Sequence[Change]) -> dict[str, object]:
     return {
         "evidence": tuple(item.digest for item in evidence.run.items_of("changes")),
@@ -94,7 +98,7 @@ def _settled_by_replay(
 
 
 def _removed(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
-    message = f"{_count(changes)} of the base are gone: {_list(changes)}"
+    message = f"{_count(changes)} of the base {_verb(changes, 'is', 'are')} gone: {_list(changes)}"
     remedy = f"say that it is meant: dre claim --kind behavior-change --changes '{changes[0].test}'"
     return [_settled_by_replay("tests-removed", evidence, changes, message, remedy)]
 
@@ -105,12 +109,20 @@ def _skipped(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     bare = [change for change in changes if not change.excused]
     findings = []
     if bare:
-        message = f"{_count(bare)} that ran at the base are now skipped or expected to fail: {_list(bare)}"
+        message = (
+            f"{_count(bare)} that ran at the base {_verb(bare, 'is', 'are')} now skipped or expected to fail: "
+            f"{_list(bare)}"
+        )
         findings.append(
-            _settled_by_replay(check, evidence, bare, message, "name the platform or the tracked issue as the reason")
+            _settled_by_replay(
+                check, evidence, bare, message, "name the platform or the tracked issue as the reason"
+            )
         )
     if excused:
-        message = f"{_count(excused)} are newly skipped where something is missing: {_list(excused)}"
+        message = (
+            f"{_count(excused)} {_verb(excused, 'is', 'are')} newly skipped where something is missing: "
+            f"{_list(excused)}"
+        )
         say = info if has_matrix(evidence) else warn
         findings.append(say(check, Vantage.STATIC, message, **_about(evidence, excused)))
     return findings
@@ -122,18 +134,20 @@ def _weakened(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     fewer = [change for change in changes if not change.alters]
     findings = []
     if emptied:
-        message = f"{_count(emptied)} have lost all assertions: {_list(emptied)}"
+        message = f"{_count(emptied)} {_verb(emptied, 'has', 'have')} lost all assertions: {_list(emptied)}"
         remedy = "let the tests check something again"
         findings.append(_settled_by_replay(check, evidence, emptied, message, remedy))
     if fewer:
-        message = f"{_count(fewer)} have fewer assertions than at the base: {_list(fewer)}"
+        message = (
+            f"{_count(fewer)} {_verb(fewer, 'has', 'have')} fewer assertions than at the base: {_list(fewer)}"
+        )
         say = info if has_matrix(evidence) else warn
         findings.append(say(check, Vantage.STATIC, message, **_about(evidence, fewer)))
     return findings
 
 
 def _hidden(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
-    message = f"{_count(changes)} in changed files are never run: {_list(changes)}"
+    message = f"{_count(changes)} in changed files {_verb(changes, 'is', 'are')} never run: {_list(changes)}"
     return [warn("tests-hidden", Vantage.STATIC, message, **_about(evidence, changes))]
 
 

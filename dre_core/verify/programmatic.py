@@ -7,6 +7,7 @@ returned to whoever started it; a *session* is an in-process record of a pytest 
 from __future__ import annotations
 
 from dre_core.hooks import hookimpl
+from dre_core.model.changes import ChangeKind
 from dre_core.model.observation import SeenProcess
 from dre_core.model.run import RunOutcome
 from dre_core.model.session import Outcome, Session
@@ -404,25 +405,48 @@ def subject_intact(evidence: Evidence) -> Ruling:
 
 
 def selection(evidence: Evidence) -> Ruling:
-    """What was left out before the run, for the reader: whether honestly, a comparison with a base can say."""
+    """What was left out before the run: for the reader, unless the change itself brought the rule for it."""
     if not evidence.sessions:
         return not_applicable("no session")
     findings = []
     for session in evidence.top_sessions:
-        if session.counts.deselected:
-            where = _culprit(session, "pytest_collection_modifyitems")
-            message = f"{_plural(session.counts.deselected, 'test')} deselected"
-            findings.append(info("selection", Vantage.IN_PROCESS, message, tests=session.deselected[:_NAMED_TESTS], where=where))
-        if session.ignored_count:
-            where = _culprit(session, "ignores", "pytest_ignore_collect")
-            message = f"not collected by decision: {', '.join(session.ignored[:5])}"
-            findings.append(info("selection", Vantage.IN_PROCESS, message, where=where))
-        findings += [
-            info("selection", Vantage.IN_PROCESS, f"{note.file} skips tests", where=f"{note.file}:{note.line}")
-            for note in session.hooks
-            if note.concern == "skips"
-        ]
+        findings += [_left_out(evidence, *each) for each in _left_out_of(session)]
     return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "nothing was left out")
+
+
+def _left_out_of(session: Session) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Message, place and tests for each way in which tests were left out."""
+    found_: list[tuple[str, str, tuple[str, ...]]] = []
+    modify = _culprit(session, "pytest_collection_modifyitems")
+    if count := session.counts.deselected:
+        found_.append((f"{_plural(count, 'test')} deselected", modify, session.deselected[:_NAMED_TESTS]))
+    if session.ignored_count:
+        where = _culprit(session, "ignores", "pytest_ignore_collect")
+        found_.append((f"not collected by decision: {', '.join(session.ignored[:5])}", where, ()))
+    xfailed = tuple(test.id for test in session.tests if test.outcome is Outcome.XFAILED)
+    if xfailed and modify:
+        found_.append((f"{_plural(len(xfailed), 'test')} failed as expected", modify, xfailed[:_NAMED_TESTS]))
+    for note in session.hooks:
+        if note.concern == "skips":
+            found_.append((f"{note.file} skips tests", f"{note.file}:{note.line}", ()))
+    return found_
+
+
+def _left_out(evidence: Evidence, message: str, where: str, tests: tuple[str, ...]) -> Finding:
+    file = where.rpartition(":")[0]
+    changes = evidence.changes.of(ChangeKind.HOOK, ChangeKind.RUNNER_CONFIG) if evidence.changes else ()
+    brought = next((each for each in changes if not file or each.path == file), None)
+    if brought is None:
+        return info("selection", Vantage.IN_PROCESS, message, tests=tests, where=where)
+    return fail(
+        "selection",
+        Weight.MAJOR,
+        Vantage.IN_PROCESS,
+        f"{message}, and the change itself brought the rule for it ({brought.name} in {brought.path})",
+        remedy="say why in a declaration by a maintainer, or leave the selection to the base",
+        tests=tests,
+        where=where or brought.where,
+    )
 
 
 def outcome_matches_body(evidence: Evidence) -> Ruling:

@@ -136,8 +136,13 @@ def _because(tests: Sequence[ReplayedTest], cell: str = "bh") -> str:
 
 
 def _declare(tests: Sequence[ReplayedTest], kind: str = "behavior-change") -> str:
-    names = " ".join(f"--changes '{test.id}'" for test in tests[:_NAMED])
-    return f"if the change is meant, say so: dre claim --kind {kind} {names}"
+    return f"if the change is meant, say so: dre claim --kind {kind} {_options(tests)}"
+
+
+def _options(tests: Sequence[ReplayedTest]) -> str:
+    """The declaration's options: each function once, however many parameters it is run with."""
+    names = dict.fromkeys(test.id.partition("[")[0] for test in tests)
+    return " ".join(f"--changes '{name}'" for name in list(names)[:_LISTED])
 
 
 Says = Callable[[Sequence[ReplayedTest]], str]
@@ -160,9 +165,7 @@ def _accusing(
         message = f"claimed is a {evidence.run.claim.kind}, but {says(against)}"
         findings.append(veto(check, Vantage.RE_EXECUTED, message, tests=_ids(against), **more))
     if rest:
-        findings.append(
-            fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, says(rest), tests=_ids(rest), **more)
-        )
+        findings.append(fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, says(rest), tests=_ids(rest), **more))
     return findings
 
 
@@ -170,16 +173,22 @@ def _count(tests: Sequence[ReplayedTest]) -> str:
     return "1 test" if len(tests) == 1 else f"{len(tests)} tests"
 
 
+def _verb(tests: Sequence[ReplayedTest], many: str) -> str:
+    """A verb in the number of the tests."""
+    irregular = {"pass": "passes", "do": "does", "have": "has"}
+    return many if len(tests) != 1 else irregular.get(many, f"{many}s")
+
+
 def _still_red(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
     def says(some: Sequence[ReplayedTest]) -> str:
         return (
-            f"{_count(some)} of the base that failed there still fail on the new source as they were, and "
-            f"only no longer do because the tests were changed: {_named(some)}{_because(some)}"
+            f"{_count(some)} of the base that failed there still {_verb(some, 'fail')} on the new source "
+            f"as written then, and only the changed tests hide it: {_named(some)}{_because(some)}"
         )
 
     remedy = (
         "make the old tests pass, or, if they were wrong, say so: "
-        f"dre claim --kind test-fix {' '.join(f'--changes {t.id!r}' for t in tests[:_NAMED])}"
+        f"dre claim --kind test-fix {_options(tests)}"
     )
     return _accusing(
         "fix-is-in-the-tests", evidence, tests, says, remedy, lambda t: _asserts(t.bb) and _asserts(t.bh)
@@ -189,8 +198,9 @@ def _still_red(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Findin
 def _blinded(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
     def says(some: Sequence[ReplayedTest]) -> str:
         return (
-            f"{_count(some)} fail on the new source as they were at the base, and pass as edited, on the old "
-            f"source as well, so they no longer tell the two apart: {_named(some)}{_because(some)}"
+            f"{_count(some)} {_verb(some, 'fail')} on the new source as written at the base, and "
+            f"{_verb(some, 'pass')} as edited, on the old source as well: the edit took away the difference: "
+            f"{_named(some)}{_because(some)}"
         )
 
     return _accusing("test-blinded", evidence, tests, says, _declare(tests), lambda t: _asserts(t.bh))
@@ -200,8 +210,8 @@ def _newly_skipped(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Fi
     def says(some: Sequence[ReplayedTest]) -> str:
         reason = next((test.hh.message for test in some if test.hh and test.hh.message), "no reason given")
         return (
-            f"{_count(some)} that passed at the base fail on the new source, and the head skips them or "
-            f"expects them to fail ({reason[:80]}): {_named(some)}"
+            f"{_count(some)} that passed at the base {_verb(some, 'fail')} on the new source, and the head "
+            f"skips that or expects it ({reason[:80]}): {_named(some)}"
         )
 
     def may(test: ReplayedTest) -> bool:
@@ -216,18 +226,21 @@ def _removed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]
 
     def says(some: Sequence[ReplayedTest]) -> str:
         return (
-            f"{_count(some)} that passed at the base fail on the new source, and the head no longer has them: "
+            f"{_count(some)} that passed at the base {_verb(some, 'fail')} on the new source and "
+            f"{_verb(some, 'do')} not exist at the head: "
             f"{_named(some)}{_because(some)}"
         )
 
     def leaves_out(some: Sequence[ReplayedTest]) -> str:
         return (
-            f"the run left out {_count(some)} that passed at the base and fail on the new source: "
+            f"the run left out {_count(some)} that passed at the base and {_verb(some, 'fail')} on the new source: "
             f"{_named(some)}{_because(some)}"
         )
 
     check = "failing-test-removed"
-    findings = _accusing(check, evidence, gone, says, _declare(gone), lambda t: _asserts(t.bh)) if gone else []
+    findings = (
+        _accusing(check, evidence, gone, says, _declare(gone), lambda t: _asserts(t.bh)) if gone else []
+    )
     if left_out:
         remedy = "run the whole suite, or make these tests pass"
         findings += _accusing(check, evidence, left_out, leaves_out, remedy, lambda _: False)
@@ -241,8 +254,8 @@ def _subject_removed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[
 
 def _expectation(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
     message = (
-        f"{_count(tests)} expect something else than at the base, where the new source fails them as they "
-        f"were: {_named(tests)}{_because(tests)}"
+        f"{_count(tests)} {_verb(tests, 'expect')} something else than at the base; as written then, the new "
+        f"source fails: {_named(tests)}{_because(tests)}"
     )
     return [
         fail(
@@ -264,7 +277,7 @@ def _api_changed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Find
     if raised:
         message = (
             f"the new source raises where {_count(raised)} of the base passed, and the head's tests "
-            f"no longer see it: {_named(raised)}{_because(raised)}"
+            f"no longer see that: {_named(raised)}{_because(raised)}"
         )
         findings.append(
             fail(
@@ -279,8 +292,8 @@ def _api_changed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Find
         )
     if spoken:
         message = (
-            f"{_count(spoken)} of the base can't use the new source's interface and "
-            f"were changed with it: {_named(spoken)}{_because(spoken)}"
+            f"{_count(spoken)} of the base can't use the new source's interface, "
+            f"which changed together with the tests: {_named(spoken)}{_because(spoken)}"
         )
         findings.append(_warned("api-changed", evidence, spoken, message))
     return findings
@@ -289,19 +302,24 @@ def _api_changed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Find
 def _dropped(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
     message = (
         f"{_count(tests)} of the base would still pass on the new source, but the head "
-        f"has or runs them no more: {_named(tests)}"
+        f"has no such test any more, or skips it: {_named(tests)}"
     )
     return [_warned("passing-test-dropped", evidence, tests, message)]
 
 
 def _flaky(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
-    message = f"{_count(tests)} did not come to the same each time and prove nothing: {_named(tests)}"
+    message = f"{_count(tests)} did not come to the same each time, which proves nothing: {_named(tests)}"
     return [_warned("flaky", evidence, tests, message)]
 
 
 def _unclassified(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
-    message = f"{_count(tests)} differ between base and head in a way that no rule speaks of: {_named(tests)}"
-    return [info("unclassified", Vantage.RE_EXECUTED, message, tests=_ids(tests), evidence=_digests(evidence))]
+    message = (
+        f"{_count(tests)} {_verb(tests, 'differ')} between base and head in a way that no rule speaks of: "
+        f"{_named(tests)}"
+    )
+    return [
+        info("unclassified", Vantage.RE_EXECUTED, message, tests=_ids(tests), evidence=_digests(evidence))
+    ]
 
 
 def _warned(check: str, evidence: Evidence, tests: Sequence[ReplayedTest], message: str) -> Finding:
@@ -382,7 +400,9 @@ def commit_reproduces(evidence: Evidence) -> Ruling:
         findings.append(_warned("commit-reproduces", evidence, shaky, message))
     if findings:
         return found(*findings)
-    return passed(Vantage.RE_EXECUTED, f"{facts.compared} tests pass in a clean clone of {facts.head[:12]} as well")
+    return passed(
+        Vantage.RE_EXECUTED, f"{facts.compared} tests pass in a clean clone of {facts.head[:12]} as well"
+    )
 
 
 def _not_reproduced(evidence: Evidence, facts: ReplayFacts, red: list[ReplayedTest]) -> list[Finding]:
@@ -395,28 +415,38 @@ def _not_reproduced(evidence: Evidence, facts: ReplayFacts, red: list[ReplayedTe
     findings = []
     if by_edits:
         message = (
-            f"{_count(by_edits)} that passed fail in a clean clone of {facts.head[:12]} and pass there with the "
-            f"uncommitted edits: {_named(by_edits)}{_because(by_edits, 'clean')}"
+            f"{_count(by_edits)} that passed {_verb(by_edits, 'fail')} in a clean clone of {facts.head[:12]} and "
+            f"{_verb(by_edits, 'pass')} there with the uncommitted edits: {_named(by_edits)}"
+            f"{_because(by_edits, 'clean')}"
         )
         remedy = "commit the edits and run again"
-        findings.append(veto(check, Vantage.RE_EXECUTED, message, remedy=remedy, tests=_ids(by_edits), **more))
+        findings.append(
+            veto(check, Vantage.RE_EXECUTED, message, remedy=remedy, tests=_ids(by_edits), **more)
+        )
     if outside:
         message = (
-            f"{_count(outside)} that passed fail in a clean clone of {facts.head[:12]}, so something that is not "
-            f"in the commit was needed: {_named(outside)}{_because(outside, 'clean')}"
+            f"{_count(outside)} that passed {_verb(outside, 'fail')} in a clean clone of {facts.head[:12]}, so "
+            f"something that is not in the commit was needed: {_named(outside)}{_because(outside, 'clean')}"
         )
         remedy = "commit what the tests need, or let them make it"
         findings.append(
-            fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, message, remedy=remedy, tests=_ids(outside), **more)
+            fail(
+                check, Weight.MAJOR, Vantage.RE_EXECUTED, message, remedy=remedy, tests=_ids(outside), **more
+            )
         )
     if absent:
-        message = f"{_count(absent)} that passed are not in the commit {facts.head[:12]}: {_named(absent)}"
+        message = (
+            f"{_count(absent)} that passed can't be found in the commit {facts.head[:12]}: {_named(absent)}"
+        )
         remedy = "commit the tests and run again"
         findings.append(
             fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, message, remedy=remedy, tests=_ids(absent), **more)
         )
     if anyway:
-        message = f"{_count(anyway)} fail in a clean clone of the base as well, so they prove nothing: {_named(anyway)}"
+        message = (
+            f"{_count(anyway)} {_verb(anyway, 'fail')} in a clean clone of the base as well, which proves nothing: "
+            f"{_named(anyway)}"
+        )
         findings.append(info(check, Vantage.RE_EXECUTED, message, tests=_ids(anyway), **more))
     return findings
 

@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -187,6 +188,7 @@ class Bench:
         except (subprocess.CalledProcessError, OSError) as error:
             result.problem = f"could not be prepared: {error}"
             return result
+        shutil.rmtree(target / ".dre", ignore_errors=True)
         pytest = (str(self.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *PLUGINS, *suite.tests)
         wrap = (str(self.python), "-m", "dre_ci.cli", "wrap", "--")
         ways: dict[str, tuple[str, ...]] = {"plain": pytest, "dre": (*pytest, "--dre"), "wrap": (*wrap, *pytest, "--dre")}

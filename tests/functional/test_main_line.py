@@ -58,6 +58,13 @@ def test_a_failing_suite_is_a_trustworthy_record(project):
     assert any("test_bad.py::test_bad" in cause["summary"] for cause in causes)
 
 
+def test_a_suite_that_can_not_be_collected_is_a_failed_run(project):
+    project.write("test_bad.py", "import no_such_module\n")
+    assert project.pytest("--dre", "-q").returncode == 2
+    verdict = project.verdict()
+    assert (verdict["verdict"], verdict["claim"]["outcome"]) == ("failed", "errored")
+
+
 @pytest.mark.parametrize("plugin", ["--dre", "--no-dre"])
 def test_a_swallowed_exit_code_is_contradicted_and_both_numbers_are_named(project, plugin):
     project.write("test_bad.py", FAILING)

@@ -71,12 +71,18 @@ def python(code: str) -> tuple[str, ...]:
 # --- ends ------------------------------------------------------------------------------------------------------
 
 for code in (0, 1, 2, 77, 124, 125, 255):
-    add(f"exit {code}", "sh", "-c", f"exit {code}")
+    add(f"exit {code}", "sh", "-c", f"exit {code}", slow=code in (2, 77, 124))
 for number in ("HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "ALRM", "TERM", "USR1", "XCPU"):
-    add(f"dies of SIG{number}", "sh", "-c", f"ulimit -c 0; kill -{number} $$")
+    add(
+        f"dies of SIG{number}",
+        "sh",
+        "-c",
+        f"ulimit -c 0; kill -{number} $$",
+        slow=number not in ("KILL", "SEGV", "TERM"),
+    )
 add("a grandchild's signal shows as the shell's 128+n", "sh", "-c", "sh -c 'kill -9 $$'; exit $?")
-add("a grandchild's failure swallowed", "sh", "-c", "false; true")
-add("exit by exec", "sh", "-c", "exec sh -c 'exit 9'")
+add("a grandchild's failure swallowed", "sh", "-c", "false; true", slow=True)
+add("exit by exec", "sh", "-c", "exec sh -c 'exit 9'", slow=True)
 
 # --- not startable ---------------------------------------------------------------------------------------------
 
@@ -120,7 +126,7 @@ CASES += [
 
 # --- output ----------------------------------------------------------------------------------------------------
 
-add("no output", "true")
+add("no output", "true", slow=True)
 add("no newline at the end", "printf", "abc")
 add("all byte values", *python("import os; os.write(1, bytes(range(256)))"))
 add("invalid UTF-8 and escape sequences", "printf", r"\377\376 \033[31mred\033[0m \r over\b")
@@ -137,14 +143,14 @@ add(
     merged=True,
 )
 add("output after the parent of the writer ended", "sh", "-c", "(sleep 0.3; echo late) & echo early")
-add("workflow commands pass unchanged", "printf", "::error::x\\n::set-output name=a::b\\n")
+add("workflow commands pass unchanged", "printf", "::error::x\\n::set-output name=a::b\\n", slow=True)
 add("a secret stays visible to the user", "printf", "password=hunter2-Xy9zzQ\\n")
 add(
     "a child that closes its stdout early",
     *python("import os\nos.write(1,b'a')\nos.close(1)\nos.write(2,b'still')"),
 )
 add("a child that closes both", *python("import os\nos.close(1)\nos.close(2)\nos._exit(3)"))
-add("writes through /dev/stdout", "sh", "-c", "echo a > /dev/stdout; echo b > /dev/stderr")
+add("writes through /dev/stdout", "sh", "-c", "echo a > /dev/stdout; echo b > /dev/stderr", slow=True)
 
 
 @case("a reader that leaves: SIGPIPE")
@@ -182,7 +188,7 @@ def full_device(prefix: Prefix) -> Seen:
 # --- input -----------------------------------------------------------------------------------------------------
 
 add("input from a pipe", "cat", input=b"some\0bytes")
-add("an empty input", "cat", input=b"")
+add("an empty input", "cat", input=b"", slow=True)
 add("a large input", "sha256sum", input=bytes(3 << 20))
 add("input of which only a part is read", "head", "-c", "3", input=b"abcdef" * 1000)
 
@@ -213,11 +219,13 @@ def closed(descriptors: Sequence[int]) -> Callable[[Prefix], Seen]:
 
 
 for group in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
-    CASES.append(Case(f"descriptors closed: {', '.join(map(str, group))}", closed(group)))
+    CASES.append(
+        Case(f"descriptors closed: {', '.join(map(str, group))}", closed(group), slow=len(group) == 2)
+    )
 
 # --- what the command inherits ---------------------------------------------------------------------------------
 
-add("working directory", "pwd", cwd="/usr")
+add("working directory", "pwd", cwd="/usr", slow=True)
 add("umask", "sh", "-c", "umask 027; exec sh -c umask")
 CASES.append(
     Case(
@@ -336,7 +344,8 @@ def signalled(name: str) -> Callable[[Prefix], Seen]:
 
 
 for name in ("TERM", "HUP", "INT", "QUIT", "USR1", "USR2"):
-    CASES.append(Case(f"SIG{name} to the wrapper reaches the command once", signalled(name)))
+    slow = name in ("HUP", "QUIT", "USR2")
+    CASES.append(Case(f"SIG{name} to the wrapper reaches the command once", signalled(name), slow))
 
 
 @case("a signal to the whole group reaches the command once")
@@ -454,17 +463,32 @@ def stopped(prefix: Prefix) -> Seen:
     return was_stopped, rest, process.returncode
 
 
+_DAEMON = """
+import os
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        os.close(1)
+        os.close(2)
+    os._exit(0)
+print("up")
+"""
+
 # --- families --------------------------------------------------------------------------------------------------
 
 add(
     "a child that reaps its own",
     *python("import os\np=os.fork()\nif not p: os._exit(4)\nprint(os.waitpid(p,0)[1]>>8)"),
 )
-add("a zombie left unreaped", *python("import os,time\nif not os.fork(): os._exit(0)\ntime.sleep(.1)"))
+add(
+    "a zombie left unreaped",
+    *python("import os,time\nif not os.fork(): os._exit(0)\ntime.sleep(.1)"),
+    slow=True,
+)
 add(
     "double fork, output closed",
     *python(
-        "import os\nif not os.fork():\n  os.setsid()\n  if not os.fork():\n    os.close(1);os.close(2);os._exit(0)\n  os._exit(0)\nprint('up')"
+_DAEMON
     ),
 )
 add("a process group of its own", *python("import os\nos.setpgid(0,0)\nprint(os.getpgrp()==os.getpid())"))
@@ -473,12 +497,12 @@ add(
     *python("import os\nif not os.fork():\n  os.setsid(); print('in', flush=True); os._exit(0)\nos.wait()"),
 )
 add("an orphan that ends later", "sh", "-c", "sh -c 'sleep 0.2; exit 3' & exit 6")
-add("kill of its own group's child", "sh", "-c", "sleep 20 & kill $!; wait $!; echo $?")
-add("waits for nobody else's children", "sh", "-c", "wait; echo $?")
-add("a pipeline inside", "sh", "-c", "seq 1000 | sort -r | tail -n 2")
-add("a here document", "bash", "-c", "cat <<X\nhere\nX")
-add("exec of another program", *python("import os; os.execvp('echo', ['renamed', 'x'])"))
-add("core limit kept", "bash", "-c", "ulimit -c 0; ulimit -c")
+add("kill of its own group's child", "sh", "-c", "sleep 20 & kill $!; wait $!; echo $?", slow=True)
+add("waits for nobody else's children", "sh", "-c", "wait; echo $?", slow=True)
+add("a pipeline inside", "sh", "-c", "seq 1000 | sort -r | tail -n 2", slow=True)
+add("a here document", "bash", "-c", "cat <<X\nhere\nX", slow=True)
+add("exec of another program", *python("import os; os.execvp('echo', ['renamed', 'x'])"), slow=True)
+add("core limit kept", "bash", "-c", "ulimit -c 0; ulimit -c", slow=True)
 
 
 # --- running them ----------------------------------------------------------------------------------------------

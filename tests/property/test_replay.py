@@ -58,7 +58,9 @@ CHANGES = st.builds(
 )  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | COUNT | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | st.sampled_from(["mode", "tests"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(TEXT | st.sampled_from(["mode", "tests"]), inner)
+    ),
     max_leaves=8,
 )
 ROWS = {check.id for check in REPLAY_CHECKS}
@@ -92,7 +94,9 @@ def test_every_test_has_one_row_or_none(test):
 
 
 WORDS = st.lists(
-    st.sampled_from(["-k", "-m", "slow", "tests", "-x", "--dre", "--runslow", "-p", "plug", "--lf", "-q", "-n", "2"])
+    st.sampled_from(
+        ["-k", "-m", "slow", "tests", "-x", "--dre", "--runslow", "-p", "plug", "--lf", "-q", "-n", "2"]
+    )
 )
 
 
@@ -113,4 +117,8 @@ def test_the_matrix_chooses_its_own_tests(words):
     names = {option[0] for option in kept.options}
     assert not kept.paths
     assert not names & {"-k", "-x", "--dre", "--lf"}
-    assert not {option[0] for option in for_clone(split(["pytest", *words]), str).options} & {"-x", "--dre", "--lf"}
+    assert not {option[0] for option in for_clone(split(["pytest", *words]), str).options} & {
+        "-x",
+        "--dre",
+        "--lf",
+    }

@@ -22,7 +22,11 @@ FACTS = ReplayFacts(
     head="1" * 40,
     base="2" * 40,
     cells=(Cell(name="bb", state=CellState.TIMEOUT, seconds=1.5, python="3.11.7", tests=3, detail="no end"),),
-    tests=(ReplayedTest(id="t.py::a", base_id="t.py::b", claimed=Outcome.PASSED, bb=PASSED, bh=FAILED, repeats=3),),
+    tests=(
+        ReplayedTest(
+            id="t.py::a", base_id="t.py::b", claimed=Outcome.PASSED, bb=PASSED, bh=FAILED, repeats=3
+        ),
+    ),
     compared=2,
     matched=1,
     gaps=("one",),
@@ -52,7 +56,9 @@ def test_an_unknown_outcome_is_refused():
 
 
 def row(bb=None, bh=None, hb=None, hh=None, *, claimed=Outcome.PASSED, stable=True):
-    test = ReplayedTest(id="t", base_id="t", claimed=claimed, bb=bb, bh=bh, hb=hb, hh=hh, repeats=3, stable=stable)
+    test = ReplayedTest(
+        id="t", base_id="t", claimed=claimed, bb=bb, bh=bh, hb=hb, hh=hh, repeats=3, stable=stable
+    )
     return row_of(test)
 
 

@@ -80,7 +80,10 @@ def test_comparing_a_thing_with_itself_is_the_point_of_some_tests():
     ],
 )
 def test_a_skip_for_a_platform_is_excused(mark, excused):
-    old, new = Module.read("t.py", BEFORE), Module.read("t.py", BEFORE.replace("def test_b", f"{mark}\ndef test_b"))
+    old, new = (
+        Module.read("t.py", BEFORE),
+        Module.read("t.py", BEFORE.replace("def test_b", f"{mark}\ndef test_b")),
+    )
     (change,) = compare_tests([old], [new])
     assert change.excused is excused
 
@@ -88,7 +91,9 @@ def test_a_skip_for_a_platform_is_excused(mark, excused):
 def test_a_move_to_another_file_is_a_rename():
     empty = Module.read("test_x.py", None)
     moved = Module.read("test_y.py", BEFORE)
-    changes = compare_tests([Module.read("test_x.py", BEFORE), Module.read("test_y.py", None)], [empty, moved])
+    changes = compare_tests(
+        [Module.read("test_x.py", BEFORE), Module.read("test_y.py", None)], [empty, moved]
+    )
     assert {change.kind for change in changes} == {ChangeKind.TEST_RENAMED}
 
 
@@ -105,7 +110,9 @@ def test_a_move_to_another_file_is_a_rename():
 def test_product_code_that_asks_for_a_test(code, alters):
     (change,) = added_test_detection(Module.read("p.py", ""), Module.read("p.py", code))
     assert change.alters is alters
-    assert list(added_test_detection(Module.read("p.py", code), Module.read("p.py", code + "\nX = 1\n"))) == []
+    assert (
+        list(added_test_detection(Module.read("p.py", code), Module.read("p.py", code + "\nX = 1\n"))) == []
+    )
 
 
 def test_words_about_tests_are_no_detection():

@@ -1,0 +1,222 @@
+"""A command that lies from inside its wrapper: each trick is prevented, or recorded, or leaves nothing to believe."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tricks are Linux's")
+
+KEY = "DRE_SIGNING_KEY"
+HERE = "import os, sys\nfrom pathlib import Path\ndre = Path(os.environ['DRE_DIR'])\nown = dre / 'experiments' / os.environ['DRE_OPERATION']\n"
+GREEN = (
+    '<testsuite name="t" tests="9" failures="0" errors="0">'
+    + '<testcase name="a" classname="b"/>' * 9
+    + "</testsuite>"
+)
+
+
+def child(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-c", HERE + code)
+
+
+def operations(project) -> list[dict[str, object]]:
+    listed = project.dre("evidence", "list", "--json")
+    assert b"Traceback" not in listed.stderr
+    return json.loads(listed.stdout)["operations"] if listed.returncode == 0 else []
+
+
+def refuses_support(project) -> dict[str, object]:
+    """Nobody is told that the newest operation is supported by what was seen from outside."""
+    done = project.dre("verify", "--json", "latest")
+    assert b"Traceback" not in done.stderr
+    assert b"unexpected" not in done.stderr
+    document = json.loads(done.stdout) if done.stdout.strip() else {}
+    assert not (document.get("result") == "supported" and document.get("level", 0) >= 3), document
+    return document
+
+
+def ends_quietly(done) -> None:
+    assert b"Traceback" not in done.stderr, done.stderr
+    assert b"unexpected" not in done.stderr, done.stderr
+
+
+def test_the_environment_of_the_parent_is_unreadable(project):
+    code = """
+try:
+    data = Path(f"/proc/{os.getppid()}/environ").read_bytes()
+    print("READ", b"DRE_SIGNING_KEY" in data)
+except PermissionError:
+    print("DENIED")
+print("DRE_SIGNING_KEY" in os.environ)
+"""
+    if os.geteuid() == 0:
+        # root reads everything; what is left is that the report says so
+        project.dre("wrap", "--", "true")
+        assert project.verdict("latest")["not_proven"]
+        return
+    done = project.dre("wrap", "--", *child(code))
+    assert done.stdout.split() == [b"DENIED", b"False"]
+
+
+def test_the_key_is_not_in_the_childs_environment(project):
+    from dre_core.crypto.keys import Signer
+
+    pem = Signer.generate("ed25519").private_pem() if hasattr(Signer, "private_pem") else None
+    if pem is None:
+        pytest.skip("keys are not exported as text here")
+    done = project.dre("wrap", "--", *child(f"print('{KEY}' in os.environ)"), environ={KEY: pem.decode()})
+    assert done.stdout.strip() == b"False"
+
+
+def test_a_killed_wrapper_takes_the_command_along_and_the_next_one_recovers(project):
+    code = "import signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(5)\nopen('survived', 'w')\n"
+    done = project.dre("wrap", "--", *child(code))
+    assert done.returncode == -signal.SIGKILL
+    time.sleep(0.2)
+    assert not (project.path / "survived").exists()
+    ends_quietly(project.dre("wrap", "--", "true"))
+    listed = project.dre("evidence", "list", "--json").stdout
+    assert b"incomplete" in listed
+
+
+def test_log_replaced_while_running(project):
+    project.dre("wrap", "--", "true")
+    code = "other = dre / 'other'\nother.write_bytes((dre / 'log.db').read_bytes()[:4096])\nos.replace(other, dre / 'log.db')\n"
+    done = project.dre("wrap", "--", *child(code))
+    ends_quietly(done)
+    refuses_support(project)
+
+
+def test_log_removed_while_running(project):
+    project.dre("wrap", "--", "true")
+    done = project.dre("wrap", "--", *child("for p in dre.glob('log.db*'): p.unlink()\n"))
+    ends_quietly(done)
+    refuses_support(project)
+
+
+def test_log_overwritten_with_garbage(project):
+    project.dre("wrap", "--", "true")
+    done = project.dre("wrap", "--", *child("(dre / 'log.db').write_bytes(os.urandom(9000))\n"))
+    ends_quietly(done)
+    refuses_support(project)
+
+
+def test_whole_folder_removed_while_running(project):
+    done = project.dre("wrap", "--", *child("import shutil\nshutil.rmtree(dre)\n"))
+    ends_quietly(done)
+    assert done.returncode == 0
+    refuses_support(project)
+
+
+def test_blobs_of_the_run_removed_while_running(project):
+    code = "for p in (dre / 'evidence' / 'tmp').iterdir(): p.unlink()\n"
+    done = project.dre("wrap", "--", *child(code + "print('x' * 10)\n"))
+    ends_quietly(done)
+    assert done.returncode == 0
+    refuses_support(project)
+
+
+def test_unsigned_summary_rewritten_while_running(project):
+    code = "(own / 'operation.json').write_text('{\"operation\": 1}')\n(own / 'lock').unlink()\n"
+    done = project.dre("wrap", "--", *child(code))
+    ends_quietly(done)
+    refuses_support(project)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{}\n", b"not json\n", b'{"kind":"session","seq":0}\n', b"\xff\xfe\n", b"[" * 10_000],
+    ids=range(6),
+)
+def test_forged_journal(project, line):
+    code = f"folder = own / 'journal' / 'ses_forged'\nfolder.mkdir(parents=True)\n(folder / 'main.jsonl').write_bytes({line!r})\n"
+    done = project.dre("wrap", "--", *child(code))
+    ends_quietly(done)
+    assert done.returncode == 0
+    refuses_support(project)
+
+
+def test_journal_deleted(project):
+    code = "import subprocess, shutil\nsubprocess.run([sys.executable, '-m', 'pytest', '--dre', '-q', '-p', 'no:cacheprovider'])\nshutil.rmtree(own / 'journal')\n"
+    done = project.dre("wrap", "--", sys.executable, "-c", HERE + code)
+    ends_quietly(done)
+    refuses_support(project)
+
+
+def test_report_forged_by_the_command(project):
+    code = f"Path('junit.xml').write_text({GREEN!r})\n"
+    done = project.dre("wrap", "--junit", "junit.xml", "--", *child(code))
+    ends_quietly(done)
+    refuses_support(project)
+
+
+def test_report_rewritten_by_a_daemon_after_the_exit(project):
+    before = GREEN.replace('failures="0"', 'failures="1"').replace(
+        '<testcase name="a" classname="b"/>', '<testcase name="a" classname="b"><failure/></testcase>', 1
+    )
+    code = f"""
+Path('junit.xml').write_text({before!r})
+if not os.fork():
+    os.setsid()
+    os.close(1); os.close(2)
+    import time
+    time.sleep(1.5)
+    Path('junit.xml').write_text({GREEN!r})
+    os._exit(0)
+"""
+    done = project.dre("wrap", "--junit", "junit.xml", "--", *child(code))
+    ends_quietly(done)
+    sealed = project.dre("verify", "--json", "latest").stdout
+    time.sleep(2)
+    assert (project.path / "junit.xml").read_text() == GREEN
+    # what was digested at the end of the command is what counts, whatever the file says now
+    assert project.dre("verify", "--json", "latest").stdout == sealed
+    assert refuses_support(project).get("result") != "supported"
+
+
+def test_malformed_report_does_not_keep_the_run_from_being_sealed(project):
+    done = project.dre(
+        "wrap", "--junit", "junit.xml", "--", *child("Path('junit.xml').write_text('<a><b>')\n")
+    )
+    ends_quietly(done)
+    refuses_support(project)
+    assert b"could not be sealed" not in done.stderr
+
+
+def test_closed_output_hides_nothing_of_the_exit(project):
+    done = project.dre("wrap", "--", *child("os.close(1)\nos.close(2)\nos._exit(3)\n"))
+    assert done.returncode == 3
+    refuses_support(project)
+
+
+def test_daemon_that_keeps_the_pipe(project):
+    code = "import time\nif not os.fork():\n    os.setsid()\n    time.sleep(3)\n    os._exit(0)\n"
+    began = time.monotonic()
+    done = project.dre("wrap", "--", *child(code))
+    assert done.returncode == 0
+    assert time.monotonic() - began < 60
+    refuses_support(project)
+
+
+def test_envelopes_and_proof_written_in_advance(project):
+    code = "(own / 'run.intoto.jsonl').write_text('{}')\n(own / 'run.tlog-proof').write_text('x')\n(own / 'index.json').write_text('{}')\n"
+    done = project.dre("wrap", "--", *child(code))
+    ends_quietly(done)
+    refuses_support(project)
+
+
+def test_folders_turned_into_links_while_running(project, tmp_path):
+    away = tmp_path / "away"
+    away.mkdir()
+    code = f"import shutil\nshutil.rmtree(own / 'journal')\nos.symlink({str(away)!r}, own / 'journal')\n"
+    done = project.dre("wrap", "--", *child(code))
+    ends_quietly(done)
+    refuses_support(project)
+    assert not list(Path(away).iterdir())
