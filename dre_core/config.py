@@ -4,7 +4,8 @@ The project file is ``dre.yaml`` at the root, or ``[tool.dre]`` in ``pyproject.t
 ``DRE_<SECTION>__<KEY>`` sets one key. Unknown keys are refused by name with the nearest known one, and values
 are never coerced beyond what a variable's text needs.
 
-The ``verify`` section is a policy. It is read only from ``--policy``, ``DRE_POLICY`` or the base commit's
+Third-party plugins run inside DRE, so those that the project's own files name are ignored too: the change under test
+could name one. The ``verify`` section is a policy. It is read only from ``--policy``, ``DRE_POLICY`` or the base commit's
 project file, because the change under test must not choose its own judge; found in the files of the working
 tree it is ignored, and :attr:`Config.warnings` says so.
 """
@@ -25,6 +26,7 @@ from dre_core.model.verdict import Level, Severity
 _FILE_LIMIT_BYTES = 1 << 20
 # Variables of the contract that share the prefix but name no section and key.
 _ENVIRONMENT_PREFIX = "DRE_"
+_LOCAL = ".dre/config.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,6 +373,11 @@ def load(root: Path, dre_dir: Path, environ: Mapping[str, str] = os.environ) -> 
         if values.pop("verify", None) is not None:
             warning = f"policy-from-workload: the verify section of {source} is ignored; use --policy"
             config = replace(config, warnings=(*config.warnings, warning))
+        if source != _LOCAL and values.pop("plugins", None) is not None:
+            warning = (
+                f"plugins-from-workload: the plugins of {source} are ignored; use dre config set plugins"
+            )
+            config = replace(config, warnings=(*config.warnings, warning))
         try:
             config = with_values(config, values)
         except ConfigError as error:
@@ -381,7 +388,7 @@ def load(root: Path, dre_dir: Path, environ: Mapping[str, str] = os.environ) -> 
 
 def _local_document(dre_dir: Path) -> tuple[object, str]:
     text = read_text(dre_dir / "config.yaml")
-    return (parse_yaml(text, ".dre/config.yaml") if text is not None else None), ".dre/config.yaml"
+    return (parse_yaml(text, _LOCAL) if text is not None else None), _LOCAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,6 +402,7 @@ class _PolicyKeys:
     require_base: bool = False
     require_commit: bool = False
     cap_readable_key: bool = False
+    plugins: tuple[str, ...] = ()
     timeout_seconds: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     severities: Mapping[str, str] = field(default_factory=dict)

@@ -549,12 +549,12 @@ class Engine:
 
         # 7
         operation.note("operation.verifying")
-        operation.note("verification.started", {"methods": [v.name for v in self.verifiers()]})
+        operation.note("verification.started", {"methods": [v.name for v in self.verifiers(evidence.policy)]})
         here = IntegrityCheck(id="sealed-here", passed=True, detail="judged by the run that sealed it")
         inspected = Inspected(
             integrity=Integrity(result=IntegrityResult.VALID, checks=(here,)), run=evidence.run
         )
-        verdict = judge_evidence(evidence, inspected, self.verifiers())
+        verdict = judge_evidence(evidence, inspected, self.verifiers(evidence.policy))
         # 8
         operation.note(
             "verification.completed",
@@ -590,9 +590,9 @@ class Engine:
             operation.note("operation.completed")
         return {f"reports/{operation.id}/junit.xml": operation.experiment.junit}
 
-    def verifiers(self) -> list[Verifier]:
-        """The verification methods, built-in ones and those that the user's configuration names."""
-        manager = registry.load(registry.VERIFIERS, self.settings.plugins)
+    def verifiers(self, policy: Policy) -> list[Verifier]:
+        """The verification methods: the built-in ones and those that the policy names, nobody else's."""
+        manager = registry.load(registry.VERIFIERS, policy.plugins)
         return registry.flatten(manager.hook.dre_verifiers(config=self.settings))
 
     def verify(self, request: Request) -> list[Verified]:
@@ -652,7 +652,9 @@ class Engine:
         operation.take_journals()
         operation.look_after()
         self.run_again(operation, replay_mode)
-        outcome = RunOutcome.CANCELLED if interrupted else _PYTEST_OUTCOMES.get(exit_status, RunOutcome.ERRORED)
+        outcome = (
+            RunOutcome.CANCELLED if interrupted else _PYTEST_OUTCOMES.get(exit_status, RunOutcome.ERRORED)
+        )
         claim = Claim(outcome=outcome, exit_code=exit_status)
         return self.seal(operation, claim, duration_ns=duration_ns, judge=True, policy=policy)
 

@@ -27,6 +27,9 @@ _CHUNK_BYTES = 1 << 20
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/x-ndjson", "image/svg")
 # Whole files are compared before and after masking only up to here; larger binaries are named by digest.
 _COMPARED_BYTES = 64 << 20
+# One block of a file system: a smaller item would take as much room compressed, and loading the compressor
+# costs more than anything else that a short run does.
+_COMPRESSED_FROM_BYTES = max(4096, codec.MIN_BYTES)
 # The kernel begins to write out this often, so that making a large item durable at the end waits for little.
 _WRITE_OUT_BYTES = 16 << 20
 
@@ -48,7 +51,7 @@ class ItemSink:
         self._plain = hashlib.sha256()
         self._size = 0
         self._written_out = 0
-        # The first bytes wait, because an item below the codec's minimum is stored plain.
+        # The first bytes wait, because a small item is stored plain.
         self._head: bytes | None = b"" if compress else None
         self._encoder: codec.Encoder | None = None
 
@@ -75,7 +78,7 @@ class ItemSink:
             self.writer.write(data)
         else:
             self._head += data
-            if len(self._head) >= codec.MIN_BYTES:
+            if len(self._head) >= _COMPRESSED_FROM_BYTES:
                 self._encoder = codec.ZSTD.encoder()
                 self.writer.write(self._encoder.compress(self._head))
                 self._head = None

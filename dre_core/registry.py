@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from dre_core import hooks
 from dre_core.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    import pluggy
 
 COLLECTORS = (
     "dre_core.capture.source",
@@ -44,6 +44,10 @@ def load(modules: Iterable[str], plugins: Iterable[str] = ()) -> pluggy.PluginMa
     Raises:
         ConfigError: A plugin is named but not installed, or does not fit the specifications.
     """
+    import pluggy
+
+    from dre_core import hooks
+
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     for name in modules:
@@ -54,6 +58,10 @@ def load(modules: Iterable[str], plugins: Iterable[str] = ()) -> pluggy.PluginMa
 
 
 def _load_entry_point(manager: pluggy.PluginManager, name: str) -> None:
+    import pluggy
+
+    from dre_core import hooks
+
     try:
         found = manager.load_setuptools_entrypoints(hooks.ENTRY_POINT_GROUP, name)
     except (pluggy.PluginValidationError, ImportError) as error:

@@ -254,7 +254,7 @@ def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list
         inspected,
         sealed.blobs,
         policy,
-        engine.verifiers(),
+        engine.verifiers(policy),
         sealed.operation,
         maintainers_for(engine, request, sealed),
     )

@@ -6,7 +6,7 @@ The ids are counted as pytest finds them, one by one, so that no order of hooks 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
@@ -43,7 +43,9 @@ class Collection:
         self._deselected: list[str] = []
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> Iterator[Any]:
+    def pytest_ignore_collect(
+        self, collection_path: Path, config: pytest.Config
+    ) -> Generator[None, Any, Any]:
         """Files that look like tests, and folders, that somebody decided to leave out."""
         answer = yield
         if answer and _looks_like_tests(collection_path, config):
@@ -109,7 +111,7 @@ class _MakeItem:
         self._unmade = unmade
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_pycollect_makeitem(self, collector: Any, name: str, obj: object) -> Iterator[Any]:
+    def pytest_pycollect_makeitem(self, collector: Any, name: str, obj: object) -> Generator[None, Any, Any]:
         made = yield
         if isinstance(made, (list, tuple)) and not made:
             try:
@@ -124,7 +126,9 @@ def _looks_like_tests(path: Path, config: pytest.Config) -> bool:
     name = path.name
     if path.suffix:
         return any(fnmatch(name, pattern) for pattern in config.getini("python_files"))
-    hidden = name.startswith((".", "__")) or any(fnmatch(name, each) for each in config.getini("norecursedirs"))
+    hidden = name.startswith((".", "__")) or any(
+        fnmatch(name, each) for each in config.getini("norecursedirs")
+    )
     return not hidden and not (path / "pyvenv.cfg").exists()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+_open = open  # tests patch it
 _GUARDED = ("_pytest", "pytest", "pluggy", "dre_core", "dre_pytest", "dre_ci")
 _SINGLE = ("builtins", "operator", "unittest.case", "contextlib")
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
@@ -143,7 +144,7 @@ def _class_place(kind: type) -> Place | None:
 
 def _definition(file: str, name: str) -> int:
     try:
-        with open(file, encoding="utf-8", errors="replace") as stream:
+        with _open(file, encoding="utf-8", errors="replace") as stream:
             return next((n for n, line in enumerate(stream, 1) if line.startswith(f"class {name}")), 0)
     except OSError:
         return 0

@@ -182,7 +182,9 @@ class Recorder:
             *hooks.outside_notes(found, self, self.body, self._rootdir),
             *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
             *hooks.subject_notes(self._rootdir, "patched-subject"),
-            *suspects(self._local_files(found), [str(module.__file__) for module in self._modules], self._rootdir),
+            *suspects(
+                self._local_files(found), [str(module.__file__) for module in self._modules], self._rootdir
+            ),
         ]
         digest = sha256("\n".join(sorted(masked)).encode()).hexdigest()
         fields = {**collection.fields(selected), **self._loaded(), "hooks": self._new(notes)}
@@ -195,7 +197,9 @@ class Recorder:
         """Conftests, and files of the project that implement a watched hook."""
         own = [str(module.__file__) for module in conftests(self.config)]
         hooked = (hooks.place(each.function)[0] for every in found.values() for each in every)
-        return list(dict.fromkeys([*own, *(file for file in hooked if is_foreign(file) and not _is_ours(file))]))
+        return list(
+            dict.fromkeys([*own, *(file for file in hooked if is_foreign(file) and not _is_ours(file))])
+        )
 
     def _quote(self, ids: list[str]) -> list[str]:
         """Mask all ids in one go, for a mask has a price per call, and keep their JSON form for later.
@@ -370,10 +374,18 @@ class Recorder:
     def _note_skip(self, last: Any, running: Running) -> None:
         """Note a skip that another file than the test's own decided on."""
         for _, report in running.reports():
-            if report.outcome == "skipped" and isinstance(report.longrepr, tuple) and len(report.longrepr) == 3:
+            if (
+                report.outcome == "skipped"
+                and isinstance(report.longrepr, tuple)
+                and len(report.longrepr) == 3
+            ):
                 file, line = str(report.longrepr[0]), report.longrepr[1]
                 name = hooks.relative(file, self._rootdir)
-                if os.path.basename(file) == "conftest.py" and name != last.location[0] and isinstance(line, int):
+                if (
+                    os.path.basename(file) == "conftest.py"
+                    and name != last.location[0]
+                    and isinstance(line, int)
+                ):
                     note = HookNote(hook="pytest.skip", plugin="", file=name, line=line, concern="skips")
                     if note not in self._early_notes[-MAX_PROBLEMS:]:
                         self._early_notes.append(note)
@@ -424,7 +436,9 @@ class Recorder:
             *self.body.notes,
         ]
         if self._unwitnessed:
-            self.problem(f"unwitnessed: {len(self._unwitnessed)} passed without a call: {self._unwitnessed[0]}")
+            self.problem(
+                f"unwitnessed: {len(self._unwitnessed)} passed without a call: {self._unwitnessed[0]}"
+            )
         tally = self._tally
         tally["passed"] += self._plain_passes
         tally["errors"] += len(self.collection.errors)

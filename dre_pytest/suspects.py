@@ -13,6 +13,7 @@ from pathlib import Path
 from dre_core.model.session import HookNote
 from dre_pytest.hooks import relative
 
+_open = open  # tests patch it
 _LEAVING = ("os._exit", "os.abort", "os.kill", "os.execv", "atexit.register", "sys.exit", "pytest.exit")
 _HIDING = ("collect_ignore", "collect_ignore_glob")
 _RECORD = (".dre", ".jsonl", "dre-recorder", "dre-body", "dre-collection", "DRE_OPERATION")
@@ -38,7 +39,9 @@ def suspects(conftests: Iterable[str], modules: Iterable[str], rootdir: Path) ->
     for file in [*hiding, *(each for each in modules if each not in hiding)]:
         for name, line, concern in _scan(file):
             if concern == "calls" or file in hiding:
-                found.append(HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern))
+                found.append(
+                    HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
+                )
         if len(found) >= _MAX_NOTES:
             break
     return found[:_MAX_NOTES]
@@ -46,7 +49,7 @@ def suspects(conftests: Iterable[str], modules: Iterable[str], rootdir: Path) ->
 
 def _scan(file: str) -> Iterator[tuple[str, int, str]]:
     try:
-        with open(file, "rb") as stream:
+        with _open(file, "rb") as stream:
             source = stream.read(_MAX_SOURCE_BYTES)
         if not any(word in source for word in _WORDS):
             return

@@ -18,6 +18,7 @@ import pytest
 
 from dre_pytest.intact import is_foreign
 
+_open = open  # tests patch it
 _DEPTH = 6
 _MAX_SOURCE_BYTES = 4 * 2**20
 
@@ -38,7 +39,9 @@ def judge(item: pytest.Function) -> tuple[str, CodeType | None]:
     shape = _shape(file, owner, name)
     if shape == ABSENT:
         return "own", None
-    inner = next((code for code in _reachable(item.obj) if code.co_filename == file and code.co_name == name), None)
+    inner = next(
+        (code for code in _reachable(item.obj) if code.co_filename == file and code.co_name == name), None
+    )
     if inner is None:
         return ("own" if shape == DECORATED else "swapped"), None
     outer = getattr(item.obj, "__code__", None)
@@ -65,7 +68,7 @@ def _shape(file: str, owner: str, name: str) -> str:
 @lru_cache(maxsize=64)
 def _definitions(file: str) -> dict[str, str]:
     try:
-        with open(file, "rb") as stream:
+        with _open(file, "rb") as stream:
             tree = ast.parse(stream.read(_MAX_SOURCE_BYTES))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}

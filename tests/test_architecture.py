@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -178,6 +179,30 @@ def loaded_by(code: str) -> set[str]:
 def test_wrap_loads_nothing_that_it_does_not_need():
     loaded = loaded_by("import dre_ci.cli, dre_ci.commands.wrap, dre_core.engine, dre_core.capture.process")
     assert not loaded & {"pytest", "requests", "jinja2", "github3", "coverage", "junitparser", "yaml"}
+
+
+def test_a_plain_wrap_loads_neither_judges_nor_reports(tmp_path):
+    script = (
+        "import os, sys\nfrom dre_ci import cli\n"
+        "ended = cli._guarded(cli._run, ['wrap', '--', 'sh', '-c', 'echo in'])\n"
+        "assert ended.code == 0, ended\nprint('\\n'.join(sys.modules))"
+    )
+    environ = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "DRE_DIR": str(tmp_path / "dre")}
+    run = [sys.executable, "-c", script]
+    subprocess.run(run, env=environ, cwd=tmp_path, capture_output=True, check=True)  # makes keys and certificate
+    done = subprocess.run(run, env=environ, cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "in" in loaded
+    unwanted = ("dre_core.verify", "dre_core.report", "dre_core.verification", "dre_core.store.bundle")
+    assert not {name for name in loaded if name.startswith(unwanted)} - {"dre_core.verify", "dre_core.report"}
+    assert not loaded & {"psutil", "zstandard", "yaml", "dre_core.model.journal", "dre_core.pipeline.closing"}
+
+
+def test_the_operation_names_the_certificate_as_the_checks_do():
+    from dre_core import operation
+    from dre_core.verify import integrity
+
+    assert operation.CERTIFICATE_KIND == integrity.CERTIFICATE_KIND
 
 
 def test_the_plugin_alone_loads_no_core():

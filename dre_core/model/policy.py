@@ -53,6 +53,7 @@ class Policy:
         weights: Weight by method.
         severities: Severity by check id, in place of the built-in one.
         timeout_seconds: Time each method gets.
+        plugins: Third-party verifiers to load, by entry point name.
         expected_base: Base commit that the caller of this verification named; empty if none.
         source: Where the policy was read from; empty for the default.
     """
@@ -68,6 +69,7 @@ class Policy:
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     severities: Mapping[str, Severity] = field(default_factory=dict)
     timeout_seconds: float = 30.0
+    plugins: tuple[str, ...] = ()
     expected_base: str = ""
     source: str = ""
 

@@ -115,6 +115,25 @@ RULES: tuple[Rule, ...] = (
     _issued("pypi-token", (b"pypi-",), rb"pypi-[A-Za-z0-9_-]{40,1000}"),
     _issued("anthropic-key", (b"sk-ant-",), rb"sk-ant-[A-Za-z0-9_-]{20,250}", anywhere=True),
     _issued("openai-key", (b"sk-",), rb"sk-(?!ant-)(?:[a-z]{2,12}-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,250}"),
+    _issued("sendgrid-key", (b"SG.",), rb"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}"),
+    _issued("digitalocean-token", (b"_v1_",), rb"(?<=do[opr])_v1_[a-f0-9]{64}", anywhere=True),
+    _issued(
+        "telegram-token", (b":AA",), rb"(?<=\d{8}):AA[A-Za-z0-9_-]{32,33}(?![A-Za-z0-9_-])", anywhere=True
+    ),
+    _issued("huggingface-token", (b"hf_",), rb"hf_[A-Za-z]{34}(?![A-Za-z0-9])"),
+    _issued(
+        "shopify-token",
+        (b"shpat_", b"shpca_", b"shppa_", b"shpss_"),
+        rb"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}",
+        anywhere=True,
+    ),
+    _issued("databricks-token", (b"dapi",), rb"dapi[a-h0-9]{32}(?:-\d)?(?![A-Za-z0-9])"),
+    _issued("linear-key", (b"lin_api_",), rb"lin_api_[A-Za-z0-9]{40}", anywhere=True),
+    _issued("vault-token", (b"hvs.", b"hvb."), rb"hv[sb]\.[A-Za-z0-9_-]{24,300}"),
+    _issued("grafana-token", (b"glsa_", b"glc_"), rb"gl(?:sa|c)_[A-Za-z0-9+/_=]{32,500}"),
+    _issued(
+        "azure-account-key", (b"AccountKey=",), rb"AccountKey=[A-Za-z0-9+/]{80,100}={0,2}", anywhere=True
+    ),
     Rule(
         id="url-password",
         literals=(b"://",),

@@ -352,7 +352,11 @@ def every_test_ran(evidence: Evidence) -> Ruling:
                     remedy="look for a hook that ends or skips the running of tests",
                     evidence=evidence.items_of(session),
                     where=_any_culprit(
-                        session, "calls", "pytest_runtest_protocol", "pytest_runtestloop", "pytest_runtest_setup"
+                        session,
+                        "calls",
+                        "pytest_runtest_protocol",
+                        "pytest_runtestloop",
+                        "pytest_runtest_setup",
                     ),
                 )
             )
@@ -515,7 +519,11 @@ def body_called(evidence: Evidence) -> Ruling:
                     evidence=evidence.items_of(session),
                     tests=tuple(idle[:_NAMED_TESTS]),
                     where=_any_culprit(
-                        session, "swapped-body", "wrapped-body", "pytest_pyfunc_call", "pytest_collection_modifyitems"
+                        session,
+                        "swapped-body",
+                        "wrapped-body",
+                        "pytest_pyfunc_call",
+                        "pytest_collection_modifyitems",
                     ),
                 )
             )

@@ -157,16 +157,25 @@ def _accusing(
     may: Callable[[ReplayedTest], bool],
 ) -> list[Finding]:
     """A veto about the tests that contradict what is promised, and a fail about the others."""
+    declared = [test for test in tests if _is_declared(evidence, test)]
     against = [test for test in tests if may(test) and _promises(evidence, test)]
-    rest = [test for test in tests if test not in against]
+    rest = [test for test in tests if test not in against and test not in declared]
     more = {"remedy": remedy, "evidence": _digests(evidence)}
-    findings = []
+    findings = _disclosed(check, evidence, declared, says)
     if against:
         message = f"claimed is a {evidence.run.claim.kind}, but {says(against)}"
         findings.append(veto(check, Vantage.RE_EXECUTED, message, tests=_ids(against), **more))
     if rest:
         findings.append(fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, says(rest), tests=_ids(rest), **more))
     return findings
+
+
+def _disclosed(check: str, evidence: Evidence, declared: Sequence[ReplayedTest], says: Says) -> list[Finding]:
+    """What was declared is shown and held against nobody: the claim names only changes that may loosen it."""
+    if not declared:
+        return []
+    message = f"as declared, {says(declared)}"
+    return [info(check, Vantage.RE_EXECUTED, message, tests=_ids(declared), evidence=_digests(evidence))]
 
 
 def _count(tests: Sequence[ReplayedTest]) -> str:
@@ -253,20 +262,28 @@ def _subject_removed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[
 
 
 def _expectation(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
-    message = (
-        f"{_count(tests)} {_verb(tests, 'expect')} something else than at the base; as written then, the new "
-        f"source fails: {_named(tests)}{_because(tests)}"
-    )
+    def says(some: Sequence[ReplayedTest]) -> str:
+        return (
+            f"{_count(some)} {_verb(some, 'expect')} something else than at the base; as written then, the new "
+            f"source fails: {_named(some)}{_because(some)}"
+        )
+
+    declared = [test for test in tests if _is_declared(evidence, test)]
+    rest = [test for test in tests if test not in declared]
+    findings = _disclosed("expectation-changed", evidence, declared, says)
+    if not rest:
+        return findings
     return [
+        *findings,
         fail(
             "expectation-changed",
             Weight.MINOR,
             Vantage.RE_EXECUTED,
-            message,
-            remedy=_declare(tests),
-            tests=_ids(tests),
+            says(rest),
+            remedy=_declare(rest),
+            tests=_ids(rest),
             evidence=_digests(evidence),
-        )
+        ),
     ]
 
 

@@ -32,7 +32,9 @@ def main() -> None:
             with_plugin.append(cpu_seconds(cwd=folder))
             without.append(cpu_seconds("-p", "no:dre", cwd=folder))
     a, b = statistics.median(with_plugin), statistics.median(without)
-    print(f"{rounds} rounds, CPU medians: installed {a * 1000:.1f} ms, blocked {b * 1000:.1f} ms, ratio {a / b:.3f}")
+    print(
+        f"{rounds} rounds, CPU medians: installed {a * 1000:.1f} ms, blocked {b * 1000:.1f} ms, ratio {a / b:.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def measure(
     memory: dict[str, int] = {}
     with work_folder() as out:
         _, _, text = run(folder, tests, out)  # compiles the tests
-        count = count or sum(int(number) for number in re.findall(r"(\d+) (?:passed|failed|skipped|xfailed)", text))
+        count = count or sum(
+            int(number) for number in re.findall(r"(\d+) (?:passed|failed|skipped|xfailed)", text)
+        )
         for _ in range(rounds):
             for variant, arguments in variants().items():
                 place = one if variant == "dre-fixed" else folder
@@ -129,7 +131,11 @@ def work_folder() -> Iterator[Path]:
 def operation(out: Path, wrapped: bool) -> Iterator[dict[str, str]]:
     """The environment of a session; inside a held operation for the wrapped one."""
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("DRE_", "CI", "PYTEST_"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DRE_", "CI", "PYTEST_"))
+        },
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONPATH": f"{out}{os.pathsep}{ROOT}",
         "HOME": str(out),
@@ -157,11 +163,15 @@ def write_suite(folder: Path, count: int) -> None:
         (folder / f"test_{number:03}.py").write_text(body)
 
 
-def run(folder: Path, arguments: tuple[str, ...], out: Path, *, wrapped: bool = False) -> tuple[float, int, str]:
+def run(
+    folder: Path, arguments: tuple[str, ...], out: Path, *, wrapped: bool = False
+) -> tuple[float, int, str]:
     """One pytest run: CPU seconds, peak memory in KiB, and the end of what it printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     with operation(out, wrapped) as environment, (out / "stdout").open("wb") as stdout:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.STDOUT
+        )
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     text = (out / "stdout").read_text(errors="replace")[-600:]

@@ -4,8 +4,8 @@
 
 Each suite's source distribution is fetched with pip, unpacked, committed to a git repository of its own and run
 plain, with ``--dre``, under ``dre wrap``, and plain and with ``--dre`` on two xdist workers. Compared are exit
-codes and the counts of pytest's closing line. ``dre verify`` must say ``supported``, or ``failed`` where the suite fails
-plainly too, with no finding above info.
+codes and the counts of pytest's closing line. ``dre verify`` must say ``supported``, or ``failed`` where the
+suite fails plainly too, with no finding above info.
 
 Needs a package registry. Everything is kept in the folder, so a second run fetches nothing.
 """
@@ -59,7 +59,9 @@ class Suite:
 SUITES = (
     Suite("attrs", "26.1.0", needs=("hypothesis", "cloudpickle")),
     Suite(
-        "blinker", "1.9.0", ("tests", "-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function"),
+        "blinker",
+        "1.9.0",
+        ("tests", "-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function"),
         needs=("pytest-asyncio",),
     ),
     Suite("boltons", "26.2.0"),
@@ -74,17 +76,23 @@ SUITES = (
     Suite("jinja2", "3.1.6", needs=("trio",)),
     Suite("markupsafe", "3.0.4"),
     Suite("more-itertools", "11.2.1"),
-    Suite("packaging", "26.3", ("tests", "-k", "not test_comparison and not test_arbitrary"), needs=("pretend",)),
-    Suite("parse", "1.22.4"),
+    Suite(
+        "packaging", "26.3", ("tests", "-k", "not test_comparison and not test_arbitrary"), needs=("pretend",)
+    ),
+    Suite("parse", "1.22.4", ("tests", "-o", "addopts=")),
     Suite("pluggy", "1.7.0", ("testing", "-p", "pytest_benchmark.plugin"), needs=("pytest-benchmark",)),
     Suite("pyparsing", "3.3.3", needs=("railroad-diagrams",)),
     Suite("python-dotenv", "1.2.4", needs=("click", "sh", "ipython")),
-    Suite("sortedcontainers", "2.4.0"),
     Suite("tabulate", "0.10.0", ("test",), needs=("wcwidth",)),
     Suite("tomlkit", "0.15.2", needs=("pyyaml",)),
     Suite("toolz", "1.2.0", ("toolz",)),
     Suite("wcwidth", "0.9.4", ("tests", "-o", "addopts=")),
-    Suite("werkzeug", "3.1.9", ("tests", "-p", "pytest_timeout"), needs=("ephemeral-port-reserve", "pytest-timeout", "cryptography", "watchdog")),
+    Suite(
+        "werkzeug",
+        "3.1.9",
+        ("tests", "-p", "pytest_timeout"),
+        needs=("ephemeral-port-reserve", "pytest-timeout", "cryptography", "watchdog"),
+    ),
     Suite("xmltodict", "1.0.4"),
 )
 
@@ -108,7 +116,7 @@ class Result:
     @property
     def fine(self) -> bool:
         """Same codes and counts, a fitting verdict, and nothing above info."""
-        if self.problem or self.differing or self.findings or not self.runs:
+        if self.problem or self.differing or self.findings or not self.runs or not self.runs["plain"][1]:
             return False
         plains = {"dre": "plain", "wrap": "plain", "dre-n2": "plain-n2"}
         return all(
@@ -168,12 +176,23 @@ class Bench:
             top = archive.getnames()[0].partition("/")[0]
             archive.extractall(target.parent, filter="data")
         (target.parent / top).rename(target)
-        install = (str(self.python), "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(target))
+        install = (
+            str(self.python),
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--force-reinstall",
+            str(target),
+        )
         try:
             self._call(*install, "--no-build-isolation")
         except subprocess.CalledProcessError:
             self._call(*install)
-        (target / ".gitignore").write_text("__pycache__/\n.hypothesis/\n*.egg-info/\n.benchmarks/\nbuild/\n.coverage*\n")
+        (target / ".gitignore").write_text(
+            "__pycache__/\n.hypothesis/\n*.egg-info/\n.benchmarks/\nbuild/\n.coverage*\n"
+        )
         self._call("git", "init", "-q", cwd=target)
         self._call("git", "add", "-A", "-f", ".", cwd=target)
         names = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
@@ -191,7 +210,11 @@ class Bench:
         shutil.rmtree(target / ".dre", ignore_errors=True)
         pytest = (str(self.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *PLUGINS, *suite.tests)
         wrap = (str(self.python), "-m", "dre_ci.cli", "wrap", "--")
-        ways: dict[str, tuple[str, ...]] = {"plain": pytest, "dre": (*pytest, "--dre"), "wrap": (*wrap, *pytest, "--dre")}
+        ways: dict[str, tuple[str, ...]] = {
+            "plain": pytest,
+            "dre": (*pytest, "--dre"),
+            "wrap": (*wrap, *pytest, "--dre"),
+        }
         if suite.parallel:
             ways |= {"plain-n2": (*pytest, "-n", "2"), "dre-n2": (*pytest, "-n", "2", "--dre")}
         try:
@@ -213,8 +236,8 @@ class Bench:
         for method in verdict.get("methods", {}).values():
             for finding in method["findings"]:
                 if finding["severity"] != "info":
-                    text = f"{name}: {finding['check']} ({finding['severity']}): {finding['message']} {finding['where']}"
-                    result.findings.append(text)
+                    kind = f"{finding['check']} ({finding['severity']})"
+                    result.findings.append(f"{name}: {kind}: {finding['message']} {finding['where']}")
 
     def _run(self, command: tuple[str, ...], target: Path) -> tuple[int, str]:
         done = subprocess.run(
@@ -224,10 +247,19 @@ class Bench:
         return done.returncode, closing_counts(done.stdout.decode("utf-8", "replace"))
 
     def _environ(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "DRE_", "PYTEST_", "GITHUB_"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("CI", "DRE_", "PYTEST_", "GITHUB_"))
+        }
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        return {**kept, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        return {
+            **kept,
+            "HOME": str(home),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        }
 
     @staticmethod
     def _call(*command: str, cwd: Path | None = None) -> None:
@@ -242,19 +274,31 @@ _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|desel
 
 def closing_counts(output: str) -> str:
     """The counts in pytest's closing line, in a fixed order and without warnings and time."""
-    lines = [line for line in output.splitlines() if re.search(r" in \d[\d.:]*s?\b", line) and _COUNT.search(line)]
+    lines = [
+        line for line in output.splitlines() if re.search(r" in \d[\d.:]*s?\b", line) and _COUNT.search(line)
+    ]
     found = _COUNT.findall(lines[-1]) if lines else []
-    return ", ".join(sorted(f"{number} {word.rstrip('s') if word == 'errors' else word}" for number, word in found if "warning" not in word))
+    return ", ".join(
+        sorted(
+            f"{number} {word.rstrip('s') if word == 'errors' else word}"
+            for number, word in found
+            if "warning" not in word
+        )
+    )
 
 
 def table(results: Iterable[Result]) -> str:
     """A Markdown table."""
-    rows = ["| suite | exit | counts | as plain | verdict (`--dre`, `wrap`, `-n 2`) | above info |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        "| suite | exit | counts | as plain | verdict (`--dre`, `wrap`, `-n 2`) | above info |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for result in results:
         code, counts = result.runs.get("plain", ("", result.problem[:80]))
         same = "no: " + ", ".join(result.differing) if result.differing else "yes"
         verdicts = ", ".join(result.verdicts.values())
-        rows.append(f"| {result.suite.name} {result.suite.version} | {code} | {counts} | {same} | {verdicts} | {len(result.findings)} |")
+        name = f"{result.suite.name} {result.suite.version}"
+        rows.append(f"| {name} | {code} | {counts} | {same} | {verdicts} | {len(result.findings)} |")
     return "\n".join(rows)
 
 
@@ -276,7 +320,10 @@ def main() -> int:
         result = bench.measure(suite)
         results.append(result)
         state = "ok" if result.fine else f"NOT OK {result.problem} {result.differing} {result.verdicts}"
-        print(f"{suite.name}: {state} ({time.monotonic() - started:.0f} s) {result.runs.get('plain')}", flush=True)
+        print(
+            f"{suite.name}: {state} ({time.monotonic() - started:.0f} s) {result.runs.get('plain')}",
+            flush=True,
+        )
         for name in result.differing:
             print(f"    {name}: {result.runs[name]}", flush=True)
         for text in result.findings[:6]:

@@ -102,7 +102,9 @@ def test_many_ids(project):
     assert verdict["verdict"] == "supported"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root"
+)
 def test_disk_full(project, tmp_path):
     """The command goes on and its status is kept; that the record is not whole is said."""
     disk = tmp_path / "disk"
@@ -114,7 +116,14 @@ def test_disk_full(project, tmp_path):
         project.write("test_shop.py", ten(f"open({str(disk / 'fill')!r}, 'wb', 0).write(b'x' * 10**6)"))
         project.commit("fill")
         done = project.run(
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--dre", environ={"DRE_DIR": str(disk / ".dre")}
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--dre",
+            environ={"DRE_DIR": str(disk / ".dre")},
         )
         assert b"passed" in done.stdout
         assert b"supported" not in done.stdout.lower()

@@ -34,7 +34,13 @@ class TestShop:
 class TestUnit(unittest.TestCase):
     def test_unit(self): self.assertEqual(double(3), 6)
 """
-PLAIN_TESTS = "import shop\n\ndef test_good(): assert shop.double(0) == 0\n\ndef test_two(): assert shop.double(1) == 2\n"
+PLAIN_TESTS = """
+import shop
+
+def test_good(): assert shop.double(0) == 0
+
+def test_two(): assert shop.double(1) == 2
+"""
 
 
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
@@ -103,7 +109,9 @@ TRICKS = {
         H + "@pytest.hookimpl(trylast=True)\ndef pytest_sessionfinish(session): os._exit(0)  # culprit\n",
     ),
     "sessionfinish-sys-exit": Trick(
-        "exit-agrees", H + "def pytest_sessionfinish(session): sys.exit(0)  # culprit\n", alone=("failed", "contradicted")
+        "exit-agrees",
+        H + "def pytest_sessionfinish(session): sys.exit(0)  # culprit\n",
+        alone=("failed", "contradicted"),
     ),
     "unconfigure-os-exit": Trick(
         "exit-agrees", H + "def pytest_unconfigure(): os._exit(0)  # culprit\n", alone=("failed",)
@@ -297,7 +305,8 @@ TRICKS = {
     "recorder-method-replaced": Trick(
         "recorder-intact",
         "def pytest_collection_modifyitems(config):\n    recorder = config.pluginmanager.get_plugin('dre-recorder')\n"
-        "    genuine = recorder._take\n    def take(report):  # culprit\n        report.outcome = 'passed'; genuine(report)\n"
+        "    genuine = recorder._take\n    def take(report):  # culprit\n"
+        "        report.outcome = 'passed'; genuine(report)\n"
         "    recorder._take = take\ndef pytest_sessionfinish(session): session.exitstatus = 0\n",
     ),
     "recorder-class-patched": Trick(
@@ -310,7 +319,8 @@ TRICKS = {
     "journal-class-patched": Trick(
         "recorder-intact",
         "from dre_core.capture.journal import Journal\ngenuine = Journal.write\n"
-        "def write(self, kind, fields, plain=None):  # culprit\n    return kind == 'test' or genuine(self, kind, fields, plain)\n"
+        "def write(self, kind, fields, plain=None):  # culprit\n"
+        "    return kind == 'test' or genuine(self, kind, fields, plain)\n"
         "Journal.write = write\ndef pytest_sessionfinish(session): session.exitstatus = 0\n",
     ),
     "recorder-unregistered": Trick(
@@ -375,7 +385,8 @@ UNDECIDABLE = {
         {},
     ),
     "skips-one-with-a-reason": (
-        "import pytest\ndef pytest_runtest_setup(item):\n    if item.name != 'test_good': pytest.skip('later')  # culprit\n",
+        "import pytest\ndef pytest_runtest_setup(item):\n"
+        "    if item.name != 'test_good': pytest.skip('later')  # culprit\n",
         {},
     ),
     "autouse-fixture-patches-the-subject": (
@@ -451,7 +462,15 @@ def test_alone(project, name):
 @pytest.mark.parametrize("name", UNDECIDABLE)
 def test_undecidable_from_one_run(project, name):
     conftest, files = UNDECIDABLE[name]
-    play(project, Trick("selection", conftest, tests=TESTS if not files else "def test_good(): pass\n", files=tuple(files.items())))
+    play(
+        project,
+        Trick(
+            "selection",
+            conftest,
+            tests=TESTS if not files else "def test_good(): pass\n",
+            files=tuple(files.items()),
+        ),
+    )
     assert project.wrap_pytest().returncode == 0
     verdict = project.verdict()
     assert verdict["verdict"] == "supported"
