@@ -211,11 +211,13 @@ class Worker:
                     self._take(stream, data, elapsed_ns)
                 else:
                     self._settle(elapsed_ns)
-                self.waiting_bytes -= len(data)
+                with self._filled:
+                    self.waiting_bytes -= len(data)
         except Exception as error:
-            self._error = error
-            self._queue.clear()
-            self.waiting_bytes = 0
+            with self._filled:
+                self._error = error
+                self._queue.clear()
+                self.waiting_bytes = 0
 
     def _next(self) -> tuple[str, bytes, int] | None:
         """The next pieces of one stream as one; None after the last."""

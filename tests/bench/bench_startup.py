@@ -1,7 +1,7 @@
 """Start-up of ``dre wrap -- true`` beside a bare interpreter and in-toto-run, in turn in one run.
 
-Run by hand: ``python tests/bench/bench_startup.py [ROUNDS] [PATH_OF_IN_TOTO_RUN]``. Prints medians of wall and CPU time in
-milliseconds and the ratio to ``python -I -c pass``, in a folder without git and in a small repository. Byte
+Run by hand: ``python tests/bench/bench_startup.py [ROUNDS] [PATH_OF_IN_TOTO_RUN]``. Prints medians of wall and
+CPU time in milliseconds and the ratio to ``python -I -c pass``, in a folder without git and in a small repository. Byte
 code is compiled first, as an installation does.
 """
 

@@ -57,7 +57,8 @@ def bench_tee(folder: Path, source: Path) -> None:
     kept = "every byte kept" if expected.encode() in shown else "MASKED OR LOST"
     ours_rate, peer_rate = size / statistics.median(ours), size / statistics.median(peer)
     print(
-        f"{source.name}: cat|tee|sha256sum {peer_rate:.0f} MB/s, dre wrap {ours_rate:.0f} MB/s, ratio {ours_rate / peer_rate:.2f}, "
+        f"{source.name}: cat|tee|sha256sum {peer_rate:.0f} MB/s, dre wrap {ours_rate:.0f} MB/s, "
+        f"ratio {ours_rate / peer_rate:.2f}, "
         f"peak RSS {rss} MiB, {kept}"
     )
 

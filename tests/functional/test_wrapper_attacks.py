@@ -14,7 +14,12 @@ import pytest
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tricks are Linux's")
 
 KEY = "DRE_SIGNING_KEY"
-HERE = "import os, sys\nfrom pathlib import Path\ndre = Path(os.environ['DRE_DIR'])\nown = dre / 'experiments' / os.environ['DRE_OPERATION']\n"
+HERE = """
+import os, sys
+from pathlib import Path
+dre = Path(os.environ['DRE_DIR'])
+own = dre / 'experiments' / os.environ['DRE_OPERATION']
+"""
 GREEN = (
     '<testsuite name="t" tests="9" failures="0" errors="0">'
     + '<testcase name="a" classname="b"/>' * 9
@@ -88,7 +93,11 @@ def test_a_killed_wrapper_takes_the_command_along_and_the_next_one_recovers(proj
 
 def test_log_replaced_while_running(project):
     project.dre("wrap", "--", "true")
-    code = "other = dre / 'other'\nother.write_bytes((dre / 'log.db').read_bytes()[:4096])\nos.replace(other, dre / 'log.db')\n"
+    code = """
+other = dre / 'other'
+other.write_bytes((dre / 'log.db').read_bytes()[:4096])
+os.replace(other, dre / 'log.db')
+"""
     done = project.dre("wrap", "--", *child(code))
     ends_quietly(done)
     refuses_support(project)
@@ -136,7 +145,11 @@ def test_unsigned_summary_rewritten_while_running(project):
     ids=range(6),
 )
 def test_forged_journal(project, line):
-    code = f"folder = own / 'journal' / 'ses_forged'\nfolder.mkdir(parents=True)\n(folder / 'main.jsonl').write_bytes({line!r})\n"
+    code = f"""
+folder = own / 'journal' / 'ses_forged'
+folder.mkdir(parents=True)
+(folder / 'main.jsonl').write_bytes({line!r})
+"""
     done = project.dre("wrap", "--", *child(code))
     ends_quietly(done)
     assert done.returncode == 0
@@ -144,7 +157,11 @@ def test_forged_journal(project, line):
 
 
 def test_journal_deleted(project):
-    code = "import subprocess, shutil\nsubprocess.run([sys.executable, '-m', 'pytest', '--dre', '-q', '-p', 'no:cacheprovider'])\nshutil.rmtree(own / 'journal')\n"
+    code = """
+import subprocess, shutil
+subprocess.run([sys.executable, '-m', 'pytest', '--dre', '-q', '-p', 'no:cacheprovider'])
+shutil.rmtree(own / 'journal')
+"""
     done = project.dre("wrap", "--", sys.executable, "-c", HERE + code)
     ends_quietly(done)
     refuses_support(project)
@@ -206,7 +223,11 @@ def test_daemon_that_keeps_the_pipe(project):
 
 
 def test_envelopes_and_proof_written_in_advance(project):
-    code = "(own / 'run.intoto.jsonl').write_text('{}')\n(own / 'run.tlog-proof').write_text('x')\n(own / 'index.json').write_text('{}')\n"
+    code = """
+(own / 'run.intoto.jsonl').write_text('{}')
+(own / 'run.tlog-proof').write_text('x')
+(own / 'index.json').write_text('{}')
+"""
     done = project.dre("wrap", "--", *child(code))
     ends_quietly(done)
     refuses_support(project)
