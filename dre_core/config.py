@@ -4,8 +4,8 @@ The project file is ``dre.yaml`` at the root, or ``[tool.dre]`` in ``pyproject.t
 ``DRE_<SECTION>__<KEY>`` sets one key. Unknown keys are refused by name with the nearest known one, and values
 are never coerced beyond what a variable's text needs.
 
-Third-party plugins run inside DRE, so those that the project's own files name are ignored too: the change under test
-could name one. The ``verify`` section is a policy. It is read only from ``--policy``, ``DRE_POLICY`` or the base commit's
+Third-party plugins run inside DRE, so those that the project's own files name are ignored: the change under
+test could name one. The ``verify`` section is a policy. It is read only from ``--policy``, ``DRE_POLICY`` or the base commit's
 project file, because the change under test must not choose its own judge; found in the files of the working
 tree it is ignored, and :attr:`Config.warnings` says so.
 """

@@ -21,7 +21,7 @@ from dre_core.capture.collector import Captured, Collector, Facts, Scene
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.note import format_proof
 from dre_core.declaring import Declared
-from dre_core.errors import DREError
+from dre_core.errors import DREError, FormatError
 from dre_core.intake import Intake
 from dre_core.model import event as events
 from dre_core.model import predicate
@@ -294,10 +294,20 @@ class Operation:
         """
         write_atomically(self.experiment.envelopes, b"".join(e.to_bytes() + b"\n" for e in self.envelopes))
         payloads: list[JSON] = [envelope.payload_digest for envelope in self.envelopes]
-        self.note(SEALED, {"payloads": payloads, "parent": self.parent, "checkout": self.checkout})
+        data = {
+            "payloads": payloads,
+            "parent": self.parent,
+            "checkout": self.checkout,
+            "outcome": self._outcome(),
+        }
+        self.note(SEALED, data)
         numbers = self.commit_events()
         publish_proof(self.log, self.experiment, numbers[-1], self.authority)
         publish_index(self.folder, self.experiment, self.authority, reports)
+
+    def _outcome(self) -> str:
+        """The outcome that the signed run claims."""
+        return _run_in(self.envelopes).claim.outcome.value
 
     def close(self) -> None:
         """Gives the lock back."""
@@ -403,11 +413,15 @@ def publish_index(
 
 
 def _run_of(experiment: Experiment) -> Run:
-    for line in experiment.envelopes.read_bytes().splitlines():
-        statement = Statement.parse(Envelope.parse(line).payload)
+    return _run_in([Envelope.parse(line) for line in experiment.envelopes.read_bytes().splitlines()])
+
+
+def _run_in(envelopes: Iterable[Envelope]) -> Run:
+    for envelope in envelopes:
+        statement = Statement.parse(envelope.payload)
         if statement.predicate_type == predicate.RUN:
             return Run.parse(statement.predicate)
-    raise DREError("the operation has no run", path=str(experiment.envelopes))
+    raise FormatError("the operation has no run", path="run.intoto.jsonl")
 
 
 def _blobs(folder: Folder, run: Run) -> dict[str, int]:

@@ -18,6 +18,7 @@ from dre_core.capture.git import Git
 from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
 from dre_core.errors import CaptureError, DREError, FormatError, NotFoundError, UsageError
+from dre_core.history import History, Past, history_since
 from dre_core.model.policy import Policy, Role
 from dre_core.model.run import Run
 from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult, Verdict
@@ -46,6 +47,7 @@ class Request:
         run_id: CI run id.
         nonce: The verifier's nonce.
         max_age: Largest age of the run.
+        since: An earlier checkpoint of the log, as a signed note; empty if none.
     """
 
     target: str = LATEST
@@ -57,6 +59,7 @@ class Request:
     run_id: str = ""
     nonce: str = ""
     max_age: timedelta | None = None
+    since: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +70,13 @@ class Verified:
         verdict: The verdict.
         run: The run, where it could be read.
         evidence: The decoded evidence, where it could be read.
+        past: Runs sealed between the checkpoint that was asked about and this one, oldest first.
     """
 
     verdict: Verdict
     run: Run | None = None
     evidence: Evidence | None = None
+    past: tuple[Past, ...] = ()
 
 
 def verify(engine: Engine, request: Request) -> list[Verified]:
@@ -244,7 +249,12 @@ def _own_keys(engine: Engine, sealed: Sealed) -> dict[str, PublicKey]:
 def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list[str]) -> Verified:
     inspected = inspect(sealed, trust_for(engine, request, sealed), _expectations(engine, request))
     if problems:
-        inspected = _with_problem(inspected, problems[0])
+        check = IntegrityCheck(id="archive-members", passed=False, detail=problems[0])
+        inspected = _with_check(inspected, check)
+    past: tuple[Past, ...] = ()
+    if request.since:
+        history = _history(sealed, request.since)
+        inspected, past = _with_check(inspected, history.check), history.runs
     policy = (
         replace(request.policy, expected_base=_resolve(engine, request.base))
         if request.base
@@ -258,13 +268,27 @@ def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list
         sealed.operation,
         maintainers_for(engine, request, sealed),
     )
-    return Verified(verdict=verdict, run=inspected.run, evidence=evidence)
+    return Verified(verdict=verdict, run=inspected.run, evidence=evidence, past=past)
 
 
-def _with_problem(inspected: Inspected, problem: str) -> Inspected:
-    check = IntegrityCheck(id="archive-members", passed=False, detail=problem)
+def _with_check(inspected: Inspected, check: IntegrityCheck) -> Inspected:
+    """The same with one check more; a failed one makes it invalid."""
+    result = inspected.integrity.result if check.passed else IntegrityResult.INVALID
     checks = (*inspected.integrity.checks, check)
-    return replace(inspected, integrity=Integrity(result=IntegrityResult.INVALID, checks=checks))
+    return replace(inspected, integrity=Integrity(result=result, checks=checks))
+
+
+def _history(sealed: Sealed, note: str) -> History:
+    """The log since a checkpoint.
+
+    Raises:
+        UsageError: The evidence is not in the folder of its log, which alone can prove it.
+    """
+    path = Path(sealed.place) / "log.db"
+    if not path.exists():
+        raise UsageError("an archive does not hold the log", hint="ask for --since where the .dre folder is")
+    with Log.open(path, read_only=True) as log:
+        return history_since(log, note, sealed)
 
 
 def _expectations(engine: Engine, request: Request) -> Expectations:

@@ -35,6 +35,7 @@ LAYERS = (
         "dre_core.output",
         "dre_core.engine",
         "dre_core.recovery",
+        "dre_core.history",
         "dre_core.verification",
         "dre_core.replaying",
         "dre_core.exchange",

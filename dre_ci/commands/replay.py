@@ -17,7 +17,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("target", nargs="?", default=LATEST, help="operation id or latest (default)")
     add("--base", default="", metavar="REV", help="commit to compare with (default: the recorded base)")
-    add("--mode", choices=("clean", "matrix"), default="", help="default: matrix where there is a base, else clean")
+    add(
+        "--mode",
+        choices=("clean", "matrix"),
+        default="",
+        help="default: matrix where there is a base, else clean",
+    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:

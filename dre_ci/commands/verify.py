@@ -28,6 +28,7 @@ EXIT_CODES = {
     Conclusion.INCONCLUSIVE: 4,
     Conclusion.SUPPORTED: 0,
 }
+_NOTE_LIMIT_BYTES = 1 << 20
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -55,6 +56,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     add("--repository", default="", metavar="U", help="the repository that the evidence must be about")
     add("--run-id", default="", metavar="I", help="the CI run that the evidence must come from")
     add("--max-age", type=_age, default=None, metavar="D", help="largest age, such as 90s, 30m, 12h or 7d")
+    add(
+        "--since",
+        default="",
+        metavar="FILE",
+        help="an earlier checkpoint: nothing since may be rewritten or dropped",
+    )
     add("--nonce", default="", metavar="N", help="the nonce that was given to the run")
 
 
@@ -94,6 +101,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         run_id=arguments.run_id,
         nonce=arguments.nonce,
         max_age=arguments.max_age,
+        since=_note(arguments.since),
     )
     work = partial(_verify, engine, request)
     try:
@@ -110,14 +118,30 @@ def _verify(engine: Engine, request: Request) -> dict[str, Any]:
     """What is shown and returned, as one JSON value, so that a child can do the work."""
     verified = verify(engine, request)
     return {
-        "documents": [each.verdict.to_json() for each in verified],
+        "documents": [_document(each, bool(request.since)) for each in verified],
         "lines": [line for each in verified for line in _lines(each)],
         "code": _worst(verified),
     }
 
 
+def _document(verified: Verified, with_past: bool) -> dict[str, Any]:
+    document = verified.verdict.to_json()
+    return {**document, "past": [past.to_json() for past in verified.past]} if with_past else document
+
+
+def _note(path: str) -> str:
+    """A checkpoint file's text; empty without one."""
+    if not path:
+        return ""
+    try:
+        return Path(path).read_bytes()[:_NOTE_LIMIT_BYTES].decode("utf-8", "replace")
+    except OSError as error:
+        raise UsageError(f"can't be read: {error.strerror}", path=path) from None
+
+
 def _lines(verified: Verified) -> list[str]:
     lines = summary_lines(Report(verdict=verified.verdict, evidence=verified.evidence))
+    lines += [f"     before  {past.operation} {past.outcome}" for past in verified.past]
     return [*lines, f"     operation {verified.verdict.operation}"]
 
 
