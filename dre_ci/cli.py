@@ -184,7 +184,7 @@ def _guarded(run: Callable[[Sequence[str]], Exit], argv: Sequence[str]) -> Exit:
     """Runs, and turns what nobody expected into the documented codes."""
     try:
         ended = run(argv)
-        sys.stdout.flush()
+        Console().flush()
         return ended
     except SystemExit as error:  # argparse, after --help
         return Exit(error.code if isinstance(error.code, int) else 2)

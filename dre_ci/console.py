@@ -36,14 +36,21 @@ class Console:
                 self.line(text)
 
     def line(self, text: str) -> None:
-        """Writes one line on standard output."""
-        sys.stdout.write(_encodable(text, sys.stdout.encoding) + "\n")
+        """Writes one line on standard output; lost where the caller closed it."""
+        if sys.stdout is not None:
+            sys.stdout.write(_encodable(text, sys.stdout.encoding) + "\n")
 
     def data(self, data: bytes) -> None:
-        """Writes bytes on standard output."""
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        """Writes bytes on standard output; lost where the caller closed it."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+    def flush(self) -> None:
+        """Sends on what is still held of standard output."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """Writes one line on standard error; lost without complaint where there is none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
 from pathlib import Path
 
 from dre_ci.cli import BEFORE_START, Exit
@@ -94,9 +93,6 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
             "--shell takes the command as one string", hint=f"dre wrap --shell {shlex.quote('a && b')}"
         )
     stdin, stdout, stderr = standard_descriptors()
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller; what DRE itself would say goes nowhere
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     standard = (stdin, stderr if arguments.json else stdout, stderr)
     engine = Engine.open(explicit=arguments.dir)
     wishes = Wishes(

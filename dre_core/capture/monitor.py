@@ -22,7 +22,7 @@ from dre_core.capture import kernel
 DENSE_NS = 1_000_000_000
 """For this long the looks are dense."""
 DENSE_INTERVAL_NS = 7_000_000
-LONGEST_INTERVAL_NS = 500_000_000
+LONGEST_INTERVAL_NS = 100_000_000
 COST_FACTOR = 100
 """Between two looks pass at least this many times the cost of one (a third of it in the dense phase)."""
 FULL_INTERVAL_NS = 50_000_000

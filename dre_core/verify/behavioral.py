@@ -32,12 +32,23 @@ def process_tree_has_runner(evidence: Evidence) -> Ruling:
     assert evidence.observation is not None
     if not evidence.has_tests:
         return could_not_run("no test run was seen")
+    unseen = evidence.unseen_sessions
+    if unseen:
+        return found(
+            fail(
+                "process-tree-has-runner",
+                Weight.MAJOR,
+                Vantage.OBSERVED,
+                f"a test session is on record as process {unseen[0].pid}, but no such process was seen below the command",
+                remedy="run dre where the tests run, for example inside the container",
+                evidence=evidence.items_of(unseen[0]),
+            )
+        )
+    if evidence.top_sessions:
+        return passed(Vantage.OBSERVED, "every recorded session's process was seen")
     runners = evidence.observation.runners()
     if runners:
         return passed(Vantage.OBSERVED, f"{' '.join(runners[0].argv)[:80]}")
-    pids = {process.pid for process in evidence.observation.processes}
-    if any(session.pid in pids for session in evidence.top_sessions):
-        return passed(Vantage.OBSERVED, "the session's process is in the tree")
     if evidence.observation.complete:
         return found(
             veto("process-tree-has-runner", Vantage.OBSERVED, "no process that runs tests was in the tree")

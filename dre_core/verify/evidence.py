@@ -80,6 +80,14 @@ class Evidence:
         return tuple(s for s in self.sessions if not s.parent and s.parent_pid not in pids)
 
     @property
+    def unseen_sessions(self) -> tuple[Session, ...]:
+        """Sessions on record whose process the parent did not see; none where nobody watched."""
+        if self.observation is None:
+            return ()
+        seen = {process.pid for process in self.observation.processes}
+        return tuple(session for session in self.top_sessions if session.pid not in seen)
+
+    @property
     def has_tests(self) -> bool:
         """Whether any test run was witnessed or reported."""
         return bool(self.sessions or self.reports)
