@@ -42,7 +42,20 @@ def ten(sixth: str) -> str:
 def play(project, sixth: str, *words: str):
     project.write("test_shop.py", ten(sixth))
     project.commit("break")
-    project.dre("wrap", "--", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--dre", *words)
+    project.dre(
+        "wrap",
+        "--",
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        "--dre",
+        *words,
+    )
     return project.verdict()
 
 

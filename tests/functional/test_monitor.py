@@ -96,8 +96,8 @@ def test_an_orphan_is_adopted_watched_and_reaped() -> None:
 
 @needs_proc
 def test_what_executes_something_else_is_known_by_its_last_name() -> None:
-    tree, _ = watched("sh", "-c", "sleep 0.1; exec sleep 0.21")
-    assert tree.processes[0].argv == ("sleep", "0.21")
+    tree, _ = watched("sh", "-c", "sleep 0.1; exec sleep 1.21")
+    assert tree.processes[0].argv == ("sleep", "1.21")
 
 
 @needs_proc
