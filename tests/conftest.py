@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 _OUTSIDE = ("CI", "GITHUB_", "GITLAB_", "DRE_", "XDG_", "GIT_", "PYTEST_")
 
 
