@@ -184,8 +184,7 @@ def _guarded(run: Callable[[Sequence[str]], Exit], argv: Sequence[str]) -> Exit:
     """Runs, and turns what nobody expected into the documented codes."""
     try:
         ended = run(argv)
-        Console().flush()
-        return ended
+        return _flushed(ended)
     except SystemExit as error:  # argparse, after --help
         return Exit(error.code if isinstance(error.code, int) else 2)
     except KeyboardInterrupt:
@@ -198,6 +197,21 @@ def _guarded(run: Callable[[Sequence[str]], Exit], argv: Sequence[str]) -> Exit:
         Console().say(f"dre: error: unexpected {type(error).__name__}: {error}")
         Console().say(f"dre: hint: please report this with {_crash_report()}")
         return Exit(UNEXPECTED)
+
+
+def _flushed(ended: Exit) -> Exit:
+    """The same end, once standard output has gone out; a reader that can't take it is said, not a crash."""
+    try:
+        Console().flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        Console().say(
+            f"dre: error: standard output can't be written: {(error.strerror or str(error)).lower()}"
+        )
+        leave_quietly()
+        return ended if ended.code or ended.signal else Exit(1)
+    return ended
 
 
 def _crash_report() -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dre_core.errors import DREError
+from dre_core.model.text import plain
 
 
 class Console:
@@ -33,7 +34,7 @@ class Console:
             self.line(json.dumps(document, indent=2, ensure_ascii=False))
         else:
             for text in lines:
-                self.line(text)
+                self.line(plain(text))
 
     def line(self, text: str) -> None:
         """Writes one line on standard output; lost where the caller closed it."""
@@ -55,7 +56,7 @@ class Console:
     def say(self, text: str) -> None:
         """Writes one line on standard error; lost without complaint where there is none."""
         try:
-            sys.stderr.write(_encodable(text, sys.stderr.encoding) + "\n")
+            sys.stderr.write(_encodable(plain(text), sys.stderr.encoding) + "\n")
             sys.stderr.flush()
         except (OSError, ValueError, AttributeError):
             return

@@ -1,13 +1,13 @@
-"""Configuration: defaults, project file, ``.dre/config.yaml``, environment, options; each wins over the one before.
+"""Configuration: defaults, the user's file, project file, ``.dre/config.yaml``, environment, options; the later wins.
 
 The project file is ``dre.yaml`` at the root, or ``[tool.dre]`` in ``pyproject.toml``. A variable
 ``DRE_<SECTION>__<KEY>`` sets one key. Unknown keys are refused by name with the nearest known one, and values
 are never coerced beyond what a variable's text needs.
 
-Third-party plugins run inside DRE, so those that the project's own files name are ignored: the change under
-test could name one. The ``verify`` section is a policy. It is read only from ``--policy``, ``DRE_POLICY`` or the base commit's
-project file, because the change under test must not choose its own judge; found in the files of the working
-tree it is ignored, and :attr:`Config.warnings` says so.
+Third-party plugins run inside DRE, so only the user's own file (``~/.config/dre/config.yaml``) may name them: the
+change under test can write every file of the project, ``.dre`` included. The ``verify`` section is a policy. It is
+read only from ``--policy`` or ``DRE_POLICY``, because the change under test must not choose its own judge; found in
+the project's files it is ignored, and :attr:`Config.warnings` says so.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from dre_core.errors import ConfigError
+from dre_core.errors import ConfigError, StorageError
 from dre_core.model.policy import Policy, Role, TrustedKey, preset
 from dre_core.model.verdict import Level, Severity
+from dre_core.store.folder import open_regular
 
 _FILE_LIMIT_BYTES = 1 << 20
 # Variables of the contract that share the prefix but name no section and key.
 _ENVIRONMENT_PREFIX = "DRE_"
 _LOCAL = ".dre/config.yaml"
+_USER = "~/.config/dre/config.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,13 +283,13 @@ def read_text(path: Path) -> str | None:
     Raises:
         ConfigError: It can't be read, is not UTF-8, or is larger than 1 MiB.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(_FILE_LIMIT_BYTES + 1)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise ConfigError(f"can't be read: {error.strerror}", path=str(path)) from None
+    try:
+        with open_regular(path.resolve()) as stream:
+            data = stream.read(_FILE_LIMIT_BYTES + 1)
+    except (OSError, StorageError) as error:
+        raise ConfigError(f"can't be read: {getattr(error, 'message', error)}", path=str(path)) from None
     if len(data) > _FILE_LIMIT_BYTES:
         raise ConfigError("the file is larger than 1 MiB", path=str(path))
     try:
@@ -363,6 +365,7 @@ def load(root: Path, dre_dir: Path, environ: Mapping[str, str] = os.environ) -> 
     """
     config = Config()
     documents = [
+        _user_document(environ),
         project_document({name: read_text(root / name) for name in ("dre.yaml", "pyproject.toml")}),
         _local_document(dre_dir),
     ]
@@ -373,10 +376,8 @@ def load(root: Path, dre_dir: Path, environ: Mapping[str, str] = os.environ) -> 
         if values.pop("verify", None) is not None:
             warning = f"policy-from-workload: the verify section of {source} is ignored; use --policy"
             config = replace(config, warnings=(*config.warnings, warning))
-        if source != _LOCAL and values.pop("plugins", None) is not None:
-            warning = (
-                f"plugins-from-workload: the plugins of {source} are ignored; use dre config set plugins"
-            )
+        if source != _USER and values.pop("plugins", None) is not None:
+            warning = f"plugins-from-workload: the plugins of {source} are ignored; name them in {_USER}"
             config = replace(config, warnings=(*config.warnings, warning))
         try:
             config = with_values(config, values)
@@ -384,6 +385,13 @@ def load(root: Path, dre_dir: Path, environ: Mapping[str, str] = os.environ) -> 
             raise ConfigError(error.message, hint=error.hint, path=source, code=error.slug) from None
         config = replace(config, sources=(*config.sources, source))
     return with_values(config, _from_environment(environ))
+
+
+def _user_document(environ: Mapping[str, str]) -> tuple[object, str]:
+    base = environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.config"))
+    text = read_text(folder / "dre" / "config.yaml")
+    return (parse_yaml(text, _USER) if text is not None else None), _USER
 
 
 def _local_document(dre_dir: Path) -> tuple[object, str]:

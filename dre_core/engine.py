@@ -37,7 +37,8 @@ from dre_core.model import identifier, predicate
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import sha256
 from dre_core.model.event import Clock, utc_now
-from dre_core.model.run import Claim, CommandFacts, Gap, Item, Run, RunOutcome
+from dre_core.model.run import Claim, CommandFacts, Item, Run, RunOutcome
+from dre_core.model.text import printable
 from dre_core.model.verdict import Conclusion, Integrity, IntegrityCheck, IntegrityResult, Vantage, Verdict
 from dre_core.operation import Operation, new_nonce
 from dre_core.pipeline.mask import Masker, sensitive_values
@@ -260,10 +261,10 @@ class Engine:
         operation = Operation(
             id=operation_id,
             face=face,
-            name=masker.text(wishes.name),
+            name=masker.text(printable(wishes.name)),
             parent=parent,
             command=_masked(command, masker),
-            nonce=wishes.nonce or new_nonce(),
+            nonce=printable(wishes.nonce) or new_nonce(),
             folder=self.folder,
             experiment=experiment,
             log=log,
@@ -330,9 +331,9 @@ class Engine:
         executable = inspect(command, self.environ)
         facts = CommandFacts(
             argv=command.argv,
-            cwd=os.path.relpath(command.cwd, self.root),
+            cwd=printable(os.path.relpath(command.cwd, self.root)),
             shell=command.shell,
-            executable=str(executable.path),
+            executable=printable(str(executable.path)),
             executable_digest=f"sha256:{executable.sha256}" if executable.sha256 else "",
         )
         operation = self.begin("wrap", command.argv, wishes, facts=facts, parent=self._parent())
@@ -393,8 +394,9 @@ class Engine:
             raise
         try:
             return self._seal_wrapped(operation, output, monitor, result, wishes)
-        except (DREError, OSError) as error:
-            failure = error if isinstance(error, DREError) else StateError(str(error))
+        except Exception as error:
+            # The command has run: whatever goes wrong now must not change what it returned.
+            failure = error if isinstance(error, DREError) else StateError(f"{type(error).__name__}: {error}")
             return Wrapped(operation=operation.id, result=result, failure=failure)
 
     def _seal_wrapped(
@@ -413,7 +415,7 @@ class Engine:
             operation.facts.gap("process", operation.masker.text(gap))
         operation.take_journals()
         operation.look_after()
-        self.run_again(operation, wishes.replay)
+        self.run_again(operation, wishes.replay, observation)
         claim = claim_of(result)
         sealed = self.seal(
             operation,
@@ -463,9 +465,13 @@ class Engine:
             StorageError: The evidence can't be stored; the run is not sealed.
         """
         # 5
-        sessions, unreadable = _readable_sessions(operation)
+        sessions: Mapping[str, Session] = {}
+        if operation.has_journals:
+            from dre_core.capture.sessions import folded_sessions
+
+            sessions = folded_sessions(operation.experiment.journal)
         if sessions:
-            self._take_session_facts(operation, sessions)
+            self._take_session_facts(operation, list(sessions.values()))
         if observation is not None:
             operation.intake.take(_value("process", "process", Vantage.OBSERVED, observation.to_json()))
         operation.take_envelopes()
@@ -473,23 +479,12 @@ class Engine:
         # 6
         run = operation.make_run(operation.with_declared(claim), items, duration_ns, recovered=recovered)
         decode = partial(self._decode, operation, run, policy, sessions)
-        evidence: Evidence | None = None
-        if judge or sessions or any(map(_may_count_tests, items)):
-            try:
-                evidence = decode()
-            except DREError as error:
-                unreadable = error
-        if evidence is None:
-            # Nothing in it counts tests, or what does can't be read: it is evidence all the same.
-            if unreadable is not None:
-                run = replace(run, gaps=(*run.gaps, _unreadable_gap(operation, unreadable)))
+        if not judge and not any(map(_may_count_tests, items)):
+            # Nothing in it counts tests, so it is sealed as it is, without being read again.
             operation.sign(predicate.run_statement(run))
             operation.publish({})
-            if judge and unreadable is not None:
-                raise unreadable
-            return Sealing(
-                run=run, verdict=None, decode=partial(self._decode, operation, run, policy, sessions)
-            )
+            return Sealing(run=run, verdict=None, decode=decode)
+        evidence = decode()
         counts = evidence.counts
         if counts is not None:
             run = replace(run, claim=replace(run.claim, tests=counts))
@@ -519,13 +514,13 @@ class Engine:
             operation.intake.take(_value("imports", "imports", Vantage.OBSERVED, {"imports": facts}))
 
     def _decode(
-        self, operation: Operation, run: Run, policy: Policy | None, sessions: Sequence[Session]
+        self, operation: Operation, run: Run, policy: Policy | None, sessions: Mapping[str, Session]
     ) -> Evidence:
         from dre_core.verify.declared import with_declaration
         from dre_core.verify.evidence import load
 
         judged_by = policy or self.policy()
-        evidence = load(run, self.store, judged_by, sessions or None)
+        evidence = load(run, self.store, judged_by, sessions)
         # Without a policy's keys, one's own key holds every role, the maintainer's too.
         own = {} if judged_by.keys else {operation.authority.signer.keyid: operation.authority.signer.public}
         return with_declaration(evidence, self.store, own)
@@ -613,16 +608,20 @@ class Engine:
 
         return import_archive(self, path)
 
-    def run_again(self, operation: Operation, mode: str) -> None:
+    def run_again(self, operation: Operation, mode: str, observation: Observation | None) -> None:
         """Replays the sessions just recorded, if asked for, as an item of the operation; what fails is a gap."""
         if not mode:
             return
         from dre_core.capture.process import child_environ
-        from dre_core.replaying import run_again
+        from dre_core.capture.sessions import folded_sessions
+        from dre_core.replaying import interpreter_of, run_again
 
         try:
-            sessions = [session for session in fold_journals(operation) if not session.parent]
-            facts = run_again(self, operation.facts.source, sessions, mode, child_environ(self.environ))
+            sessions = [s for s in folded_sessions(operation.experiment.journal).values() if not s.parent]
+            python = interpreter_of(sessions, observation)
+            facts = run_again(
+                self, operation.facts.source, sessions, mode, child_environ(self.environ), python
+            )
         except DREError as error:
             operation.facts.gap("replay", operation.masker.text(str(error)), error.hint)
             return
@@ -651,7 +650,7 @@ class Engine:
         operation.note("operation.collecting")
         operation.take_journals()
         operation.look_after()
-        self.run_again(operation, replay_mode)
+        self.run_again(operation, replay_mode, None)
         outcome = (
             RunOutcome.CANCELLED if interrupted else _PYTEST_OUTCOMES.get(exit_status, RunOutcome.ERRORED)
         )
@@ -666,42 +665,7 @@ def project_root(folder: Folder, directory: Path) -> Path:
 
 
 def _masked(command: CommandFacts, masker: Masker) -> CommandFacts:
-    return replace(command, argv=tuple(masker.text(_printable(word)) for word in command.argv))
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def fold_journals(operation: Operation) -> list[Session]:
-    """The sessions on disk, in the order of their folders."""
-    directories = sorted({path.parent for path in operation.experiment.journal.glob("*/*.jsonl")})
-    if not directories:
-        return []
-    from dre_core.model.journal import fold
-
-    sessions = []
-    for folder in directories:
-        streams = {path.stem: path.open("rb") for path in sorted(folder.glob("*.jsonl"))}
-        try:
-            sessions.append(fold(streams))
-        finally:
-            for stream in streams.values():
-                stream.close()
-    return sessions
-
-
-def _readable_sessions(operation: Operation) -> tuple[list[Session], DREError | None]:
-    """The sessions on disk, or why they can't be read: the command may have written them itself."""
-    try:
-        return fold_journals(operation), None
-    except DREError as error:
-        return [], error
-
-
-def _unreadable_gap(operation: Operation, error: DREError) -> Gap:
-    reason = operation.masker.text(f"what the command left can't be read: {error}")
-    return Gap(collector="session", reason=reason, hint="dre verify says more")
+    return replace(command, argv=tuple(masker.text(printable(word)) for word in command.argv))
 
 
 def _value(name: str, kind: str, vantage: Vantage, value: JSON) -> Captured:

@@ -20,7 +20,15 @@ from dre_core.model.statement import Statement
 from dre_core.store.bundle import Archive, Member, write_archive
 from dre_core.store.folder import Experiment, Folder, storage_errors, write_atomically
 from dre_core.store.sealed import Sealed, archive_operations
-from dre_core.verify.integrity import Expectations, Inspected, Trust, archive_problems, inspect
+from dre_core.verify.integrity import (
+    Expectations,
+    Inspected,
+    Trust,
+    archive_problems,
+    inspect,
+    operation_of,
+    parse_indexes,
+)
 
 
 def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
@@ -47,7 +55,8 @@ def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
     members["log/checkpoint"] = Member(name="log/checkpoint", source=note.encode())
     index = b"".join(experiment.index.read_bytes() for experiment in experiments)
     members["index.json"] = Member(name="index.json", source=index)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
     write_archive(output, members.values())
     return output
 
@@ -150,15 +159,13 @@ def _take(engine: Engine, archive: Archive, sealed: Sealed, inspected: Inspected
     with storage_errors(experiment.path):
         experiment.path.mkdir(parents=True, exist_ok=True)
     index = next(
-        line
-        for line in sealed.index.split(b"\n")
-        if line and sealed.operation.encode() in Envelope.parse(line).payload
+        envelope for envelope in parse_indexes(sealed.index) if operation_of(envelope) == sealed.operation
     )
     junit = f"reports/{sealed.operation}/junit.xml"
     if junit in archive.names:
         write_atomically(experiment.junit, archive.read(junit, 1 << 30))
     write_atomically(experiment.readme, archive.read("README.txt", 1 << 20))
-    write_atomically(experiment.index, index + b"\n")
+    write_atomically(experiment.index, index.to_bytes() + b"\n")
     write_atomically(experiment.proof, sealed.proof.encode())
     # The envelopes come last: an operation without them is not there.
     write_atomically(experiment.envelopes, sealed.envelopes)

@@ -18,7 +18,7 @@ from dre_core.model import canonical
 from dre_core.model.run import Item
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline import codec
-from dre_core.pipeline.mask import Masker
+from dre_core.pipeline.mask import Masker, mask_texts
 from dre_core.pipeline.stage import Stage
 from dre_core.store.folder import storage_errors
 from dre_core.store.local import LocalStore, LocalWriter
@@ -236,17 +236,6 @@ class Intake:
         with storage_errors(path), path.open("rb") as stream:
             data = stream.read(_COMPARED_BYTES + 1)
         return len(data) > _COMPARED_BYTES or self._masker.bytes(data) != data
-
-
-def mask_texts(value: Any, masker: Masker) -> Any:
-    """A JSON value with every text masked; numbers stay numbers."""
-    if isinstance(value, str):
-        return masker.text(value)
-    if isinstance(value, Mapping):
-        return {masker.text(str(key)): mask_texts(item, masker) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [mask_texts(item, masker) for item in value]
-    return value
 
 
 def described(name: str, kind: str, vantage: Vantage, media_type: str, **more: Any) -> Captured:

@@ -32,6 +32,7 @@ from dre_core.model.event import Clock, Event
 from dre_core.model.run import Claim, CommandFacts, Item, Run
 from dre_core.model.state import EVENT_ACTIONS, OperationState, next_operation_state
 from dre_core.model.statement import Statement
+from dre_core.model.text import printable
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline.mask import Masker
 from dre_core.store.folder import Experiment, Folder, write_atomically
@@ -176,31 +177,55 @@ class Operation:
         for collector in self.collectors:
             self._look(collector.name, partial(collector.after, self.scene, self.facts))
 
-    def _look(self, name: str, look: Callable[[], Iterable[Captured]], *, masked: bool = False) -> None:
+    def _look(self, name: str, look: Callable[[], Iterable[Captured]]) -> None:
+        self._attempt(name, lambda: [self.intake.take(captured) for captured in look()])
+
+    def _attempt(self, name: str, work: Callable[[], object]) -> None:
+        """Does one collector's work; what fails is a gap, never the loss of the run."""
         try:
-            for captured in look():
-                self.intake.take(captured, masked=masked)
+            work()
         except (DREError, OSError, ValueError) as error:
-            self.facts.gap(name, self.masker.text(str(error)))
+            self.facts.gap(name, self.masker.text(printable(str(error))))
+
+    @property
+    def has_journals(self) -> bool:
+        """Whether anything lies in the journal folder."""
+        try:
+            return any(self.experiment.journal.iterdir())
+        except OSError:
+            return False
 
     def take_journals(self) -> None:
-        """Takes in the journals that test runs inside left; they are masked already."""
-        for path in sorted(self.experiment.journal.glob("*/*.jsonl")):
+        """Takes in the journals that test runs inside left; whatever else lies there is a gap."""
+        if not self.has_journals:
+            return
+        from dre_core.capture.sessions import journal_files, masked_lines
+
+        for path in journal_files(self.experiment.journal):
             captured = Captured(
                 name=f"session/{path.parent.name}/{path.name}",
                 kind="session",
                 vantage=Vantage.IN_PROCESS,
                 media_type="application/x-ndjson",
-                path=path,
             )
-            self._look("session", partial(iter, (captured,)), masked=True)
+            self._attempt("session", partial(self._take_lines, captured, masked_lines(path, self.masker)))
+
+    def _take_lines(self, captured: Captured, lines: Iterable[bytes]) -> None:
+        sink = self.intake.open(captured, masked=True)
+        try:
+            for block in lines:
+                sink.write(block)
+        except BaseException:
+            sink.writer.abort()
+            raise
+        self.intake.close(sink)
 
     def take_attachments(self, sessions: Iterable[Session]) -> None:
         """Takes in the files that tests attached."""
         for session in sessions:
             for attachment in session.attachments:
                 path = self.experiment.attachments / attachment.file
-                if not attachment.file or not path.is_file():
+                if not attachment.file or not path.is_file() or path.is_symlink():
                     continue
                 captured = Captured(
                     name=f"attachment/{attachment.file}",

@@ -17,11 +17,12 @@ from dre_core.engine import Engine
 from dre_core.errors import DREError, FormatError
 from dre_core.intake import Intake
 from dre_core.model import event as events
+from dre_core.model.event import Event
 from dre_core.model.fields import Fields
 from dre_core.model.run import Claim, CommandFacts, RunOutcome, Source
 from dre_core.model.state import EVENT_ACTIONS, OperationState, fold
 from dre_core.operation import SEALED, Operation, publish_index, publish_proof
-from dre_core.store.folder import Experiment
+from dre_core.store.folder import Experiment, open_regular, write_atomically
 from dre_core.store.log import Log
 
 _SUMMARY_LIMIT_BYTES = 1 << 20
@@ -45,7 +46,7 @@ def recover(engine: Engine) -> list[str]:
             with engine.open_log() as log:
                 _recover_one(engine, log, experiment)
             recovered.append(name)
-        except DREError:
+        except Exception:  # noqa: S112
             # One that can't be recovered must not keep the others, or the command at hand, from going on.
             continue
     return recovered
@@ -54,15 +55,12 @@ def recover(engine: Engine) -> list[str]:
 def _recover_one(engine: Engine, log: Log, experiment: Experiment) -> None:
     logged = list(log.events(operation=experiment.operation))
     sealed = [(number, event) for number, event in logged if event.type == SEALED]
-    if sealed and experiment.envelopes.exists() and sealed[-1][1].data.get("payloads") == _payloads(experiment):
-        # The log has the last event, but the proof or the index was not written.
-        authority = engine.authority(log)
-        publish_proof(log, experiment, sealed[-1][0], authority)
-        publish_index(engine.folder, experiment, authority, {})
+    if sealed:
+        _complete(engine, log, experiment, *sealed[-1])
         return
     operation = _reopen(engine, log, experiment)
     try:
-        if experiment.envelopes.exists():
+        if _is_ours(engine, operation):
             _republish(operation)
         else:
             _seal_left_over(engine, operation, [event.type for _, event in logged])
@@ -70,8 +68,39 @@ def _recover_one(engine: Engine, log: Log, experiment: Experiment) -> None:
         operation.close()
 
 
-def _payloads(experiment: Experiment) -> list[str]:
-    return [Envelope.parse(line).payload_digest for line in experiment.envelopes.read_bytes().splitlines()]
+def _complete(engine: Engine, log: Log, experiment: Experiment, number: int, last: Event) -> None:
+    """The log says what was sealed: exactly these envelopes get their proof and index again, and no others.
+
+    Raises:
+        FormatError: The envelopes on disk are not those; somebody changed them, and nothing is sealed anew.
+    """
+    lines = experiment.envelopes.read_bytes().splitlines()
+    payloads = last.data.get("payloads")
+    if not isinstance(payloads, list):
+        raise FormatError("the last event names no envelopes", path=str(experiment.envelopes))
+    if [Envelope.parse(line).payload_digest for line in lines[: len(payloads)]] != payloads:
+        raise FormatError("other envelopes than the log says", path=str(experiment.envelopes))
+    # One more may stand behind them, whose event was not written: it was never sealed.
+    write_atomically(experiment.envelopes, b"".join(line + b"\n" for line in lines[: len(payloads)]))
+    authority = engine.authority(log)
+    publish_proof(log, experiment, number, authority)
+    name = f"reports/{experiment.operation}/junit.xml"
+    publish_index(
+        engine.folder, experiment, authority, {name: experiment.junit} if experiment.junit.exists() else {}
+    )
+
+
+def _is_ours(engine: Engine, operation: Operation) -> bool:
+    """Whether the envelopes on disk are whole and signed by the key that seals here."""
+    try:
+        envelopes = [
+            Envelope.parse(line) for line in operation.experiment.envelopes.read_bytes().splitlines()
+        ]
+        for envelope in envelopes:
+            envelope.verify([operation.authority.signer.public], 1)
+    except (DREError, OSError):
+        return False
+    return bool(envelopes)
 
 
 def _republish(operation: Operation) -> None:
@@ -148,7 +177,7 @@ def _reopen(engine: Engine, log: Log, experiment: Experiment) -> Operation:
 
 def _summary(path: Path) -> Any:
     try:
-        data = path.read_bytes()[:_SUMMARY_LIMIT_BYTES]
-        return json.loads(data)
-    except (OSError, ValueError):
+        with open_regular(path) as stream:
+            return json.loads(stream.read(_SUMMARY_LIMIT_BYTES))
+    except (DREError, ValueError, RecursionError):
         raise FormatError("missing or unreadable", path="operation.json") from None

@@ -7,6 +7,7 @@ runs the project's code, so it is done only when asked for, and never by ``dre v
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,20 +17,35 @@ from dre_core.capture.process import child_environ
 from dre_core.capture.replay import collect_replay
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.engine import Engine
-from dre_core.errors import CaptureError, NotFoundError, UsageError
+from dre_core.errors import CaptureError, UsageError
+from dre_core.model.observation import Observation
 from dre_core.model.predicate import replay_statement
 from dre_core.model.replay import Mode, ReplayFacts
 from dre_core.model.run import Source
 from dre_core.model.session import Session
 from dre_core.model.statement import Statement
+from dre_core.model.verdict import IntegrityResult
 from dre_core.operation import append_envelope
 from dre_core.verification import Request, own_operation, verify
 
 
 def run_again(
-    engine: Engine, source: Source, sessions: Sequence[Session], mode: str, environ: Mapping[str, str]
+    engine: Engine,
+    source: Source,
+    sessions: Sequence[Session],
+    mode: str,
+    environ: Mapping[str, str],
+    python: str = "",
 ) -> ReplayFacts:
     """Runs the suite of some sessions again in clean clones.
+
+    Args:
+        engine: The project's engine.
+        source: What was checked out.
+        sessions: The sessions of the run.
+        mode: ``clean`` or ``matrix``.
+        environ: The run's environment variables.
+        python: The run's interpreter as seen from outside, never as a journal names it; default: this one.
 
     Raises:
         CaptureError: There is no commit, no session, or a clone can't be made.
@@ -45,10 +61,20 @@ def run_again(
         sessions,
         mode=Mode(mode),
         environ=environ,
-        python=sessions[0].executable or sys.executable,
+        python=python or sys.executable,
         budget_seconds=engine.settings.replay.budget_seconds,
         directory=str(engine.directory),
     )
+
+
+def interpreter_of(sessions: Sequence[Session], observation: Observation | None) -> str:
+    """The interpreter of the first session, by what was seen of its process; empty if nobody watched."""
+    if observation is None or not sessions:
+        return ""
+    # The path that the session names, not the file it leads to: a virtual environment is known by its link.
+    seen = {os.path.realpath(p.executable) for p in observation.processes if p.pid == sessions[0].pid}
+    named = sessions[0].executable
+    return named if named and os.path.realpath(named) in seen else ""
 
 
 def replay(engine: Engine, target: str, mode: str, base: str = "") -> tuple[str, ReplayFacts]:
@@ -64,15 +90,19 @@ def replay(engine: Engine, target: str, mode: str, base: str = "") -> tuple[str,
         The operation's id and the facts.
 
     Raises:
-        NotFoundError: There is no such operation, or it can't be read.
-        UsageError: The matrix has no base to compare with.
+        NotFoundError: There is no such operation.
+        UsageError: It is not one's own, not intact, or the matrix has no base to compare with.
         CaptureError: It can't be run again.
     """
     sealed = own_operation(engine, target)
     (verified,) = verify(engine, Request(target=sealed.operation))
     evidence = verified.evidence
-    if evidence is None:
-        raise NotFoundError("the operation can't be read", hint="dre verify says what is wrong")
+    valid = verified.verdict.integrity.result is IntegrityResult.VALID
+    if evidence is None or not valid or not sealed.own_log:
+        # Its journal names files and options that this process would run.
+        raise UsageError(
+            "only one's own, intact operation is run again", hint="dre verify says what is wrong"
+        )
     source = evidence.run.source
     if not mode:
         mode = Mode.MATRIX.value if base or source.base else Mode.CLEAN.value
@@ -81,16 +111,22 @@ def replay(engine: Engine, target: str, mode: str, base: str = "") -> tuple[str,
         source = replace(source, base=git.resolve(base) if git else "")
     if mode == Mode.MATRIX.value and not source.base:
         raise UsageError("there is no base to compare with", hint="name it with --base REV")
-    facts = run_again(engine, source, evidence.top_sessions, mode, child_environ(engine.environ))
-    _seal(engine, sealed.operation, replay_statement(evidence.run, facts))
+    python = interpreter_of(evidence.top_sessions, evidence.observation)
+    facts = run_again(engine, source, evidence.top_sessions, mode, child_environ(engine.environ), python)
+    _seal(engine, sealed.operation, evidence.run.trust_certificate, replay_statement(evidence.run, facts))
     return sealed.operation, facts
 
 
-def _seal(engine: Engine, operation: str, statement: Statement) -> None:
+def _seal(engine: Engine, operation: str, certificate: str, statement: Statement) -> None:
     """Adds one Statement behind an operation's envelopes and publishes it anew."""
     with engine.open_log() as log:
         authority = engine.authority(log)
+        if authority.certificate != certificate:
+            raise UsageError(
+                "the operation was sealed by other keys than those at hand",
+                hint="record it again with dre wrap --replay",
+            )
         envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [authority.signer])
-        append_envelope(engine.folder, log, engine.folder.experiment(operation), authority, envelope, engine.now)
-
-
+        append_envelope(
+            engine.folder, log, engine.folder.experiment(operation), authority, envelope, engine.now
+        )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from dre_core.capture.git import Git
+from dre_core.capture.git import Git, normalise_address
 from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
 from dre_core.errors import CaptureError, DREError, FormatError, NotFoundError, UsageError
@@ -93,26 +93,26 @@ def verify(engine: Engine, request: Request) -> list[Verified]:
         )
     with sealed_operations(engine, request.target) as found:
         problems = archive_problems(found)
-        return [_verify_one(engine, request, sealed, problems) for sealed in found]
+        return [_verify_one(engine, request, sealed, problems) for sealed in picked(found, request.target)]
 
 
 @contextmanager
 def sealed_operations(engine: Engine, target: str) -> Iterator[list[Sealed]]:
-    """The operations that a target names, readable for the length of the block.
+    """All operations of the place that a target names, readable for the length of the block.
 
     Raises:
         UsageError: The target is ambiguous.
         NotFoundError: There is no such target.
         FormatError: An archive or folder is not in its one form.
     """
-    path, operation = _split(target)
+    path, _ = _split(target)
     if path is None:
         yield [own_operation(engine, target)]
     elif path.is_dir():
-        yield _picked(_in_folder(engine, path), operation, target)
+        yield _in_folder(engine, path)
     else:
         with archive_operations(path) as found:
-            yield _picked(found, operation, target)
+            yield found
 
 
 def _split(target: str) -> tuple[Path | None, str]:
@@ -135,13 +135,19 @@ def is_foreign(engine: Engine, target: str) -> bool:
     )
 
 
-def _picked(found: list[Sealed], operation: str, target: str) -> list[Sealed]:
-    if not operation:
+def picked(found: list[Sealed], target: str) -> list[Sealed]:
+    """Those of a place's operations that the target names: one by ``#op_…``, else all.
+
+    Raises:
+        NotFoundError: The one named is not there.
+    """
+    path, operation = _split(target)
+    if path is None or not operation:
         return found
-    picked = [sealed for sealed in found if sealed.operation == operation]
-    if not picked:
-        raise NotFoundError(f"there is no operation {operation} in it", path=target.partition("#")[0])
-    return picked
+    chosen = [sealed for sealed in found if sealed.operation == operation]
+    if not chosen:
+        raise NotFoundError(f"there is no operation {operation} in it", path=str(path))
+    return chosen
 
 
 def _in_folder(engine: Engine, path: Path) -> list[Sealed]:
@@ -177,11 +183,15 @@ def latest(engine: Engine) -> str:
         NotFoundError: There is none.
     """
     found = ""
+    seen: set[str | None] = set()
     if engine.folder.exists:
         checkout = engine.checkout
         with engine.open_log(read_only=True) as log:
             for _, event in log.events(type_prefix=SEALED):
-                if event.data.get("checkout") == checkout and not event.data.get("parent"):
+                # A replay seals its operation once more, which does not make it the newest run.
+                first = event.operation not in seen
+                seen.add(event.operation)
+                if first and event.data.get("checkout") == checkout and not event.data.get("parent"):
                     found = event.operation or found
     if not found:
         raise NotFoundError(
@@ -295,7 +305,7 @@ def _expectations(engine: Engine, request: Request) -> Expectations:
     return Expectations(
         commit=_resolve(engine, request.commit),
         second_parent_of=lambda merge, head: _is_second_parent(engine, merge, head),
-        repository=request.repository,
+        repository=normalise_address(request.repository) or request.repository,
         run_id=request.run_id,
         nonce=request.nonce,
         max_age=request.max_age,

@@ -114,7 +114,13 @@ class OwnOperation:
     def _seal(self, session: Session, exit_status: int, duration_ns: int) -> Sealing:
         from dre_pytest.plugin import setting
 
-        mode = "" if not setting(self.config, "replay") else "matrix" if self.operation.facts.source.base else "clean"
+        mode = (
+            ""
+            if not setting(self.config, "replay")
+            else "matrix"
+            if self.operation.facts.source.base
+            else "clean"
+        )
         return self.engine.finish_session(
             self.operation,
             exit_status,

@@ -190,7 +190,9 @@ def test_a_plain_wrap_loads_neither_judges_nor_reports(tmp_path):
     )
     environ = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "DRE_DIR": str(tmp_path / "dre")}
     run = [sys.executable, "-c", script]
-    subprocess.run(run, env=environ, cwd=tmp_path, capture_output=True, check=True)  # makes keys and certificate
+    subprocess.run(
+        run, env=environ, cwd=tmp_path, capture_output=True, check=True
+    )  # makes keys and certificate
     done = subprocess.run(run, env=environ, cwd=tmp_path, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "in" in loaded

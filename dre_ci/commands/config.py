@@ -10,6 +10,7 @@ from dre_ci.cli import Exit
 from dre_ci.console import Console
 from dre_core import config
 from dre_core.engine import Engine
+from dre_core.errors import UsageError
 from dre_core.store.folder import write_atomically
 
 
@@ -56,6 +57,10 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         console.result([_shown(value)], {"key": arguments.key, "value": value})
     elif arguments.action == "set":
         value = config.parse_value(arguments.key, arguments.value)
+        if arguments.key == "plugins":
+            raise UsageError(
+                "plugins can't be named in the project", hint="name them in ~/.config/dre/config.yaml"
+            )
         set_local(engine, {arguments.key: value})
         console.result([f"{arguments.key} = {_shown(value)}"], {"key": arguments.key, "value": value})
     elif arguments.action == "list":

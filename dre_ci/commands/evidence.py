@@ -12,10 +12,10 @@ from dre_core.engine import Engine
 from dre_core.errors import DREError, NotFoundError
 from dre_core.exchange import export, import_archive
 from dre_core.model.run import Run
+from dre_core.model.text import one_line
 from dre_core.recovery import recover
-from dre_core.report.build import one_line
 from dre_core.store.sealed import Sealed, from_folder
-from dre_core.verification import LATEST, latest, sealed_operations
+from dre_core.verification import LATEST, latest, picked, sealed_operations
 from dre_core.verify.integrity import Expectations, Trust, inspect
 
 
@@ -86,7 +86,7 @@ def _show(engine: Engine, arguments: argparse.Namespace, console: Console) -> Ex
     documents: list[dict[str, Any]] = []
     lines: list[str] = []
     with sealed_operations(engine, arguments.target) as found:
-        for sealed in found:
+        for sealed in picked(found, arguments.target):
             run = _read(sealed)
             if run is None:
                 raise NotFoundError(

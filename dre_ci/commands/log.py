@@ -10,7 +10,7 @@ from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
 from dre_core.errors import NotFoundError
 from dre_core.model.event import Event
-from dre_core.report.build import one_line
+from dre_core.model.text import one_line
 from dre_core.store.log import Log
 
 _POLL_SECONDS = 0.5

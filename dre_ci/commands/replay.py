@@ -8,8 +8,8 @@ from dre_ci.cli import Exit
 from dre_ci.console import Console
 from dre_core.engine import Engine
 from dre_core.model.replay import CellState, ReplayFacts
+from dre_core.model.text import one_line
 from dre_core.replaying import replay
-from dre_core.report.build import one_line
 from dre_core.verification import LATEST
 
 

@@ -14,10 +14,11 @@ from dre_ci.console import Console
 from dre_ci.isolation import isolated
 from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
-from dre_core.errors import FormatError, SigningKeyError, UsageError
+from dre_core.errors import FormatError, SigningKeyError, StorageError, UsageError
 from dre_core.model.verdict import Conclusion
 from dre_core.report.build import Report
 from dre_core.report.summary import summary_lines
+from dre_core.store.folder import open_regular
 from dre_core.verification import LATEST, Request, Verified, is_foreign, verify
 
 EXIT_CODES = {
@@ -29,6 +30,8 @@ EXIT_CODES = {
     Conclusion.SUPPORTED: 0,
 }
 _NOTE_LIMIT_BYTES = 1 << 20
+_KEY_LIMIT_BYTES = 1 << 16
+_KEY_HINT = "name a PEM file made by dre keys public"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -80,13 +83,14 @@ def read_key(path: str) -> PublicKey:
         SigningKeyError: It is no usable key.
     """
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"can't be read: {error.strerror}", path=path) from None
+        with open_regular(Path(path).resolve()) as stream:
+            data = stream.read(_KEY_LIMIT_BYTES)
+    except StorageError as error:
+        raise UsageError(f"can't be read: {error.message}", hint=_KEY_HINT, path=path) from None
     try:
         return PublicKey.parse_pem(data)
     except SigningKeyError as error:
-        raise SigningKeyError(error.message, hint="a PEM file made by dre keys public", path=path) from None
+        raise SigningKeyError(error.message, hint=_KEY_HINT, path=path) from None
 
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:

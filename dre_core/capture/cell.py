@@ -23,6 +23,7 @@ from dre_core.capture.material import is_test_file
 from dre_core.errors import CaptureError
 from dre_core.model.replay import CellState, FailureKind, Reached
 from dre_core.model.session import Outcome
+from dre_core.model.text import printable
 
 _WITNESS = Path(__file__).with_name("witness.py")
 _PLUGIN = "dre_cell_witness"
@@ -277,12 +278,8 @@ def _reached(outcome: Outcome, record: dict[str, Any], root: Path) -> Reached:
         kind=next((kind for name, kind in _KINDS if name in types), FailureKind.OTHER),
         exception=types[0][:100],
         in_test=failure["raised_in"] == failure["test_file"] or is_test_file(relative),
-        message=_printable(str(failure["message"]))[:_CAP],
+        message=printable(str(failure["message"]))[:_CAP],
     )
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def _within(file: str, root: str) -> bool:

@@ -15,6 +15,7 @@ from dre_core.capture.collector import Captured, Facts, Scene
 from dre_core.capture.git import Git
 from dre_core.hooks import hookimpl
 from dre_core.model.changes import Change, Changes
+from dre_core.model.text import printable
 from dre_core.model.verdict import Vantage
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def read_changes(git: Git, base: str) -> Changes:
         changes=tuple(changes[:_LISTED]),
         files=len(sources) - len(unread),
         declares_plugin=declared,
-        gaps=tuple(_printable(gap) for gap in gaps),
+        gaps=tuple(printable(gap) for gap in gaps),
     )
 
 
@@ -118,7 +119,7 @@ def _read_sources(git: Git, base: str, paths: list[str]) -> tuple[list[Change], 
     for path in paths:
         before, after = git.show(base, path), _on_disk(git, path)
         try:
-            pair = Module.read(_printable(path), before), Module.read(_printable(path), after)
+            pair = Module.read(printable(path), before), Module.read(printable(path), after)
         except (SyntaxError, ValueError, RecursionError):
             unread.append(path)
             continue
@@ -126,7 +127,7 @@ def _read_sources(git: Git, base: str, paths: list[str]) -> tuple[list[Change], 
             tests.append(pair)
         else:
             source.append(pair)
-            changes += compare_pragmas(_printable(path), before, after)
+            changes += compare_pragmas(printable(path), before, after)
     changes += compare_tests([pair[0] for pair in tests], [pair[1] for pair in tests])
     for pair in tests:
         changes += added_hooks(*pair)
@@ -141,10 +142,6 @@ def _in_product(pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
     for before, after in pairs:
         yield from added_test_detection(before, after)
         yield from added_equal_constants(before, after, returned)
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @hookimpl

@@ -8,6 +8,7 @@ from dre_core.capture.monitor import ProcessTree
 from dre_core.capture.process import ProcessResult
 from dre_core.model.observation import ClosingLine, Observation, Sample, SeenProcess
 from dre_core.model.run import Claim, RunOutcome
+from dre_core.model.text import printable
 from dre_core.pipeline.mask import Masker
 
 
@@ -80,8 +81,3 @@ def observe(
         closing_lines=closing_lines,
         patterns=tuple(sorted(patterns.items())),
     )
-
-
-def printable(text: str) -> str:
-    """Text from the system with bytes that are no UTF-8 replaced."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

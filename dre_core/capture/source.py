@@ -12,6 +12,7 @@ from dre_core.capture.git import Git, Tree, folder_tree
 from dre_core.errors import CaptureError
 from dre_core.hooks import hookimpl
 from dre_core.model.run import Source
+from dre_core.model.text import printable
 from dre_core.model.verdict import Vantage
 
 _LISTED = 200
@@ -98,7 +99,7 @@ def _json(name: str, kind: str, vantage: Vantage, value: Any) -> Captured:
 
 def _printable(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return printable(value)
     if isinstance(value, dict):
         return {key: _printable(item) for key, item in value.items()}
     if isinstance(value, list):

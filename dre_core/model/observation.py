@@ -40,6 +40,17 @@ class SeenProcess:
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
 
+    @property
+    def runner(self) -> str:
+        """Name of the test runner that it is; empty if it is none, or only calls itself one."""
+        name = runner_of(self.argv)
+        if not name or not self.executable:
+            return name
+        program = self.executable.rsplit("/", 1)[-1]
+        # A script's interpreter shows as the first word; a first word of its own choosing is a disguise.
+        disguised = program.startswith(_INTERPRETERS) and not _is_interpreter(self.argv[0])
+        return "" if disguised else name
+
     def to_json(self) -> dict[str, JSON]:
         """The process as it stands in the item."""
         return {
@@ -218,7 +229,7 @@ class Observation:
 
     def runners(self) -> tuple[SeenProcess, ...]:
         """The processes that run tests, outermost first; a runner started by a runner is not counted again."""
-        found = {p.pid: p for p in self.processes if runner_of(p.argv)}
+        found = {p.pid: p for p in self.processes if p.runner}
         return tuple(p for p in found.values() if p.parent_pid not in found)
 
 
@@ -250,12 +261,19 @@ def runner_of(argv: tuple[str, ...]) -> str:
         return ""
     if words[0].startswith(_INTERPRETERS):
         words = _after_interpreter(words)
+    if words[:2] == ["coverage", "run"]:
+        # It runs a module or script in its own process, with the options of an interpreter.
+        words = _after_interpreter(words[1:])
     if not words:
         return ""
     name = words[0].removesuffix(".py").removesuffix(".js").removesuffix(".mjs")
     if name in _RUNNERS:
         return "pytest" if name == "py.test" else name
     return " ".join(words[:2]) if tuple(words[:2]) in _COMPOUND else ""
+
+
+def _is_interpreter(word: str) -> bool:
+    return word.rsplit("/", 1)[-1].startswith(_INTERPRETERS)
 
 
 def _after_interpreter(words: list[str]) -> list[str]:

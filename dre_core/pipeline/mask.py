@@ -24,6 +24,7 @@ import re
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from dre_core.pipeline.mask_rules import RULES, Rule
 from dre_core.pipeline.mask_values import MINIMUM_CHARACTERS, forms, is_plain_word, sensitive_values
@@ -424,3 +425,14 @@ def _begun_at(text: bytes, needle: bytes) -> int:
         if text.endswith(needle[:size]):
             return len(text) - size
     return len(text)
+
+
+def mask_texts(value: Any, masker: Masker) -> Any:
+    """A JSON value with every text masked; numbers stay numbers."""
+    if isinstance(value, str):
+        return masker.text(value)
+    if isinstance(value, dict):
+        return {masker.text(str(key)): mask_texts(item, masker) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_texts(item, masker) for item in value]
+    return value

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from dre_core.model.run import Run
 from dre_core.model.session import Counts, TestRecord
+from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, Finding, Severity, Verdict
 from dre_core.verify.evidence import Evidence
-
-# Escape sequences of terminals (ECMA-48): CSI, OSC and the other string sequences, and two-character ones.
-_SEQUENCE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]", re.S
-)
-# What is left of C0, DEL and C1, and the marks that reorder or hide text.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 WORDS = {
     Conclusion.SUPPORTED: "the evidence supports the claim",
@@ -60,22 +53,6 @@ class Report:
     def notable(self) -> tuple[Finding, ...]:
         """Findings above ``info``, the worst first."""
         return tuple(f for f in self.verdict.findings if f.severity is not Severity.INFO)
-
-
-def plain(text: str, limit: int = 0) -> str:
-    """Text that can't move a terminal's cursor, reorder itself or run over.
-
-    Args:
-        text: Anything, also from hostile evidence.
-        limit: Characters to keep at most; 0 for all.
-    """
-    clean = _UNSAFE.sub("", _SEQUENCE.sub("", text))
-    return clean if not limit or len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-def one_line(text: str, limit: int = 200) -> str:
-    """Plain text on one line."""
-    return plain(" ".join(text.split()), limit)
 
 
 def count_words(counts: Counts) -> str:

@@ -10,8 +10,9 @@ import re
 
 from dre_core.hooks import hookimpl
 from dre_core.model.session import Outcome, TestRecord
+from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, Finding
-from dre_core.report.build import WORDS, Report, claim_words, one_line
+from dre_core.report.build import WORDS, Report, claim_words
 
 LIMIT_BYTES = 900_000
 _TESTS = 50

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, IntegrityResult
-from dre_core.report.build import WORDS, Report, claim_words, one_line
+from dre_core.report.build import WORDS, Report, claim_words
 
 _FINDINGS = 5
 _INDENT = "     "

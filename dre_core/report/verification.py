@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dre_core.hooks import hookimpl
 from dre_core.model.digest import sha256
 from dre_core.model.session import Counts, Outcome
+from dre_core.model.text import plain
 from dre_core.model.verdict import CheckResult, CheckState, MethodResult, Severity
-from dre_core.report.build import Report, plain
+from dre_core.report.build import Report
 from dre_core.report.junit import Case, Suite, write_junit
 
 _BLOCKING = (Severity.VETO, Severity.FAIL)

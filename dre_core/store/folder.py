@@ -8,16 +8,21 @@ A folder owned by somebody else is never picked up by the search.
 from __future__ import annotations
 
 import os
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from dre_core.errors import NotFoundError, StorageError, UsageError
+from dre_core.errors import FormatError, NotFoundError, StorageError, UsageError
 from dre_core.model.identifier import OPERATION
 from dre_core.model.identifier import parse as parse_identifier
 from dre_core.store.local import storage_error
 
 NAME = ".dre"
+_ASKING_SECONDS = 0.01
+_ASKING_TRIES = 20
 
 
 class Folder:
@@ -78,7 +83,7 @@ class Folder:
             names = os.listdir(self.path / "experiments")
         except FileNotFoundError:
             return []
-        return sorted(name for name in names if name.startswith(f"{OPERATION}_") and len(name) == 29)
+        return sorted(name for name in names if _is_operation(name))
 
     def resolve(self, prefix: str) -> str:
         """The operation that a unique prefix of at least 6 characters names.
@@ -103,6 +108,13 @@ class Folder:
                 f"{prefix!r} names {len(found)} operations", hint="give more characters of the id"
             )
         return found[0]
+
+
+def _is_operation(name: str) -> bool:
+    try:
+        return parse_identifier(OPERATION, name) == name
+    except FormatError:
+        return False
 
 
 class Experiment:
@@ -193,7 +205,7 @@ class Experiment:
         """
         with storage_errors(self.lock):
             descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if not _lock(descriptor):
+        if not _lock_soon(descriptor):
             os.close(descriptor)
             raise StorageError("another process holds the operation's lock", path=str(self.lock))
         return descriptor
@@ -205,19 +217,29 @@ class Experiment:
         except OSError:
             return False
         try:
-            return not _lock(descriptor)
+            # A shared lock, so that asking does not take away what a starting run asks for.
+            return not _lock(descriptor, shared=True)
         finally:
             os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    """Takes an exclusive lock without waiting; True where locks don't exist (Windows)."""
+def _lock_soon(descriptor: int) -> bool:
+    """Takes an exclusive lock; somebody who just asks whether it is held has it for a moment only."""
+    for _ in range(_ASKING_TRIES):
+        if _lock(descriptor):
+            return True
+        time.sleep(_ASKING_SECONDS)
+    return False
+
+
+def _lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Takes a lock without waiting; True where locks don't exist (Windows)."""
     try:
         import fcntl
     except ImportError:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
@@ -258,6 +280,23 @@ def storage_errors(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise storage_error(error, error.filename or path) from None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a regular file for reading; a link, pipe or device that somebody put there is refused at once.
+
+    Raises:
+        StorageError: It is something else, or can't be opened.
+    """
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    with storage_errors(path):
+        descriptor = os.open(path, flags)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise StorageError("not a regular file", hint="somebody put it there; remove it", path=str(path))
+        return os.fdopen(descriptor, "rb")
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:

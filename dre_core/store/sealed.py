@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from dre_core.crypto.keys import PublicKey
-from dre_core.errors import FormatError, LimitError, NotFoundError, SigningKeyError
+from dre_core.errors import FormatError, LimitError, NotFoundError, SigningKeyError, StorageError
 from dre_core.model.digest import hex_of
 from dre_core.model.identifier import OPERATION
 from dre_core.model.identifier import parse as parse_identifier
 from dre_core.store.bundle import Archive
-from dre_core.store.folder import Folder, storage_errors
+from dre_core.store.folder import Folder, open_regular, storage_errors
 from dre_core.store.local import LocalStore
 
 TEXT_LIMIT_BYTES = 64 << 20
@@ -171,7 +171,7 @@ def _attestations(names: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _read(path: Path) -> bytes:
-    with storage_errors(path), path.open("rb") as stream:
+    with storage_errors(path), open_regular(path) as stream:
         data = stream.read(TEXT_LIMIT_BYTES + 1)
     if len(data) > TEXT_LIMIT_BYTES:
         raise LimitError("larger than 64 MiB", path=path.name)
@@ -192,8 +192,11 @@ def _pem_files(directory: Path) -> Iterator[tuple[str, bytes]]:
     except OSError:
         return
     for name in names:
-        with storage_errors(directory), (directory / name).open("rb") as stream:
-            yield name, stream.read(_KEY_LIMIT_BYTES)
+        try:
+            with open_regular(directory / name) as stream:
+                yield name, stream.read(_KEY_LIMIT_BYTES)
+        except StorageError:
+            continue  # what is no file is no hint
 
 
 def _keys(files: Iterator[tuple[str, bytes]]) -> dict[str, PublicKey]:
@@ -231,8 +234,7 @@ class _FolderBlobs:
         return (self.path / hex_of(digest)).is_file()
 
     def open(self, digest: str) -> BinaryIO:
-        with storage_errors(self.path):
-            return (self.path / hex_of(digest)).open("rb")
+        return open_regular(self.path / hex_of(digest))
 
 
 @dataclass(slots=True)

@@ -39,9 +39,22 @@ def process_tree_has_runner(evidence: Evidence) -> Ruling:
                 "process-tree-has-runner",
                 Weight.MAJOR,
                 Vantage.OBSERVED,
-                f"a test session is on record as process {unseen[0].pid}, but no such process was seen below the command",
+                f"a test session is on record as process {unseen[0].pid}, but no such process was seen below "
+                "the command",
                 remedy="run dre where the tests run, for example inside the container",
                 evidence=evidence.items_of(unseen[0]),
+            )
+        )
+    strange = evidence.strange_sessions
+    if strange:
+        return found(
+            fail(
+                "process-tree-has-runner",
+                Weight.MINOR,
+                Vantage.OBSERVED,
+                f"a test session is on record as process {strange[0].pid}, which was not started as a test runner",
+                remedy="start pytest by its own command, so that what runs the tests can be seen from outside",
+                evidence=evidence.items_of(strange[0]),
             )
         )
     if evidence.top_sessions:

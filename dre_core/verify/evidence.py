@@ -7,12 +7,13 @@ evidence can't delete a veto.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from dre_core.capture.programmatic import JUnitReport, read_junit
-from dre_core.errors import FormatError, LimitError
+from dre_core.errors import DREError, FormatError, LimitError
 from dre_core.model import canonical
 from dre_core.model.canonical import JSON
 from dre_core.model.changes import Changes
@@ -57,6 +58,7 @@ class Evidence:
         session_items: Item digests of each session, by session id.
         replay: What running the suite again in clean clones came to; None where it was not done.
         declaration: What counts of the declaration that was sealed before the run; None if nothing does.
+        unreadable: Items that could not be decoded, each with the reason.
         declaration_refused: Parts of it that loosen were left out, because no maintainer signed them.
         changes: What the change did to the tests and their runner, read from git; None without a base.
     """
@@ -72,6 +74,7 @@ class Evidence:
     changes: Changes | None = None
     declaration: Declaration | None = None
     declaration_refused: bool = False
+    unreadable: tuple[str, ...] = ()
 
     @property
     def top_sessions(self) -> tuple[Session, ...]:
@@ -86,6 +89,15 @@ class Evidence:
             return ()
         seen = {process.pid for process in self.observation.processes}
         return tuple(session for session in self.top_sessions if session.pid not in seen)
+
+    @property
+    def strange_sessions(self) -> tuple[Session, ...]:
+        """Sessions on record whose process was seen, but not as a test runner: anything may have written them."""
+        if self.observation is None:
+            return ()
+        named = {process.pid for process in self.observation.processes if not process.argv or process.runner}
+        unseen = self.unseen_sessions
+        return tuple(s for s in self.top_sessions if s not in unseen and s.pid not in named)
 
     @property
     def has_tests(self) -> bool:
@@ -150,34 +162,48 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def load(run: Run, blobs: Blobs, policy: Policy, folded: Sequence[Session] | None = None) -> Evidence:
-    """Decodes what the verifiers read.
+def load(run: Run, blobs: Blobs, policy: Policy, folded: Mapping[str, Session] | None = None) -> Evidence:
+    """Decodes what the verifiers read, item by item: one that can't be read must not hide what the others say.
 
     Args:
         run: The run's predicate.
         blobs: Its payloads, already compared with their digests.
         policy: The policy to judge by.
-        folded: The sessions, where the caller has folded the very journals already.
+        folded: Sessions by id, where the caller has folded the very journals already.
 
-    Raises:
-        FormatError: An item is not what it says, or is over a limit.
+    Returns:
+        The evidence; :attr:`Evidence.unreadable` names the items that could not be decoded.
     """
-    sessions, digests = _sessions(run, blobs, folded)
+    unreadable: list[str] = []
+
+    def attempt(name: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except DREError as error:
+            unreadable.append(f"{name}: {error}")
+            return None
+
+    sessions, digests = _sessions(run, blobs, folded or {}, attempt)
+    reports = [
+        attempt(item.name, partial(_report, blobs, item)) for item in run.items_of("junit") if item.kept
+    ]
+    one = partial(_one, run, blobs)
     return Evidence(
         run=run,
         policy=policy,
         sessions=sessions,
         session_items=digests,
-        reports=tuple(
-            Report(item=item, junit=read_junit(read_whole(blobs, item, JUNIT_LIMIT_BYTES)))
-            for item in run.items_of("junit")
-            if item.kept
-        ),
-        observation=_one(run, blobs, "process", Observation.parse),
-        imports=_one(run, blobs, "imports", _imports) or (),
-        replay=_one(run, blobs, "replay", ReplayFacts.parse),
-        changes=_one(run, blobs, "changes", Changes.parse),
+        reports=tuple(report for report in reports if report is not None),
+        observation=attempt("process", partial(one, "process", Observation.parse)),
+        imports=attempt("imports", lambda: _one(run, blobs, "imports", _imports) or ()) or (),
+        replay=attempt("replay", partial(one, "replay", ReplayFacts.parse)),
+        changes=attempt("changes", partial(one, "changes", Changes.parse)),
+        unreadable=tuple(unreadable),
     )
+
+
+def _report(blobs: Blobs, item: Item) -> Report:
+    return Report(item=item, junit=read_junit(read_whole(blobs, item, JUNIT_LIMIT_BYTES)))
 
 
 def _imports(value: JSON) -> tuple[ImportFact, ...]:
@@ -194,27 +220,27 @@ def _one(run: Run, blobs: Blobs, kind: str, parse: Callable[[JSON], T]) -> T | N
 
 
 def _sessions(
-    run: Run, blobs: Blobs, folded: Sequence[Session] | None
+    run: Run,
+    blobs: Blobs,
+    folded: Mapping[str, Session],
+    attempt: Callable[[str, Callable[[], Session]], Session | None],
 ) -> tuple[tuple[Session, ...], dict[str, tuple[str, ...]]]:
     """Sessions from their journals: items named ``session/<id>/<worker>.jsonl``."""
     journals: dict[str, dict[str, Item]] = {}
     for item in run.items_of("session"):
-        parts = item.name.split("/")
-        if len(parts) != 3 or not parts[2].endswith(".jsonl"):
-            raise FormatError("a session's item is named session/<id>/<worker>.jsonl", path=item.name)
-        journals.setdefault(parts[1], {})[parts[2].removesuffix(".jsonl")] = item
-    if folded is None:
-        folded = [
-            fold(
-                {
-                    worker: _lines(read_item(blobs, item, JOURNAL_LIMIT_BYTES))
-                    for worker, item in files.items()
-                }
-            )
-            for files in journals.values()
-        ]
-    digests = {
-        session.id: tuple(item.digest for item in files.values())
-        for session, files in zip(folded, journals.values(), strict=True)
-    }
-    return tuple(sorted(folded, key=lambda session: session.started_at)), digests
+        folder, _, worker = item.name.removeprefix("session/").partition("/")
+        journals.setdefault(folder, {})[worker.removesuffix(".jsonl")] = item
+    sessions = []
+    digests = {}
+    for name, files in journals.items():
+        session = folded.get(name) or attempt(f"session/{name}", partial(_fold, blobs, files))
+        if session is not None:
+            sessions.append(session)
+            digests[session.id] = tuple(item.digest for item in files.values())
+    return tuple(sorted(sessions, key=lambda session: session.started_at)), digests
+
+
+def _fold(blobs: Blobs, files: Mapping[str, Item]) -> Session:
+    return fold(
+        {worker: _lines(read_item(blobs, item, JOURNAL_LIMIT_BYTES)) for worker, item in files.items()}
+    )

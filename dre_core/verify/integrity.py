@@ -27,10 +27,10 @@ from datetime import datetime, timedelta
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.keys import PublicKey
 from dre_core.crypto.merkle import leaf_hash, verify_inclusion
-from dre_core.crypto.note import Checkpoint, TlogProof, open_note, parse_proof
+from dre_core.crypto.note import Checkpoint, TlogProof, open_note, parse_proof, unverified_text
 from dre_core.errors import DREError, FormatError, IntegrityError
 from dre_core.model import predicate
-from dre_core.model.digest import hex_of
+from dre_core.model.digest import hex_of, sha256
 from dre_core.model.event import Event, parse_rfc3339
 from dre_core.model.run import Item, Run
 from dre_core.model.statement import Statement
@@ -39,6 +39,7 @@ from dre_core.store.sealed import TEXT_LIMIT_BYTES, Sealed, stream_digest
 
 CERTIFICATE_KIND = "certificate"
 _README = "README.txt"
+_CHECKPOINT = "log/checkpoint"
 _ENVELOPE_LIMIT = 10_000
 
 
@@ -139,9 +140,9 @@ def inspect(sealed: Sealed, trust: Trust, expected: Expectations) -> Inspected:
         state.attempt("signature", lambda: _signature(state))
         state.attempt("trust", lambda: _trust(state))
         state.attempt("subjects", lambda: _subjects(state))
-        log_key: list[PublicKey] = []
-        if state.attempt("certificate", lambda: _certificate(state, log_key)):
-            state.attempt("log-proof", lambda: _log_proof(state, log_key[0]))
+        endorsed: list[tuple[str, PublicKey]] = []
+        if state.attempt("certificate", lambda: _certificate(state, endorsed)):
+            state.attempt("log-proof", lambda: _log_proof(state, *endorsed[0]))
         state.attempt("items", lambda: _items(state))
         if sealed.members is not None:
             state.attempt("archive", lambda: _archive(state))
@@ -229,8 +230,8 @@ def _subjects(state: _Inspection) -> str:
     return f"evidence index of {len(state.run.items)} items"
 
 
-def _certificate(state: _Inspection, log_key: list[PublicKey]) -> str:
-    """Step 4: finds the endorsed log key and appends it to ``log_key``."""
+def _certificate(state: _Inspection, endorsed: list[tuple[str, PublicKey]]) -> str:
+    """Step 4: finds the endorsed log and its key and appends them to ``endorsed``."""
     assert state.run is not None
     assert state.run_envelope is not None
     items = state.run.items_of(CERTIFICATE_KIND)
@@ -249,12 +250,12 @@ def _certificate(state: _Inspection, log_key: list[PublicKey]) -> str:
     for subject in statement.subjects:
         keyid = subject.digest.get("sha256", "")
         if subject.name.startswith("dre.local/") and keyid in known:
-            log_key.append(known[keyid])
+            endorsed.append((subject.name, known[keyid]))
             return f"endorses the key of {subject.name}"
     raise IntegrityError("the public key of the log is missing")
 
 
-def _log_proof(state: _Inspection, log_key: PublicKey) -> str:
+def _log_proof(state: _Inspection, origin: str, log_key: PublicKey) -> str:
     """Step 5."""
     if not state.sealed.proof:
         raise FormatError("there is no proof that the log holds the operation", path="tlog-proof")
@@ -264,7 +265,6 @@ def _log_proof(state: _Inspection, log_key: PublicKey) -> str:
         raise IntegrityError("the proof is of another event", path="tlog-proof")
     if event.data.get("payloads") != [envelope.payload_digest for envelope in state.envelopes]:
         raise IntegrityError("the log lists other envelopes than these", path="tlog-proof")
-    origin = proof.checkpoint_note.split("\n", 1)[0]
     checkpoint = Checkpoint.parse(open_note(proof.checkpoint_note, origin, log_key))
     included = verify_inclusion(
         leaf_hash(proof.extra or b""), proof.index, checkpoint.size, checkpoint.root, proof.hashes
@@ -280,8 +280,6 @@ def read_stored(sealed: Sealed, item: Item, limit_bytes: int) -> bytes:
     Raises:
         IntegrityError: They are missing, too many, or not the ones that were sealed.
     """
-    from dre_core.model.digest import sha256
-
     if not sealed.blobs.has(item.digest):
         raise IntegrityError("the payload is missing", path=item.name)
     with sealed.blobs.open(item.digest) as stream:
@@ -319,7 +317,7 @@ def _archive(state: _Inspection) -> str:
         (
             envelope
             for envelope in parse_indexes(state.sealed.index)
-            if _operation_of(envelope) == state.sealed.operation
+            if operation_of(envelope) == state.sealed.operation
         ),
         None,
     )
@@ -365,10 +363,14 @@ def parse_indexes(data: bytes) -> list[Envelope]:
     for envelope, line in zip(envelopes, lines, strict=False):
         if envelope.to_bytes() != line or Statement.parse(envelope.payload).predicate_type != predicate.INDEX:
             raise FormatError("not an index in canonical form", path="index.json")
+    operations = [operation_of(envelope) for envelope in envelopes]
+    if operations != sorted(set(operations)):
+        raise FormatError("the indexes are not one an operation, sorted", path="index.json")
     return envelopes
 
 
-def _operation_of(index: Envelope) -> str:
+def operation_of(index: Envelope) -> str:
+    """The operation that an index is about; empty if it does not say."""
     operation = Statement.parse(index.payload).predicate.get("operation")
     return operation if isinstance(operation, str) else ""
 
@@ -378,6 +380,14 @@ def _index_sizes(statement: Statement) -> dict[str, str]:
     if not isinstance(listed, list) or statement.predicate.get("format") != 1:
         raise FormatError("not an index of format 1", path="index.json")
     return {str(m.get("name")): str(m.get("size")) for m in listed if isinstance(m, dict)}
+
+
+def _checkpoint_of(sealed: Sealed) -> str:
+    return parse_proof(sealed.proof).checkpoint_note
+
+
+def _size_of(note: str) -> int:
+    return Checkpoint.parse(unverified_text(note)).size
 
 
 def archive_problems(sealed: Sequence[Sealed]) -> list[str]:
@@ -393,7 +403,7 @@ def archive_problems(sealed: Sequence[Sealed]) -> list[str]:
     if members is None:
         return []
     # The checkpoint is a signed note of its own, and an index can't name itself.
-    covered = {"index.json", "log/checkpoint"}
+    covered = {"index.json", _CHECKPOINT}
     readmes = set()
     for envelope in parse_indexes(sealed[0].index):
         for subject in Statement.parse(envelope.payload).subjects:
@@ -401,6 +411,12 @@ def archive_problems(sealed: Sequence[Sealed]) -> list[str]:
             if subject.name == _README:
                 readmes.add(f"sha256:{subject.digest.get('sha256')}")
     problems = [f"{name}: no index names this member" for name in sorted(set(members.names()) - covered)]
+    newest = max(
+        (_checkpoint_of(each) for each in sealed),
+        key=lambda note: Checkpoint.parse(unverified_text(note)).size,
+    )
+    if _CHECKPOINT not in members.names() or members.digest(_CHECKPOINT)[1] != sha256(newest.encode()):
+        problems.append(f"{_CHECKPOINT}: not the newest of the checkpoints that the proofs hold")
     if _README not in members.names() or members.digest(_README)[1] not in readmes:
         problems.append(f"{_README}: the member is not the one that was sealed")
     return problems

@@ -226,7 +226,9 @@ def _not_proven(evidence: Evidence, level: Level) -> tuple[str, ...]:
     if level <= Level.IN_PROCESS:
         lines.append("that nothing inside the run lied: nobody watched from outside (dre wrap does)")
     if not _replayed(evidence):
-        lines.append("that the commit alone gives this result: it was not re-executed in a clean clone (dre replay)")
+        lines.append(
+            "that the commit alone gives this result: it was not re-executed in a clean clone (dre replay)"
+        )
     if run.source.clean is not True:
         lines.append(
             "that the source is a known commit: the tree was not clean, or there is no version control"

@@ -708,7 +708,20 @@ def hooks_named(evidence: Evidence) -> Ruling:
     return found(*findings[:20]) if findings else passed(Vantage.IN_PROCESS, "no hook that changes outcomes")
 
 
+def evidence_readable(evidence: Evidence) -> Ruling:
+    """Evidence that is not what it says: it may not support, and it may not hide what the rest shows."""
+    if not evidence.unreadable:
+        return passed(Vantage.STATIC, "every item could be read")
+    return found(
+        *(
+            fail("verifier-failed", Weight.CRITICAL, Vantage.STATIC, f"an item could not be read: {reason}")
+            for reason in evidence.unreadable[:5]
+        )
+    )
+
+
 CHECKS = (
+    Check("evidence-readable", evidence_readable, weight=0.0),
     Check("exit-agrees", exit_agrees, weight=3, mandatory=True),
     Check("runner-session-present", runner_session_present, weight=2, mandatory=True),
     Check("failures-exit0", failures_exit0, weight=2),

@@ -69,7 +69,9 @@ def main(rounds: int, peer: str) -> None:
     for label, pairs in times.items():
         wall, cpu = (statistics.median(column) for column in zip(*pairs, strict=True))
         of_bare = (wall / bare[0], cpu / bare[1])
-        print(f"{label:24} wall {wall * 1e3:5.0f} ms x{of_bare[0]:5.1f}   CPU {cpu * 1e3:5.0f} ms x{of_bare[1]:5.1f}")
+        print(
+            f"{label:24} wall {wall * 1e3:5.0f} ms x{of_bare[0]:5.1f}   CPU {cpu * 1e3:5.0f} ms x{of_bare[1]:5.1f}"
+        )
 
 
 if __name__ == "__main__":

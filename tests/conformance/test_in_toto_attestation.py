@@ -25,8 +25,7 @@ def statements(project):
     assert project.pytest("--dre", "-q").returncode == 0
     (path,) = (project.path / ".dre" / "experiments").glob("*/run.intoto.jsonl")
     envelopes = [json.loads(line) for line in path.read_bytes().splitlines()]
-    payloads = [json.loads(base64.b64decode(envelope["payload"])) for envelope in envelopes]
-    return payloads
+    return [json.loads(base64.b64decode(envelope["payload"])) for envelope in envelopes]
 
 
 def test_every_statement_is_valid(statements):
@@ -47,7 +46,9 @@ def test_the_test_result_predicate(statements):
 
 
 def test_the_verification_summary(statements):
-    (predicate,) = [s["predicate"] for s in statements if s["predicateType"].endswith("verification_summary/v1")]
+    (predicate,) = [
+        s["predicate"] for s in statements if s["predicateType"].endswith("verification_summary/v1")
+    ]
     assert predicate["verificationResult"] == "PASSED"
     assert predicate["verifiedLevels"] == ["DRE_LEVEL_2"]
     assert {entry["uri"].split(":")[0] for entry in predicate["inputAttestations"]} == {"urn"}

@@ -10,7 +10,6 @@ import pytest
 from dre_core.model.journal import fold
 from dre_core.model.session import Session
 
-
 PLAIN_OPERATION = '''
 """An operation that is only a folder: journals without sealing."""
 import sys, types

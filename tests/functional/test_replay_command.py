@@ -8,7 +8,15 @@ import pytest
 
 from dre_core.store.folder import Folder
 
-BLINDED = "from shop import double\n\ndef test_two():\n    assert double(1) > 0\n\ndef test_four():\n    assert double(2) > 0\n"
+BLINDED = """
+from shop import double
+
+def test_two():
+    assert double(1) > 0
+
+def test_four():
+    assert double(2) > 0
+"""
 
 
 @pytest.fixture

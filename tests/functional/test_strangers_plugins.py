@@ -73,8 +73,16 @@ def test_the_change_under_test_can_not_name_one(project, stranger):
     assert any(gap["reason"].startswith("plugins-from-workload") for gap in gaps)
 
 
-def test_the_user_may_name_a_collector(project, stranger):
-    project.dre("config", "set", "plugins", "careful", environ=stranger)
+def test_the_folder_in_the_project_can_not_name_one(project, stranger):
+    project.dre("init")
+    (project.path / ".dre" / "config.yaml").write_text("plugins: [careful]\n")
+    project.dre("wrap", "--", "true", environ=stranger)
+    assert "stranger" not in tools(project, stranger)
+
+
+def test_the_user_may_name_a_collector(project, stranger, own_home):
+    (own_home / ".config" / "dre").mkdir(parents=True)
+    (own_home / ".config" / "dre" / "config.yaml").write_text("plugins: [careful]\n")
     project.dre("wrap", "--", "true", environ=stranger)
     assert tools(project, stranger)["stranger"] == "was here"
     assert "careful" not in project.verdict(environ=stranger)["methods"]

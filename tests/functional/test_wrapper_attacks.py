@@ -43,7 +43,7 @@ def refuses_support(project) -> dict[str, object]:
     assert b"Traceback" not in done.stderr
     assert b"unexpected" not in done.stderr
     document = json.loads(done.stdout) if done.stdout.strip() else {}
-    assert not (document.get("result") == "supported" and document.get("level", 0) >= 3), document
+    assert not (document.get("verdict") == "supported" and document.get("level", 0) >= 3), document
     return document
 
 
@@ -68,6 +68,108 @@ print("DRE_SIGNING_KEY" in os.environ)
         return
     done = project.dre("wrap", "--", *child(code))
     assert done.stdout.split() == [b"DENIED", b"False"]
+
+
+FORGE = """
+import pathlib, shutil, sys, time
+journal = pathlib.Path(os.environ["DRE_DIR"], "experiments", os.environ["DRE_OPERATION"], "journal", "forged")
+journal.mkdir(parents=True)
+text = pathlib.Path(sys.argv[1]).read_text()
+(journal / "main.jsonl").write_text(text)
+time.sleep(0.5)
+"""
+
+
+def recorded_journal(project):
+    """The journal of an honest, green session, to be passed off as another run's."""
+    project.wrap_pytest()
+    (path,) = (project.path / ".dre" / "experiments").glob("*/journal/*/main.jsonl")
+    return path
+
+
+def test_an_old_journal_is_no_session_of_this_run(project):
+    path = recorded_journal(project)
+    done = project.dre("wrap", "--verify", "--", *child(FORGE), str(path))
+    assert done.returncode == 4, done.stderr
+    document = refuses_support(project)
+    assert document["verdict"] == "inconclusive"
+    assert document["level"] <= 2
+
+
+def test_a_process_that_calls_itself_pytest_is_none(project):
+    forge = f"cat > out.xml <<'X'\n{GREEN}\nX\nsleep 0.3"
+    project.write("gen.sh", forge)
+    script = (
+        f"exec -a pytest {sys.executable} -c \"import os, time; os.system('sh gen.sh'); time.sleep(0.3)\""
+    )
+    done = project.dre("wrap", "--verify", "--junit", "out.xml", "--", "bash", "-c", script)
+    assert done.returncode == 4, done.stderr
+    assert refuses_support(project)["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "os.mkfifo(folder / 'w.jsonl')",
+        "(folder / 'w.jsonl').mkdir()",
+        "os.symlink('/dev/zero', folder / 'w.jsonl')",
+        "(folder / 'w.jsonl').write_bytes(b'junk')",
+        "os.mkdir(os.fsencode(folder) + b'\\xff')",
+        "Path(os.environ['DRE_DIR'], 'experiments', 'op_' + 'u' * 26).mkdir()",
+        "(folder.parents[1] / 'operation.json').write_text('[' * 100000)",
+    ],
+    ids=["pipe", "folder", "endless link", "junk", "name", "no operation", "deep summary"],
+)
+def test_what_lies_in_the_journal_folder_breaks_nothing(project, act):
+    code = f"""
+from pathlib import Path
+folder = Path(os.environ["DRE_DIR"], "experiments", os.environ["DRE_OPERATION"], "journal", "x")
+folder.mkdir(parents=True)
+{act}
+"""
+    done = project.dre("wrap", "--", *child(code))
+    assert done.returncode == 0
+    assert b"could not be sealed" not in done.stderr, done.stderr
+    assert project.dre("wrap", "--", "true").returncode == 0
+    assert project.dre("evidence", "list").returncode == 0
+    assert project.dre("log", "check").returncode == 0
+
+
+def test_a_private_key_never_reaches_the_evidence(project, own_home):
+    project.dre("init")
+    (key,) = (own_home / ".config" / "dre" / "keys").glob("*.pem")
+    code = f"""
+folder = Path(os.environ["DRE_DIR"], "experiments", os.environ["DRE_OPERATION"], "journal", "x")
+folder.mkdir(parents=True)
+os.symlink({str(key)!r}, folder / "main.jsonl")
+os.link({str(key)!r}, folder / "gw0.jsonl")
+"""
+    project.dre("wrap", "--", *child(code))
+    secret = key.read_text().split("\n")[1].encode()
+    for path in (project.path / ".dre").rglob("*"):
+        if path.is_file() and not path.is_symlink() and "journal" not in path.parts:
+            assert secret not in path.read_bytes(), path
+
+
+def test_a_bad_report_does_not_take_a_veto_away(project):
+    project.write("test_bad.py", "def test_bad():\n    assert 0\n")
+    script = f"{sys.executable} -m pytest --dre -q; echo '<x' > r.xml; exit 0"
+    done = project.dre("wrap", "--verify", "--junit", "r.xml", "--", "sh", "-c", script)
+    assert done.returncode == 1, done.stderr
+    assert refuses_support(project)["verdict"] == "contradicted"
+
+
+def test_recovery_does_not_launder_what_was_cut(project):
+    project.wrap_pytest()
+    operation = operations(project)[-1]["operation"]
+    experiment = project.path / ".dre" / "experiments" / operation
+    lines = (experiment / "run.intoto.jsonl").read_bytes().splitlines(keepends=True)
+    (experiment / "run.intoto.jsonl").write_bytes(lines[0])
+    assert project.dre("verify", operation).returncode == 3
+    (experiment / "index.json").unlink()
+    (experiment / "run.tlog-proof").unlink()
+    project.dre("wrap", "--", "true")
+    assert project.dre("verify", operation).returncode != 0
 
 
 def test_the_key_is_not_in_the_childs_environment(project):
@@ -196,7 +298,7 @@ if not os.fork():
     assert (project.path / "junit.xml").read_text() == GREEN
     # what was digested at the end of the command is what counts, whatever the file says now
     assert project.dre("verify", "--json", "latest").stdout == sealed
-    assert refuses_support(project).get("result") != "supported"
+    assert refuses_support(project).get("verdict") != "supported"
 
 
 def test_malformed_report_does_not_keep_the_run_from_being_sealed(project):

@@ -487,9 +487,7 @@ add(
 )
 add(
     "double fork, output closed",
-    *python(
-_DAEMON
-    ),
+    *python(_DAEMON),
 )
 add("a process group of its own", *python("import os\nos.setpgid(0,0)\nprint(os.getpgrp()==os.getpid())"))
 add(

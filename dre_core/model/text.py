@@ -1,0 +1,42 @@
+"""Text from outside made fit to be kept and shown.
+
+Names and arguments from the system may hold bytes that are no UTF-8, which JSON can't carry. Text from evidence may
+hold escape sequences and marks that reorder or hide, which a terminal must not get.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Escape sequences of terminals (ECMA-48): CSI, OSC and the other string sequences, and two-character ones.
+_SEQUENCE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]", re.S
+)
+# What is left of C0, DEL and C1, and the marks that reorder or hide text.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def printable(text: str) -> str:
+    """The text with bytes that are no UTF-8, and lone surrogates, replaced by U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        # The system's own escapes become bytes again; any other surrogate can't be anything.
+        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return text
+
+
+def plain(text: str, limit: int = 0) -> str:
+    """Text that can't move a terminal's cursor, reorder itself or run over.
+
+    Args:
+        text: Anything, also from hostile evidence.
+        limit: Characters to keep at most; 0 for all.
+    """
+    clean = _UNSAFE.sub("", _SEQUENCE.sub("", text))
+    return clean if not limit or len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """Plain text on one line."""
+    return plain(" ".join(text.split()), limit)
