@@ -409,6 +409,8 @@ class _PolicyKeys:
     minimum_level: int = 0
     require_base: bool = False
     require_commit: bool = False
+    require_repository: bool = False
+    require_run_id: bool = False
     cap_readable_key: bool = False
     plugins: tuple[str, ...] = ()
     timeout_seconds: float = 0.0

@@ -80,7 +80,7 @@ def acquire(
     """
     signer, kept, readable = _signer(keyring, ephemeral, key_type)
     log_signer = keyring.log_signer(log.id)
-    last = _last_certificate(log)
+    last = last_certificate(log)
     if log_signer is None:
         log_signer = Signer.generate("ed25519")
         if not ephemeral:
@@ -112,7 +112,8 @@ def _signer(keyring: Keyring, ephemeral: bool, key_type: str) -> tuple[Signer, b
     return own, True, True
 
 
-def _last_certificate(log: Log) -> Mapping[str, object] | None:
+def last_certificate(log: Log) -> Mapping[str, object] | None:
+    """Data of the newest certificate's event; None before the first one."""
     found = None
     for _, event in log.events(type_prefix=CERTIFIED):
         found = event.data

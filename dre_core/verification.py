@@ -87,13 +87,26 @@ def verify(engine: Engine, request: Request) -> list[Verified]:
         NotFoundError: There is no such target.
         FormatError: An archive or folder is not in its one form.
     """
-    if request.policy.require_commit and not request.commit:
-        raise UsageError(
-            "the policy asks for --commit", hint="name the commit that the evidence must be about"
-        )
+    _require_answers(request)
     with sealed_operations(engine, request.target) as found:
         problems = archive_problems(found)
         return [_verify_one(engine, request, sealed, problems) for sealed in picked(found, request.target)]
+
+
+def _require_answers(request: Request) -> None:
+    """What the policy says that nobody may leave open.
+
+    Raises:
+        UsageError: The caller left it open.
+    """
+    policy = request.policy
+    for option, required, given in (
+        ("--commit", policy.require_commit, request.commit),
+        ("--repository", policy.require_repository, request.repository),
+        ("--run-id", policy.require_run_id, request.run_id),
+    ):
+        if required and not given:
+            raise UsageError(f"the policy asks for {option}", hint="say what the evidence must be about")
 
 
 @contextmanager
@@ -305,12 +318,17 @@ def _expectations(engine: Engine, request: Request) -> Expectations:
     return Expectations(
         commit=_resolve(engine, request.commit),
         second_parent_of=lambda merge, head: _is_second_parent(engine, merge, head),
-        repository=normalise_address(request.repository) or request.repository,
+        repository=_repository(request.repository),
         run_id=request.run_id,
         nonce=request.nonce,
         max_age=request.max_age,
         now=engine.now(),
     )
+
+
+def _repository(text: str) -> str:
+    """An address as it is recorded: normalised, unless it is so already."""
+    return normalise_address(text) if "://" in text or "@" in text else text
 
 
 def _resolve(engine: Engine, revision: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 
 from dre_ci.cli import Exit
 from dre_ci.commands.config import set_local
 from dre_ci.console import Console
 from dre_core.engine import Engine
 from dre_core.recovery import recover
+from dre_core.trust import last_certificate
 
 KEY_TYPES = ("ed25519", "rsa-4096", "ecdsa-p256")
 
@@ -36,6 +38,9 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
     if existed:
         recover(engine)
     with engine.open_log() as log:
+        last = last_certificate(log)
+        if existed and last is not None and engine.settings.keys.ephemeral:
+            return _unchanged(engine, console, log.origin, last)
         authority = engine.authority(log)
         origin = log.origin
     for warning in (*engine.settings.warnings, *authority.warnings):
@@ -58,4 +63,21 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         "certificate": authority.certificate,
     }
     console.result(lines, document)
+    return Exit()
+
+
+def _unchanged(engine: Engine, console: Console, origin: str, certificate: Mapping[str, object]) -> Exit:
+    """What there is already, where a new key would be made by asking for it."""
+    folder = os.path.relpath(engine.folder.path)
+    document = {
+        "schema": "dre/init/v1",
+        "dir": str(engine.folder.path),
+        "created": False,
+        "keyid": certificate["signer"],
+        "scheme": None,
+        "ephemeral": True,
+        "log": origin,
+        "certificate": certificate["certificate"],
+    }
+    console.result([f"{folder} was there already; nothing was changed"], document)
     return Exit()

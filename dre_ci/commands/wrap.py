@@ -123,6 +123,10 @@ def _ended(engine: Engine, arguments: argparse.Namespace, console: Console, wrap
     """Exit as the command did, unless the caller asked to hear of more."""
     for warning in wrapped.warnings:
         console.detail(f"dre: note: {warning}")
+    if wrapped.run is not None:
+        for gap in wrapped.run.gaps:
+            if gap.collector == "base":
+                console.warn(f"{gap.reason}; {gap.hint}")
     failure = wrapped.failure
     if failure is None and arguments.export:
         try:

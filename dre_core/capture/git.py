@@ -87,6 +87,17 @@ class Git:
         except CaptureError:
             return None
 
+    @staticmethod
+    def refusal(directory: str) -> str:
+        """Why git does not serve a folder that lies in a repository; empty if there is no repository."""
+        if not _has_dot_git(directory):
+            return ""
+        try:
+            _git(directory, "rev-parse", "--show-toplevel")
+        except CaptureError as error:
+            return error.message
+        return ""
+
     def run(self, *arguments: str, stdin: bytes | None = None) -> bytes:
         """Output of one git command.
 

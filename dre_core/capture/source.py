@@ -32,7 +32,13 @@ class SourceCollector:
         if self._git is None:
             self._before = folder_tree(str(scene.root))
             facts.source = Source(vcs="none", tree_before=self._before.digest)
-            facts.gap("git", "no git work tree", "run inside a git checkout to bind the evidence to a commit")
+            refusal = Git.refusal(str(scene.cwd))
+            if refusal:
+                hint = "git config --global --add safe.directory, or repair the checkout"
+                facts.gap("git", f"git refuses this checkout: {refusal}", hint)
+            else:
+                hint = "run inside a git checkout to bind the evidence to a commit"
+                facts.gap("git", "no git work tree", hint)
             return []
         head = self._git.head()
         self._before = self._git.tree()

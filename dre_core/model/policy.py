@@ -49,6 +49,8 @@ class Policy:
         minimum_level: Evidence below this level is inconclusive.
         require_base: Without a base commit the checks that compare with it could not run.
         require_commit: A verification without ``--commit`` is refused.
+        require_repository: A verification without ``--repository`` is refused.
+        require_run_id: A verification without ``--run-id`` is refused.
         cap_readable_key: Evidence whose key the workload could read reaches level 2 at most.
         weights: Weight by method.
         severities: Severity by check id, in place of the built-in one.
@@ -65,6 +67,8 @@ class Policy:
     minimum_level: Level = Level.CLAIM_ONLY
     require_base: bool = False
     require_commit: bool = False
+    require_repository: bool = False
+    require_run_id: bool = False
     cap_readable_key: bool = False
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     severities: Mapping[str, Severity] = field(default_factory=dict)
@@ -89,7 +93,13 @@ class Policy:
 PRESETS: Mapping[str, Policy] = {
     "default": Policy(),
     "strict": Policy(required_methods=3, minimum_level=Level.WRAPPED, require_base=True, require_commit=True),
-    "ci": Policy(minimum_level=Level.WRAPPED, require_commit=True, cap_readable_key=True),
+    "ci": Policy(
+        minimum_level=Level.WRAPPED,
+        require_commit=True,
+        require_repository=True,
+        require_run_id=True,
+        cap_readable_key=True,
+    ),
     "lenient": Policy(required_methods=1, severities={"tree-clean": Severity.INFO}),
 }
 

@@ -135,6 +135,30 @@ def test_ci_mode_leaves_no_key_on_disk(project, own_home):
     assert project.dre("config", "get", "evidence.retention").stdout == b"1d\n"
 
 
+def test_ci_mode_again_changes_nothing(project):
+    project.dre("init", "--ci-mode")
+    before = project.dre("log", "list").stdout
+    assert project.dre("init", "--ci-mode").returncode == 0
+    assert project.dre("log", "list").stdout == before
+
+
+def test_a_missing_base_is_said(project):
+    done = project.dre("wrap", "--base", "no-such-revision", "--", "true")
+    assert done.returncode == 0
+    assert b"base-missing" in done.stderr
+
+
+def test_a_repository_is_compared_whatever_its_spelling(project):
+    project.git("remote", "add", "origin", "git@github.com:Owner/Name.git")
+    project.dre("wrap", "--", "true")
+    for spelling in (
+        "https://github.com/Owner/Name",
+        "ssh://git@github.com/Owner/Name.git",
+        "github.com/Owner/Name",
+    ):
+        assert project.dre("verify", "--repository", spelling).returncode == 4, spelling
+
+
 def test_the_users_files_are_not_edited(project):
     before = project.git("status", "--porcelain", "--ignored")
     project.wrap_pytest()
