@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-_OUTSIDE = ("CI", "GITHUB_", "GITLAB_", "DRE_", "XDG_", "GIT_", "PYTEST_")
+_OUTSIDE = ("CI", "GITHUB_", "GITLAB_", "DRE_", "XDG_", "GIT_", "PYTEST_", "__TOX_")
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +24,9 @@ def own_home(tmp_path_factory, monkeypatch):
     for name in list(os.environ):
         if name.startswith(_OUTSIDE) and name not in ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER"):
             monkeypatch.delenv(name, raising=False)
+    # Under nohup, and in some CI systems, children would inherit an ignored hang-up.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     return home
