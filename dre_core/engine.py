@@ -414,6 +414,7 @@ class Engine:
         for gap in result.gaps:
             operation.facts.gap("process", operation.masker.text(gap))
         operation.take_journals()
+        operation.take_coverage()
         operation.look_after()
         self.run_again(operation, wishes.replay, observation)
         claim = claim_of(result)
@@ -649,6 +650,7 @@ class Engine:
         operation.note("operation.started", {"pid": os.getpid()})
         operation.note("operation.collecting")
         operation.take_journals()
+        operation.take_coverage()
         operation.look_after()
         self.run_again(operation, replay_mode, None)
         outcome = (

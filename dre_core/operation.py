@@ -220,6 +220,19 @@ class Operation:
             raise
         self.intake.close(sink)
 
+    def take_coverage(self) -> None:
+        """Takes in the coverage data that test runs inside measured themselves."""
+        for path in sorted(self.experiment.coverage.glob("*.sqlite")):
+            if path.is_file() and not path.is_symlink():
+                captured = Captured(
+                    name=f"coverage/{path.name}",
+                    kind="coverage",
+                    vantage=Vantage.IN_PROCESS,
+                    media_type="application/vnd.sqlite3",
+                    path=path,
+                )
+                self._look("coverage", partial(iter, (captured,)))
+
     def take_attachments(self, sessions: Iterable[Session]) -> None:
         """Takes in the files that tests attached."""
         for session in sessions:

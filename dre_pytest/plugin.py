@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from dre_pytest.coverage import Measurement
     from dre_pytest.fixtures import Attach
     from dre_pytest.operation import OwnOperation
     from dre_pytest.recorder import Recorder
@@ -178,6 +179,7 @@ class Face:
         self.recorder: Recorder | None = None
         self.operation: OwnOperation | None = None
         self._folder: Path | None = None
+        self._measurement: Measurement | None = None
 
     def open(self) -> None:
         """Open the journal, in an operation of our own or in the wrapper's."""
@@ -198,6 +200,15 @@ class Face:
         recorder.after_finish = self.finish
         recorder.register()
         self.recorder = recorder
+        if setting(self.config, "cov"):
+            self._measure(self._folder / "coverage" / f"{recorder.session_id}.sqlite")
+
+    def _measure(self, file: Path) -> None:
+        from dre_pytest.coverage import Measurement
+
+        self._measurement = Measurement(file, self.config.rootpath)
+        if self._measurement.problem:
+            self.warnings.append(self._measurement.problem)
 
     def _attachments(self) -> Path:
         assert self._folder is not None
@@ -244,6 +255,8 @@ class Face:
         if recorder.warning:
             self.warnings.append(recorder.warning)
         try:
+            if self._measurement is not None:
+                self._measurement.finish()
             if self.operation is None:
                 self._write_junit(recorder)
                 return [], False

@@ -169,6 +169,11 @@ class Experiment:
         return self.path / "journal"
 
     @property
+    def coverage(self) -> Path:
+        """Coverage data that test runs inside measured."""
+        return self.path / "coverage"
+
+    @property
     def attachments(self) -> Path:
         """Files that tests attached."""
         return self.path / "attachments"
