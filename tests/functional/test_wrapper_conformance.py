@@ -262,7 +262,8 @@ add("many arguments", *python("import sys; print(len(sys.argv))"), *["x" * 20] *
 
 @case("environment, less DRE_OPERATION and DRE_DIR")
 def environment(prefix: Prefix) -> Seen:
-    environ = {**os.environ, "EMPTY": "", "ODD": "a=b\nc", "DRE_SIGNING_KEY_FILE": ""}
+    # PWD, because the little script that stands before the command is run by a shell, which sets it.
+    environ = {**os.environ, "EMPTY": "", "ODD": "a=b\nc", "DRE_SIGNING_KEY_FILE": "", "PWD": os.getcwd()}
     environ.pop("DRE_SIGNING_KEY_FILE")
     done = subprocess.run(
         [*prefix, "env", "-0"], capture_output=True, env=environ, check=False, timeout=LIMIT_SECONDS
