@@ -244,6 +244,16 @@ def test_names_that_are_no_utf8(project):
     assert project.dre("verify").returncode == 4
 
 
+def test_an_empty_environment_stays_as_it_is(project, own_home):
+    given = [f"HOME={own_home}", "PATH=/usr/bin:/bin"]
+    plain = project.run("env", "-i", *given, "env")
+    wrapped = project.run("env", "-i", *given, sys.executable, "-m", "dre_ci.cli", "wrap", "--", "env")
+    seen = [
+        line for line in wrapped.stdout.splitlines() if not line.startswith((b"DRE_OPERATION=", b"DRE_DIR="))
+    ]
+    assert sorted(seen) == sorted(plain.stdout.splitlines())
+
+
 def test_help_of_every_command(project):
     for name in COMMANDS:
         done = project.dre(name, "--help")
