@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dre_core.model.run import Run
-from dre_core.model.session import Counts, TestRecord
+from dre_core.model.session import Counts, Outcome, TestRecord
 from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, Finding, Severity, Verdict
 from dre_core.verify.evidence import Evidence
@@ -39,10 +39,16 @@ class Report:
 
     @property
     def tests(self) -> tuple[TestRecord, ...]:
-        """Every test of the claim's own sessions."""
+        """Every test of the claim's own sessions, and an error for each file that could not be collected."""
         if self.evidence is None:
             return ()
-        return tuple(test for session in self.evidence.top_sessions for test in session.tests)
+        sessions = self.evidence.top_sessions
+        uncollected = tuple(
+            TestRecord(id=name, outcome=Outcome.ERROR, message="could not be collected")
+            for session in sessions
+            for name in session.collection_errors
+        )
+        return (*(test for session in sessions for test in session.tests), *uncollected)
 
     @property
     def counts(self) -> Counts | None:

@@ -63,6 +63,9 @@ def test_a_suite_that_can_not_be_collected_is_a_failed_run(project):
     assert project.pytest("--dre", "-q").returncode == 2
     verdict = project.verdict()
     assert (verdict["verdict"], verdict["claim"]["outcome"]) == ("failed", "errored")
+    project.dre("report", "generate", "--format", "junit", "--output", "r.xml")
+    suite = next(iter(junitparser.JUnitXml.fromfile(str(project.path / "r.xml"))))
+    assert suite.errors == verdict["claim"]["tests"]["errors"] == 1
 
 
 @pytest.mark.parametrize("plugin", ["--dre", "--no-dre"])
