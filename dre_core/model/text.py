@@ -7,6 +7,7 @@ hold escape sequences and marks that reorder or hide, which a terminal must not 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # Escape sequences of terminals (ECMA-48): CSI, OSC and the other string sequences, and two-character ones.
 _SEQUENCE = re.compile(
@@ -40,3 +41,23 @@ def plain(text: str, limit: int = 0) -> str:
 def one_line(text: str, limit: int = 200) -> str:
     """Plain text on one line."""
     return plain(" ".join(text.split()), limit)
+
+
+# The folders of an absolute path, not those of a URL or of a relative path.
+_FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/'\"]+/)+(?=[^\s/'\"])")
+
+
+def command_line(argv: Iterable[str], limit: int = 60) -> str:
+    """A command as a sentence can carry it: programs and files by their names, the middle left out of a long one.
+
+    What was run to the letter is on record in the run's statement.
+
+    Args:
+        argv: The command and its arguments.
+        limit: Characters to keep at most.
+    """
+    text = one_line(_FOLDERS.sub("", " ".join(argv)), 0)
+    if len(text) <= limit:
+        return text
+    head = (limit - 1) * 2 // 3
+    return f"{text[:head]}…{text[head + 1 - limit :]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dre_core.hooks import hookimpl
 from dre_core.model.run import RunOutcome
+from dre_core.model.text import command_line
 from dre_core.model.verdict import MethodResult, Vantage, Weight
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.verifier import (
@@ -61,7 +62,7 @@ def process_tree_has_runner(evidence: Evidence) -> Ruling:
         return passed(Vantage.OBSERVED, "every recorded session's process was seen")
     runners = evidence.observation.runners()
     if runners:
-        return passed(Vantage.OBSERVED, f"{' '.join(runners[0].argv)[:80]}")
+        return passed(Vantage.OBSERVED, command_line(runners[0].argv))
     if evidence.observation.complete:
         return found(
             veto("process-tree-has-runner", Vantage.OBSERVED, "no process that runs tests was in the tree")
@@ -111,7 +112,7 @@ def killed_in_tree(evidence: Evidence) -> Ruling:
             veto(
                 "killed-or-oom",
                 Vantage.OBSERVED,
-                f"`{' '.join(killed[0].argv)[:120]}` was killed by signal {killed[0].signal}, "
+                f"`{command_line(killed[0].argv)}` was killed by signal {killed[0].signal}, "
                 "but the command returned 0",
             )
         )

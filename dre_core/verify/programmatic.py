@@ -11,6 +11,7 @@ from dre_core.model.changes import ChangeKind
 from dre_core.model.observation import SeenProcess
 from dre_core.model.run import RunOutcome
 from dre_core.model.session import Outcome, Session
+from dre_core.model.text import command_line
 from dre_core.model.verdict import Finding, MethodResult, Vantage, Weight
 from dre_core.verify.evidence import Evidence, Report
 from dre_core.verify.verifier import (
@@ -37,8 +38,7 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _command(evidence: Evidence) -> str:
-    text = " ".join(evidence.run.command.argv)
-    return f"`{text[:120]}`"
+    return f"`{command_line(evidence.run.command.argv)}`"
 
 
 def _claims_success(evidence: Evidence) -> bool:
@@ -140,7 +140,7 @@ def _swallowed(evidence: Evidence, process: SeenProcess) -> Finding:
     return veto(
         "exit-agrees",
         Vantage.OBSERVED,
-        f"`{' '.join(process.argv)[:120]}` {status}, but {_command(evidence)} returned 0",
+        f"`{command_line(process.argv)}` {status}, but {_command(evidence)} returned 0",
         remedy="let the command return the runner's status (no `|| true`, no `; exit 0`, set -o pipefail)",
         evidence=tuple(item.digest for item in evidence.run.items_of("process")),
     )
@@ -171,7 +171,7 @@ def runner_session_present(evidence: Evidence) -> Ruling:
                 )
             )
         return could_not_run("a report, but no runner was seen; a short-lived one can be missed")
-    return passed(Vantage.OBSERVED, f"{' '.join(runners[0].argv)[:80]} with a report")
+    return passed(Vantage.OBSERVED, f"{command_line(runners[0].argv)} with a report")
 
 
 def failures_exit0(evidence: Evidence) -> Ruling:
