@@ -5,7 +5,9 @@
 Each suite's source distribution is fetched with pip, unpacked, committed to a git repository of its own and run
 plain, with ``--dre``, under ``dre wrap``, and plain and with ``--dre`` on two xdist workers. Compared are exit
 codes and the counts of pytest's closing line. ``dre verify`` must say ``supported``, or ``failed`` where the
-suite fails plainly too, with no finding above info.
+suite fails plainly too, with no finding above info: at level 3 what was wrapped, at level 2 what was not. The
+exported archive must get the same verdict in an empty folder, with nothing but the public key, and junitparser must
+read the counts of the closing line from the JUnit report.
 
 Needs a package registry. Everything is kept in the folder, so a second run fetches nothing.
 """
@@ -25,6 +27,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from junitparser import JUnitXml
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 600
@@ -104,6 +108,9 @@ class Result:
     suite: Suite
     runs: dict[str, tuple[int, str]] = field(default_factory=dict)
     verdicts: dict[str, str] = field(default_factory=dict)
+    levels: dict[str, int] = field(default_factory=dict)
+    elsewhere: dict[str, tuple[str, int]] = field(default_factory=dict)
+    junit: dict[str, str] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     problem: str = ""
 
@@ -121,6 +128,9 @@ class Result:
         plains = {"dre": "plain", "wrap": "plain", "dre-n2": "plain-n2"}
         return all(
             verdict == ("supported" if self.runs[plains[name]][0] == 0 else "failed")
+            and self.levels[name] == (3 if name == "wrap" else 2)
+            and self.elsewhere[name] == (verdict, self.levels[name])
+            and self.junit[name] == junit_counts(self.runs[name][1])
             for name, verdict in self.verdicts.items()
         )
 
@@ -227,17 +237,48 @@ class Bench:
         return result
 
     def _verify(self, name: str, target: Path, result: Result) -> None:
-        done = subprocess.run(
-            (str(self.python), "-m", "dre_ci.cli", "verify", "--json"), cwd=target, env=self._environ(),
-            capture_output=True, timeout=TIMEOUT_SECONDS, check=False,
-        )  # fmt: skip
-        verdict = json.loads(done.stdout or b"{}")
+        verdict = json.loads(self._dre(target, "verify", "--json") or b"{}")
         result.verdicts[name] = verdict.get("verdict", "none")
+        result.levels[name] = verdict.get("level", 0)
         for method in verdict.get("methods", {}).values():
             for finding in method["findings"]:
                 if finding["severity"] != "info":
                     kind = f"{finding['check']} ({finding['severity']})"
                     result.findings.append(f"{name}: {kind}: {finding['message']} {finding['where']}")
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            empty = Path(folder)
+            (empty / "key.pem").write_bytes(self._dre(target, "keys", "public"))
+            self._dre(target, "evidence", "export", "--output", str(empty / "evidence.zip"))
+            elsewhere = json.loads(
+                self._dre(empty, "verify", "evidence.zip", "--key", "key.pem", "--json", home=empty / "home")
+                or b"{}"
+            )
+            result.elsewhere[name] = (elsewhere.get("verdict", "none"), elsewhere.get("level", 0))
+            report = empty / "junit.xml"
+            self._dre(target, "report", "generate", "--format", "junit", "--output", str(report))
+            result.junit[name] = self._read_junit(report)
+
+    def _dre(self, cwd: Path, *arguments: str, home: Path | None = None) -> bytes:
+        environ = self._environ()
+        if home is not None:
+            home.mkdir()
+            environ["HOME"] = str(home)
+        return subprocess.run(
+            (str(self.python), "-m", "dre_ci.cli", *arguments), cwd=cwd, env=environ, stdout=subprocess.PIPE,
+            timeout=TIMEOUT_SECONDS, check=False,
+        ).stdout  # fmt: skip
+
+    @staticmethod
+    def _read_junit(path: Path) -> str:
+        """The counts of the run's own tests, as junitparser reads them."""
+        suite = next(iter(JUnitXml.fromfile(str(path))))
+        counts = {
+            "failed": suite.failures,
+            "error": suite.errors,
+            "skipped": suite.skipped,
+            "passed": suite.tests - suite.failures - suite.errors - suite.skipped,
+        }
+        return ", ".join(sorted(f"{number} {word}" for word, number in counts.items() if number))
 
     def _run(self, command: tuple[str, ...], target: Path) -> tuple[int, str]:
         done = subprocess.run(
@@ -285,6 +326,17 @@ def closing_counts(output: str) -> str:
             if "warning" not in word
         )
     )
+
+
+def junit_counts(counts: str) -> str:
+    """What JUnit calls the counts of a closing line: an expected failure is skipped, an unexpected pass passed."""
+    words = {"xfailed": "skipped", "xpassed": "passed"}
+    sums: dict[str, int] = {}
+    for part in filter(None, counts.split(", ")):
+        number, _, word = part.partition(" ")
+        if word != "deselected":
+            sums[words.get(word, word)] = sums.get(words.get(word, word), 0) + int(number)
+    return ", ".join(sorted(f"{number} {word}" for word, number in sums.items()))
 
 
 def table(results: Iterable[Result]) -> str:
