@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["pytester"]
+
+# A machine that is busy is no bug.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _OUTSIDE = ("CI", "GITHUB_", "GITLAB_", "DRE_", "XDG_", "GIT_", "PYTEST_", "__TOX_")
 

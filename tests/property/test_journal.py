@@ -31,7 +31,7 @@ def test_passed_writes_canonical_json():
         writer = Journal(Path(folder, "main.jsonl"), nonce="n", mask=lambda text: text)
         writer.write("session", HEAD)
 
-        @settings(deadline=None, max_examples=200)
+        @settings(max_examples=200)
         @given(TEXT, TEXT, st.integers(0, 2**31), FLAG, FLAG, MICROSECONDS, MICROSECONDS, MICROSECONDS)
         @example('a\x00\x1f\x7f"\\/\b\f\n\r\t\u2028\ud800é😀', "", 0, None, None, 0, 0, 0)
         def check(node, file, line, called, raised, setup, call, teardown):
@@ -91,7 +91,6 @@ KIND = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(KIND, FIELDS), max_size=6), st.lists(st.tuples(KIND, FIELDS), max_size=3), st.data()
 )
