@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
 from dre_ci.console import Console, leave_quietly
 from dre_core.errors import DREError, UsageError
+from dre_core.model.record import dataclass
 
 # Name to summary; the module is ``dre_ci.commands.<name>``.
 COMMANDS = {

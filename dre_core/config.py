@@ -15,12 +15,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from dre_core.errors import ConfigError, StorageError
 from dre_core.model.policy import Policy, Role, TrustedKey, preset
+from dre_core.model.record import dataclass
 from dre_core.model.verdict import Level, Severity
 from dre_core.store.folder import open_regular
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dre_core.capture.git import Git
@@ -12,6 +11,7 @@ from dre_core.errors import UsageError
 from dre_core.model import event as events
 from dre_core.model.canonical import JSON
 from dre_core.model.declaration import Declaration
+from dre_core.model.record import dataclass
 from dre_core.model.statement import Statement
 from dre_core.store.local import LocalStore
 from dre_core.store.log import Log

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ from dre_core.model import identifier, predicate
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import sha256
 from dre_core.model.event import Clock, utc_now
+from dre_core.model.record import dataclass
 from dre_core.model.run import Claim, CommandFacts, Item, Run, RunOutcome
 from dre_core.model.text import printable
 from dre_core.model.verdict import Conclusion, Integrity, IntegrityCheck, IntegrityResult, Vantage, Verdict

@@ -7,13 +7,12 @@ between it and the operation at hand are listed with their outcomes: eleven fail
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dre_core.crypto.keys import PublicKey
 from dre_core.crypto.merkle import verify_consistency
 from dre_core.crypto.note import Checkpoint, open_note, parse_proof, unverified_text
 from dre_core.errors import DREError, IntegrityError, UsageError
 from dre_core.model.canonical import JSON
+from dre_core.model.record import dataclass
 from dre_core.model.verdict import IntegrityCheck
 from dre_core.operation import SEALED
 from dre_core.store.log import Log

@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from dre_core.model.canonical import JSON
 from dre_core.model.declaration import ITEM_KIND as DECLARATION_KIND
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.event import Clock, Event
+from dre_core.model.record import dataclass
 from dre_core.model.run import Claim, CommandFacts, Item, Run
 from dre_core.model.state import EVENT_ACTIONS, OperationState, next_operation_state
 from dre_core.model.statement import Statement

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from dre_core.errors import IntegrityError, StorageError
 from dre_core.model import event as events
 from dre_core.model.event import Clock, utc_now
 from dre_core.model.predicate import trust_certificate
+from dre_core.model.record import dataclass
 from dre_core.store.folder import Folder, write_atomically
 from dre_core.store.local import LocalStore
 from dre_core.store.log import Log

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from dre_core.engine import Engine
 from dre_core.errors import CaptureError, DREError, FormatError, NotFoundError, UsageError
 from dre_core.history import History, Past, history_since
 from dre_core.model.policy import Policy, Role
+from dre_core.model.record import dataclass
 from dre_core.model.run import Run
 from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult, Verdict
 from dre_core.operation import SEALED

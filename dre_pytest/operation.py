@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from dre_core.engine import Engine, Sealing, Wishes
 from dre_core.errors import DREError
 from dre_core.exchange import export
 from dre_core.model.policy import Policy
+from dre_core.model.record import dataclass
 from dre_core.model.verdict import Conclusion
 from dre_core.operation import Operation
 from dre_core.recovery import recover

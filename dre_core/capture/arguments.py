@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from dre_core.model.record import dataclass
 
 # Options that take the next word as their value.
 _VALUED = {

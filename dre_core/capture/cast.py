@@ -15,9 +15,9 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from dre_core.errors import FormatError, LimitError
+from dre_core.model.record import dataclass
 
 VERSION = 2
 LINE_LIMIT_BYTES = 16 << 20

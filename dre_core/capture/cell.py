@@ -14,13 +14,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from dre_core.capture.clone import Clone
 from dre_core.capture.material import is_test_file
 from dre_core.errors import CaptureError
+from dre_core.model.record import dataclass
 from dre_core.model.replay import CellState, FailureKind, Reached
 from dre_core.model.session import Outcome
 from dre_core.model.text import printable

@@ -8,12 +8,13 @@ shared :class:`Facts`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
 from dre_core.config import Config
 from dre_core.model.canonical import JSON
+from dre_core.model.record import dataclass
 from dre_core.model.run import Gap, Source
 from dre_core.model.verdict import Vantage
 

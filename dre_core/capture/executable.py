@@ -11,9 +11,9 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dre_core.errors import StartError
+from dre_core.model.record import dataclass
 
 NOT_FOUND_STATUS = 127
 NOT_EXECUTABLE_STATUS = 126

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from dre_core.capture.collector import Captured, Facts, Scene
 from dre_core.hooks import hookimpl
+from dre_core.model.record import dataclass
 from dre_core.model.verdict import Vantage
 
 _MEDIA_TYPES: Mapping[str, str] = {

@@ -14,9 +14,10 @@ import re
 import stat
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dre_core.errors import CaptureError
+from dre_core.model.record import dataclass
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60

@@ -11,9 +11,9 @@ import fnmatch
 import os
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from dre_core.capture.git import Git
+from dre_core.model.record import dataclass
 
 _TEST_FOLDERS = ("test", "tests")
 _TEST_FILES = ("test*.py", "*_test.py", "*_tests.py")

@@ -15,9 +15,9 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from dre_core.capture import kernel
+from dre_core.model.record import dataclass
 
 DENSE_NS = 1_000_000_000
 """For this long the looks are dense."""

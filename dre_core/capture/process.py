@@ -19,7 +19,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from dre_core.capture.launch import CLOSED, is_open, occupy_standard, standard_d
 from dre_core.capture.monitor import Monitor, descendants, own_children
 from dre_core.capture.signals import CANCELLING, Forwarder, Witness
 from dre_core.errors import StartError
+from dre_core.model.record import dataclass
 
 if TYPE_CHECKING:
     from dre_core.capture.channel import Channel

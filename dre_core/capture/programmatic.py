@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
 from dre_core.errors import FormatError, LimitError
+from dre_core.model.record import dataclass
 from dre_core.model.session import Counts, Outcome
 
 MAX_REPORT_BYTES = 256 * 2**20

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from dre_core.capture import arguments
@@ -31,6 +31,7 @@ from dre_core.capture.material import (
     settings_at,
 )
 from dre_core.errors import CaptureError
+from dre_core.model.record import dataclass
 from dre_core.model.replay import Cell, CellState, FailureKind, Mode, Reached, ReplayedTest, ReplayFacts
 from dre_core.model.run import Source
 from dre_core.model.session import Outcome, Session

@@ -14,11 +14,11 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dre_core.errors import FormatError, IntegrityError, LimitError
 from dre_core.model import canonical, digest
+from dre_core.model.record import dataclass
 
 if TYPE_CHECKING:
     from dre_core.crypto.keys import PublicKey, Signer

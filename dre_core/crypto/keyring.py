@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from dre_core.crypto.keys import Signer, read_private_key, signer_from_uri, write_private_key
 from dre_core.errors import SigningKeyError, StorageError
+from dre_core.model.record import dataclass
 
 _DEFAULT = "default"
 

@@ -21,10 +21,10 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dre_core.errors import FormatError, IntegrityError, LimitError, SigningKeyError
+from dre_core.model.record import dataclass
 
 if TYPE_CHECKING:
     from dre_core.crypto.keys import PublicKey, Signer

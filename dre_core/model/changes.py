@@ -7,11 +7,11 @@ the rules.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 
 from dre_core.model.canonical import JSON
 from dre_core.model.fields import Fields
+from dre_core.model.record import dataclass
 
 CONDITION = re.compile(
     r"linux|windows|win32|macos|darwin|posix|python ?[23]|py[23]\d|pypy|cpython|platform|version_info|os\.name|"

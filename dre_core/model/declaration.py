@@ -8,12 +8,13 @@ maintainer signed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.fields import Fields
+from dre_core.model.record import dataclass
 from dre_core.model.statement import Statement, Subject
 
 PREDICATE_TYPE = "urn:dre:predicate:claim:v1"

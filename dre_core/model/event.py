@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias
 
 from dre_core.errors import FormatError, LimitError
 from dre_core.model import canonical, identifier
 from dre_core.model.canonical import JSON
+from dre_core.model.record import dataclass
 
 MAX_BYTES = 65_535
 """Largest leaf: what the length prefix of a C2SP tlog-tiles entry bundle can hold."""

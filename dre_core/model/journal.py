@@ -25,12 +25,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 
 from dre_core.errors import FormatError, LimitError
 from dre_core.model.canonical import loads
 from dre_core.model.fields import Fields
+from dre_core.model.record import dataclass
 from dre_core.model.session import Attachment, Counts, HookNote, Outcome, Session, TestRecord
 
 FORMAT = 1

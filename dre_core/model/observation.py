@@ -6,10 +6,9 @@ observed, what they say is the workload's word. Not the raw samples' meaning: th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dre_core.model.canonical import JSON
 from dre_core.model.fields import Fields
+from dre_core.model.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

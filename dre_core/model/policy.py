@@ -7,10 +7,11 @@ project file of the base commit. docs/policy.md lists the keys. An unknown key i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 
 from dre_core.errors import ConfigError
+from dre_core.model.record import dataclass
 from dre_core.model.verdict import Finding, Level, Severity, Weight
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {

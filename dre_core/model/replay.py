@@ -9,11 +9,11 @@ every cell are counted, not listed. Nothing here decides: ``verify/replay.py`` h
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 
 from dre_core.model.canonical import JSON
 from dre_core.model.fields import Fields
+from dre_core.model.record import dataclass
 from dre_core.model.session import Outcome
 
 _SIGNATURE = re.compile(r"\barguments?\b")

@@ -7,7 +7,7 @@ above 2^53 are not safe everywhere. Reading is strict about what it knows and ig
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from dre_core.errors import FormatError
@@ -16,6 +16,7 @@ from dre_core.model.digest import parse as parse_digest
 from dre_core.model.fields import Fields
 from dre_core.model.identifier import OPERATION
 from dre_core.model.identifier import parse as parse_identifier
+from dre_core.model.record import dataclass
 from dre_core.model.session import Counts
 from dre_core.model.verdict import Vantage
 

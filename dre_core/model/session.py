@@ -7,8 +7,10 @@ findings of the fold itself (a torn last line, a broken chain, a missing finish)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
+
+from dre_core.model.record import dataclass
 
 
 class Outcome(str, Enum):

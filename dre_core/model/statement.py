@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dre_core.errors import FormatError
 from dre_core.model import canonical
 from dre_core.model.canonical import JSON
+from dre_core.model.record import dataclass
 
 TYPE = "https://in-toto.io/Statement/v1"
 

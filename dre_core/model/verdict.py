@@ -8,10 +8,11 @@ from; a check that could not run says so instead of passing. Nothing here decide
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum
 
 from dre_core.model.canonical import JSON
+from dre_core.model.record import dataclass
 
 
 class Vantage(str, Enum):

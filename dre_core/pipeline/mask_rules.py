@@ -11,7 +11,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from dre_core.model.record import dataclass
 
 ENTROPY_BITS = 3.0
 """Least Shannon entropy of an assigned value, in bits a character."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dre_core.model.record import dataclass
 from dre_core.pipeline.prefilter import Prefilter
 
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dre_core.model.record import dataclass
 from dre_core.model.run import Run
 from dre_core.model.session import Counts, Outcome, TestRecord
 from dre_core.model.text import one_line

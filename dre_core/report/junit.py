@@ -15,11 +15,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 from xml.sax.saxutils import quoteattr
 
 from dre_core.capture.programmatic import junit_id
+from dre_core.model.record import dataclass
 from dre_core.model.session import Counts, Outcome, Session, TestRecord
 
 MAX_TEXT = 65_536

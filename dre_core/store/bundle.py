@@ -28,12 +28,12 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from dre_core.errors import FormatError, LimitError, NotFoundError, StorageError, UsageError
 from dre_core.model.identifier import OPERATION, PATTERN
+from dre_core.model.record import dataclass
 from dre_core.store.local import storage_error
 
 MAX_MEMBERS = 65_535

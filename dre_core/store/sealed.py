@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -19,6 +19,7 @@ from dre_core.errors import FormatError, LimitError, NotFoundError, SigningKeyEr
 from dre_core.model.digest import hex_of
 from dre_core.model.identifier import OPERATION
 from dre_core.model.identifier import parse as parse_identifier
+from dre_core.model.record import dataclass
 from dre_core.store.bundle import Archive
 from dre_core.store.folder import Folder, open_regular, storage_errors
 from dre_core.store.local import LocalStore

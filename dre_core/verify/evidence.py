@@ -8,7 +8,7 @@ evidence can't delete a veto.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from dre_core.model.imports import ImportFact
 from dre_core.model.journal import fold
 from dre_core.model.observation import Observation
 from dre_core.model.policy import Policy
+from dre_core.model.record import dataclass
 from dre_core.model.replay import ReplayFacts
 from dre_core.model.run import Item, Run
 from dre_core.model.session import Counts, Session

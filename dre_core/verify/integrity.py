@@ -21,7 +21,7 @@ Nothing here opens a socket, runs anything or writes a file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
@@ -32,6 +32,7 @@ from dre_core.errors import DREError, FormatError, IntegrityError
 from dre_core.model import predicate
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.event import Event, parse_rfc3339
+from dre_core.model.record import dataclass
 from dre_core.model.run import Item, Run
 from dre_core.model.statement import Statement
 from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult

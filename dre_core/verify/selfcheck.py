@@ -13,7 +13,6 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from dre_core.crypto import keys
@@ -21,6 +20,7 @@ from dre_core.crypto.dsse import pae
 from dre_core.crypto.merkle import leaf_hash, node_hash
 from dre_core.errors import DREError
 from dre_core.model import canonical
+from dre_core.model.record import dataclass
 from dre_core.store.folder import sync_folder, write_atomically
 
 # RFC 8032 section 7.1, test 2.

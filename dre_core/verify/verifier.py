@@ -7,9 +7,10 @@ returns what it came to; a method's name, weight and rules for voting are in ``v
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
+from dre_core.model.record import dataclass
 from dre_core.model.verdict import CheckResult, CheckState, Finding, MethodResult, Severity, Vantage, Weight
 from dre_core.verify.consensus import judge
 from dre_core.verify.evidence import Evidence
