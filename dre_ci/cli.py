@@ -62,6 +62,21 @@ class Command(Protocol):
         ...
 
 
+class Help(argparse.HelpFormatter):
+    """The standard layout; argparse itself would load ``shutil`` for the width, for every option that is added."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    named = os.environ.get("COLUMNS", "")
+    try:
+        return int(named) if named.isdecimal() else os.get_terminal_size().columns
+    except OSError:
+        return 80
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are usage errors."""
 
@@ -83,7 +98,9 @@ def _usage() -> str:
 
 def parser_of(name: str, command: Command) -> Parser:
     """The parser of one command, with the options that every command takes."""
-    parser = Parser(prog=f"dre {name}", description=COMMANDS[name] + ".", allow_abbrev=False)
+    parser = Parser(
+        prog=f"dre {name}", description=COMMANDS[name] + ".", allow_abbrev=False, formatter_class=Help
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument(
         "--dir", default="", metavar="PATH", help="the .dre folder (default: found by a search)"

@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dre_core.capture.executable import Command
-    from dre_core.config import Config, load_policy
+    from dre_core.config import Config
     from dre_core.crypto.dsse import Envelope
     from dre_core.crypto.keys import PublicKey, Signer
     from dre_core.engine import Engine, Wishes, Wrapped
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dre_core.model.run import Run
     from dre_core.model.statement import Statement
     from dre_core.model.verdict import Conclusion, Finding, Level, Verdict
+    from dre_core.policy_file import load_policy
     from dre_core.verification import Request, Verified
 
 _PLACES = {
@@ -57,7 +58,7 @@ _PLACES = {
     "Wishes": "dre_core.engine",
     "Wrapped": "dre_core.engine",
     "hookimpl": "dre_core.hooks",
-    "load_policy": "dre_core.config",
+    "load_policy": "dre_core.policy_file",
     "Verified": "dre_core.verification",
 }
 __all__ = [

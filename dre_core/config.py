@@ -15,14 +15,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from dre_core.errors import ConfigError, StorageError
-from dre_core.model.policy import Policy, Role, TrustedKey, preset
 from dre_core.model.record import dataclass
-from dre_core.model.verdict import Level, Severity
 from dre_core.store.folder import open_regular
 
 _FILE_LIMIT_BYTES = 1 << 20
@@ -166,21 +164,21 @@ def flatten(config: Config) -> dict[str, object]:
     return flat
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"did you mean {close[0]}?" if close else ""
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 def _known(key: str) -> str:
     known = list(flatten(Config()))
     if key not in known:
-        raise ConfigError(f"unknown configuration key {key!r}", hint=_nearest(key, known), path=key)
+        raise ConfigError(f"unknown configuration key {key!r}", hint=nearest(key, known), path=key)
     return key
 
 
-def _check(key: str, value: object, wanted: Any) -> object:
+def check_value(key: str, value: object, wanted: Any) -> object:
     """The value if it fits the key's type; lists become tuples, nothing else changes."""
     if wanted is bool and isinstance(value, bool):
         return value
@@ -220,7 +218,7 @@ def with_values(config: Config, values: Mapping[str, object]) -> Config:
         ConfigError: A key is unknown or a value does not fit.
     """
     for key, value in values.items():
-        checked = _check(_known(key), value, _type_of(key))
+        checked = check_value(_known(key), value, _type_of(key))
         if "." in key:
             section, name = key.split(".", 1)
             changed: dict[str, Any] = {section: replace(getattr(config, section), **{name: checked})}
@@ -344,10 +342,10 @@ def parse_value(key: str, text: str) -> object:
         try:
             return wanted(text)
         except ValueError:
-            return _check(key, text, wanted)
+            return check_value(key, text, wanted)
     if wanted == tuple[str, ...]:
         return tuple(part for part in text.replace(",", "\n").splitlines() if part.strip())
-    return _check(key, text, wanted)
+    return check_value(key, text, wanted)
 
 
 def load(root: Path, dre_dir: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -398,115 +396,3 @@ def _user_document(environ: Mapping[str, str]) -> tuple[object, str]:
 def _local_document(dre_dir: Path) -> tuple[object, str]:
     text = read_text(dre_dir / "config.yaml")
     return (parse_yaml(text, _LOCAL) if text is not None else None), _LOCAL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PolicyKeys:
-    """The keys of a policy document with their types; ``preset`` and ``keys`` are read apart."""
-
-    signatures: int = 1
-    threshold: float = 0.0
-    required_methods: int = 0
-    minimum_level: int = 0
-    require_base: bool = False
-    require_commit: bool = False
-    require_repository: bool = False
-    require_run_id: bool = False
-    cap_readable_key: bool = False
-    plugins: tuple[str, ...] = ()
-    timeout_seconds: float = 0.0
-    weights: Mapping[str, float] = field(default_factory=dict)
-    severities: Mapping[str, str] = field(default_factory=dict)
-
-
-def parse_policy(document: object, source: str, directory: Path) -> Policy:
-    """A policy from its document.
-
-    Args:
-        document: The parsed YAML (or the ``verify`` section of a project file).
-        source: Where it came from, for messages.
-        directory: Folder that the ``file`` of a key is relative to.
-
-    Raises:
-        ConfigError: A key is unknown, or a value is unfit.
-    """
-    if not isinstance(document, dict):
-        raise ConfigError("a policy must be a mapping", path=source)
-    hints = get_type_hints(_PolicyKeys)
-    known = [*hints, "preset", "keys"]
-    policy = preset(str(document.get("preset", "default")))
-    changes: dict[str, Any] = {}
-    for key, value in document.items():
-        if key not in known:
-            raise ConfigError(f"unknown policy key {key!r}", hint=_nearest(str(key), known), path=source)
-        if key == "keys":
-            changes[key] = tuple(_parse_key(entry, source, directory) for entry in _listed(value, source))
-        elif key == "weights":
-            changes[key] = {**policy.weights, **_numbers(value, source)}
-        elif key == "severities":
-            changes[key] = {**policy.severities, **_severities(value, source)}
-        elif key == "minimum_level":
-            changes[key] = _level(value, source)
-        elif key != "preset":
-            changes[key] = _check(key, value, hints[key])
-    return replace(policy, source=source, **changes)
-
-
-def _listed(value: object, source: str) -> list[object]:
-    if not isinstance(value, list):
-        raise ConfigError("keys must be a list", path=source)
-    return value
-
-
-def _parse_key(entry: object, source: str, directory: Path) -> TrustedKey:
-    if not isinstance(entry, dict) or not set(entry) <= {"pem", "file", "roles"} or not entry:
-        raise ConfigError("a key needs pem or file, and may have roles", path=source)
-    pem = entry.get("pem")
-    if pem is None:
-        path = directory / str(entry.get("file", ""))
-        pem = read_text(path)
-        if pem is None:
-            raise ConfigError(f"there is no key file {path}", path=source)
-    try:
-        roles = tuple(Role(role) for role in entry.get("roles", ["runner"]))
-    except (ValueError, TypeError):
-        raise ConfigError(f"roles are {', '.join(role.value for role in Role)}", path=source) from None
-    return TrustedKey(pem=str(pem), roles=roles)
-
-
-def _numbers(value: object, source: str) -> dict[str, float]:
-    if not isinstance(value, dict):
-        raise ConfigError("weights must be a mapping of method to number", path=source)
-    return {str(name): float(_check(f"weights.{name}", number, float)) for name, number in value.items()}  # type: ignore[arg-type]
-
-
-def _severities(value: object, source: str) -> dict[str, Severity]:
-    if not isinstance(value, dict):
-        raise ConfigError("severities must be a mapping of check to severity", path=source)
-    try:
-        return {str(check): Severity(severity) for check, severity in value.items()}
-    except ValueError:
-        known = ", ".join(severity.value for severity in Severity)
-        raise ConfigError(f"severities are {known}", path=source) from None
-
-
-def _level(value: object, source: str) -> Level:
-    try:
-        return Level(int(str(value)))
-    except ValueError:
-        raise ConfigError("minimum_level must be 0 to 4", path=source) from None
-
-
-def load_policy(path: Path) -> Policy:
-    """A policy file, or a shipped preset named ``preset:<name>``.
-
-    Raises:
-        ConfigError: It can't be read, has an unknown key or an unfit value.
-    """
-    text = str(path)
-    if text.startswith("preset:"):
-        return replace(preset(text.removeprefix("preset:")), source=text)
-    content = read_text(path)
-    if content is None:
-        raise ConfigError("there is no such policy file", path=text)
-    return parse_policy(parse_yaml(content, text) or {}, text, path.parent)

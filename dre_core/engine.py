@@ -534,9 +534,10 @@ class Engine:
             ConfigError: It can't be read or has an unfit value.
         """
         from dre_core.model.policy import Policy
+        from dre_core.policy_file import load_policy
 
         text = named or self.environ.get("DRE_POLICY", "")
-        return config.load_policy(Path(text)) if text else Policy()
+        return load_policy(Path(text)) if text else Policy()
 
     def _judge(self, operation: Operation, evidence: Evidence) -> Verdict:
         """Steps 7 and 8, with the Statements that say what they came to."""

@@ -21,8 +21,8 @@ LAYERS = (
     ("dre_core.crypto",),
     ("dre_core.pipeline",),
     ("dre_core.store",),
-    # The configuration is data with a reader of its own; the collectors are handed it.
-    ("dre_core.config", "dre_core.capture"),
+    # Configuration and policy are data with a reader of their own; the collectors are handed the configuration.
+    ("dre_core.config", "dre_core.policy_file", "dre_core.capture"),
     ("dre_core.verify",),
     ("dre_core.report",),
     # The engine and the modules it is cut into.

@@ -12,8 +12,8 @@ from dre_ci.cli import COMMANDS
 from dre_ci.commands.verify import EXIT_CODES
 from dre_core import config
 from dre_core.capture.process import OWN_VARIABLES
-from dre_core.config import _PolicyKeys
 from dre_core.model.policy import PRESETS
+from dre_core.policy_file import PolicyKeys
 from dre_core.verify import behavioral, programmatic, structural
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +62,7 @@ def test_documented_defaults_are_true():
 
 def test_every_policy_key_and_preset_is_documented():
     text = (ROOT / "docs" / "policy.md").read_text()
-    assert {item.name for item in fields(_PolicyKeys)} | {"preset", "keys"} <= table_keys(text)
+    assert {item.name for item in fields(PolicyKeys)} | {"preset", "keys"} <= table_keys(text)
     assert all(f"`{name}`" in text for name in PRESETS)
 
 

@@ -11,6 +11,7 @@ from dre_ci.console import Console
 from dre_core import config
 from dre_core.engine import Engine
 from dre_core.errors import UsageError
+from dre_core.policy_file import load_policy
 from dre_core.store.folder import write_atomically
 
 
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
 
 def _validate(arguments: argparse.Namespace, console: Console, engine: Engine) -> None:
     for path in arguments.policy:
-        config.load_policy(Path(path))
+        load_policy(Path(path))
     for warning in engine.settings.warnings:
         console.warn(warning)
     sources = [*engine.settings.sources, *arguments.policy]

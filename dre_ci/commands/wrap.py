@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         base=arguments.base,
         verify=arguments.verify,
         replay=arguments.replay,
-        policy=engine.policy(arguments.policy),
+        policy=engine.policy(arguments.policy) if arguments.verify or arguments.policy else None,
     )
     if engine.folder.exists:
         recover(engine)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -113,14 +112,15 @@ def _pull_request(environ: Mapping[str, str]) -> dict[str, str]:
 
 def summary() -> dict[str, str]:
     """The machine in a few words."""
+    system = os.uname()
     return {
-        "system": platform.system(),
-        "release": platform.release(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
+        "system": system.sysname,
+        "release": system.release,
+        "machine": system.machine,
+        "python": sys.version.partition(" ")[0],
         "implementation": sys.implementation.name,
         "cpus": str(os.cpu_count() or 0),
-        "host": platform.node(),
+        "host": system.nodename,
     }
 
 

@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import stat
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 
@@ -320,6 +319,8 @@ def _has_dot_git(directory: str) -> bool:
 
 
 def _git(directory: str, *arguments: str, stdin: bytes | None = None) -> bytes:
+    import subprocess  # only where there is a repository at all
+
     # Inherited GIT_* variables would point at another repository or index.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environ |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}

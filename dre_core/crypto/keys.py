@@ -20,7 +20,6 @@ import base64
 import binascii
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import field
@@ -305,7 +304,7 @@ def write_private_key(directory: Path, signer: Signer, passphrase: bytes | None 
     """
     directory = Path(directory)
     path = directory / f"{signer.keyid}.pem"
-    partial = directory / f".{signer.keyid}.{secrets.token_hex(8)}.tmp"
+    partial = directory / f".{signer.keyid}.{os.urandom(8).hex()}.tmp"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_IMODE(directory.stat().st_mode) & 0o077:

@@ -39,10 +39,10 @@ MAX_SIZE = 2**63 - 1
 
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 
-_NAME = re.compile(r"[^\s+]+")
-_SIGNATURE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
-_DECIMAL = re.compile("0|[1-9][0-9]{0,18}")
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f]")
+_NAME = r"[^\s+]+"
+_SIGNATURE = r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})"
+_DECIMAL = "0|[1-9][0-9]{0,18}"
+_CONTROL = "[\x00-\x09\x0b-\x1f\x7f]"
 _ED25519 = b"\x01"
 
 
@@ -66,7 +66,7 @@ class Checkpoint:
         Raises:
             FormatError: Origin, size or root is out of form.
         """
-        if not _NAME.fullmatch(self.origin):
+        if not re.fullmatch(_NAME, self.origin):
             raise FormatError("a log origin is empty or has spaces")
         if not 0 <= self.size <= MAX_SIZE or len(self.root) != 32:
             raise FormatError("a checkpoint's size or root is out of range")
@@ -82,7 +82,7 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) != 4 or lines[3]:
             raise FormatError("a checkpoint is not three lines")
-        if not _NAME.fullmatch(lines[0]):
+        if not re.fullmatch(_NAME, lines[0]):
             raise FormatError("a log origin is empty or has spaces")
         return cls(origin=lines[0], size=_decimal(lines[1]), root=_hash(lines[2]))
 
@@ -228,7 +228,7 @@ def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
 
 
 def _split_signature(line: str) -> tuple[str, bytes]:
-    match = _SIGNATURE.fullmatch(line)
+    match = re.fullmatch(_SIGNATURE, line)
     if match is None:
         raise FormatError("a signature line of a note is out of form")
     blob = _from_base64(match[2])
@@ -240,7 +240,7 @@ def _split_signature(line: str) -> tuple[str, bytes]:
 def _check_text(text: str) -> None:
     if not text.endswith("\n") or text == "\n":
         raise FormatError("a note's text does not end in a newline")
-    if _CONTROL.search(text):
+    if re.search(_CONTROL, text):
         raise FormatError("a note's text has control characters")
     _check_length(text)
 
@@ -257,7 +257,7 @@ def _check_length(text: str) -> None:
 def _key_hash(name: str, key: PublicKey) -> bytes:
     from dre_core.crypto.keys import ED25519
 
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise FormatError("a signer's name in a note is empty, or has spaces or a plus")
     if key.scheme != ED25519:
         raise SigningKeyError("notes are signed with Ed25519 only")
@@ -266,7 +266,7 @@ def _key_hash(name: str, key: PublicKey) -> bytes:
 
 
 def _decimal(text: str) -> int:
-    if not _DECIMAL.fullmatch(text) or int(text) > MAX_SIZE:
+    if not re.fullmatch(_DECIMAL, text) or int(text) > MAX_SIZE:
         raise FormatError("not a decimal number")
     return int(text)
 

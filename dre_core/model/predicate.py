@@ -14,17 +14,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from dre_core.model import canonical
 from dre_core.model import run as runs
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import hex_of, sha256
-from dre_core.model.policy import Policy
-from dre_core.model.replay import ReplayFacts
 from dre_core.model.run import Item, Run, RunOutcome
 from dre_core.model.session import Counts, Outcome, TestRecord
 from dre_core.model.statement import Statement, Subject
 from dre_core.model.verdict import Conclusion, MethodResult, Verdict
+
+if TYPE_CHECKING:
+    from dre_core.model.policy import Policy
+    from dre_core.model.replay import ReplayFacts
 
 RUN = runs.PREDICATE_TYPE
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"

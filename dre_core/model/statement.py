@@ -29,8 +29,8 @@ HEX_DIGITS: Mapping[str, int] = {
 }
 """Digest algorithms that every verifier of ours knows, with the number of hex digits of each."""
 
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
-_HEX = re.compile("[0-9a-f]+")
+_URI = r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+"
+_HEX = "[0-9a-f]+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def _from_members(value: object) -> Statement:
     if not isinstance(subjects, list) or not subjects:
         raise FormatError("a statement has no subject", path="$.subject")
     predicate_type = members.get("predicateType")
-    if not isinstance(predicate_type, str) or not _URI.fullmatch(predicate_type):
+    if not isinstance(predicate_type, str) or not re.fullmatch(_URI, predicate_type):
         raise FormatError("the predicate type is not a URI", path="$.predicateType")
     predicate = _object(members.get("predicate"), "$.predicate")
     if not predicate:
@@ -157,6 +157,6 @@ def _parse_digest(value: object, path: str) -> dict[str, str]:
         if algorithm not in HEX_DIGITS:
             raise FormatError("unknown digest algorithm", path=f"{path}.{algorithm}")
         digits = HEX_DIGITS[algorithm]
-        if not isinstance(text, str) or len(text) != digits or not _HEX.fullmatch(text):
+        if not isinstance(text, str) or len(text) != digits or not re.fullmatch(_HEX, text):
             raise FormatError(f"not {digits} lower-case hex digits", path=f"{path}.{algorithm}")
     return digest

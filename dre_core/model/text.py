@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable
 
 # Escape sequences of terminals (ECMA-48): CSI, OSC and the other string sequences, and two-character ones.
-_SEQUENCE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]", re.S
+_SEQUENCE = (
+    r"(?s)\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]"
 )
 # What is left of C0, DEL and C1, and the marks that reorder or hide text.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
 
 
 def printable(text: str) -> str:
@@ -34,7 +34,7 @@ def plain(text: str, limit: int = 0) -> str:
         text: Anything, also from hostile evidence.
         limit: Characters to keep at most; 0 for all.
     """
-    clean = _UNSAFE.sub("", _SEQUENCE.sub("", text))
+    clean = re.sub(_UNSAFE, "", re.sub(_SEQUENCE, "", text))
     return clean if not limit or len(clean) <= limit else clean[: limit - 1] + "…"
 
 
@@ -44,7 +44,7 @@ def one_line(text: str, limit: int = 200) -> str:
 
 
 # The folders of an absolute path, not those of a URL or of a relative path.
-_FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/'\"]+/)+(?=[^\s/'\"])")
+_FOLDERS = r"(?<![\w./:~-])/(?:[^\s/'\"]+/)+(?=[^\s/'\"])"
 
 
 def command_line(argv: Iterable[str], limit: int = 60) -> str:
@@ -56,7 +56,7 @@ def command_line(argv: Iterable[str], limit: int = 60) -> str:
         argv: The command and its arguments.
         limit: Characters to keep at most.
     """
-    text = one_line(_FOLDERS.sub("", " ".join(argv)), 0)
+    text = one_line(re.sub(_FOLDERS, "", " ".join(argv)), 0)
     if len(text) <= limit:
         return text
     head = (limit - 1) * 2 // 3

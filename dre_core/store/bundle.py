@@ -22,7 +22,6 @@ import contextlib
 import io
 import os
 import re
-import secrets
 import stat
 import struct
 import threading
@@ -173,7 +172,7 @@ def write_archive(path: Path, members: Iterable[Member]) -> None:
     """
     path = Path(path)
     ordered = _ordered(members)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         with open(partial, "xb") as file:
             _write(file, ordered)

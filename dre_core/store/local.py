@@ -12,7 +12,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -188,7 +187,7 @@ class LocalStore:
         Raises:
             StorageError: No room, no permission.
         """
-        path = self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+        path = self._temporary / f"{os.getpid()}-{os.urandom(8).hex()}"
         try:
             self.make_directory(self._temporary)
             descriptor = os.open(path, _WRITE_FLAGS, 0o600)

@@ -15,8 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -94,7 +92,7 @@ class Log:
         if not _UUID.fullmatch(log_id):
             raise UsageError(f"log id {log_id!r} is not a UUID in lower case")
         path = Path(path)
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
         try:
             _write_empty(partial, log_id)
             # A link, not a rename: it fails where another process has made the log meanwhile.
@@ -602,6 +600,7 @@ def _companion(path: Path, suffix: str) -> Path:
 
 def _copy_database(path: Path) -> TemporaryDirectory[str]:
     """Copy database and WAL to a private folder, again if a writer came between."""
+    import shutil
     from tempfile import TemporaryDirectory
 
     copy = TemporaryDirectory(prefix="dre-log-")

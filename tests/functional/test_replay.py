@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from dre_core.capture.changes import read_changes
+from dre_core.capture.diff import read_changes
 from dre_core.capture.git import Git
 from dre_core.capture.replay import collect_replay
 from dre_core.errors import CaptureError

@@ -8,6 +8,7 @@ from dre_core import config
 from dre_core.errors import ConfigError, DREError
 from dre_core.model.policy import Role
 from dre_core.model.verdict import Level, Severity
+from dre_core.policy_file import load_policy, parse_policy
 
 
 def load(tmp_path, environ=None):
@@ -85,7 +86,7 @@ def test_a_policy_in_the_project_is_ignored_and_said(tmp_path):
 def test_any_bytes_are_a_configuration_or_a_typed_error(data):
     try:
         text = data.decode()
-        config.parse_policy(config.parse_yaml(text, "x"), "x", config.Path())
+        parse_policy(config.parse_yaml(text, "x"), "x", config.Path())
     except (UnicodeDecodeError, DREError):
         return
 
@@ -111,7 +112,7 @@ def test_flattening_and_setting_are_inverses(values):
 
 class TestPolicy:
     def parse(self, text, tmp_path):
-        return config.parse_policy(config.parse_yaml(text, "p"), "p", tmp_path)
+        return parse_policy(config.parse_yaml(text, "p"), "p", tmp_path)
 
     def test_everything(self, tmp_path):
         (tmp_path / "k.pem").write_text("PEM")
@@ -140,4 +141,4 @@ class TestPolicy:
             self.parse(text, tmp_path)
 
     def test_presets_by_name(self):
-        assert config.load_policy(config.Path("preset:strict")).minimum_level is Level.WRAPPED
+        assert load_policy(config.Path("preset:strict")).minimum_level is Level.WRAPPED

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dre_core.capture.changes import read_changes
+from dre_core.capture.diff import read_changes
 from dre_core.capture.git import Git
 from dre_core.capture.runnerfacts import compare_config, compare_pragmas
 from dre_core.capture.testfacts import (

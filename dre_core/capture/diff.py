@@ -1,0 +1,111 @@
+"""What a change does to the tests and their runner, from git and syntax trees.
+
+The base commit is compared with the tree as it lies on disk, which is what is about to run. This reads only, and runs
+nothing of the project.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dre_core.capture.git import Git
+from dre_core.capture.material import is_test_file
+from dre_core.capture.runnerfacts import CONFIG_FILES, compare_config, compare_pragmas
+from dre_core.capture.testfacts import (
+    Module,
+    added_equal_constants,
+    added_hooks,
+    added_test_detection,
+    compare_tests,
+    returned_types,
+)
+from dre_core.model.changes import Change, Changes
+from dre_core.model.text import printable
+
+_FILES_LIMIT = 2_000
+_LISTED = 2_000
+_FILE_LIMIT_BYTES = 4 << 20
+_PLUGIN_DECLARED_IN = ("pyproject.toml", "setup.cfg", "setup.py")
+
+
+def read_changes(git: Git, base: str) -> Changes:
+    """What the tree on disk changes against a commit.
+
+    Args:
+        git: The work tree.
+        base: The commit.
+
+    Raises:
+        CaptureError: git refuses.
+    """
+    paths = _changed(git, base)
+    gaps = [f"{len(paths) - _FILES_LIMIT} more files changed"] if len(paths) > _FILES_LIMIT else []
+    changes: list[Change] = []
+    for path in paths[:_FILES_LIMIT]:
+        if path in CONFIG_FILES:
+            changes += compare_config(path, git.show(base, path), _on_disk(git, path))
+    sources = [path for path in paths[:_FILES_LIMIT] if path.endswith(".py")]
+    found, unread = _read_sources(git, base, sources)
+    gaps += [f"{path} could not be read as Python" for path in unread]
+    changes = sorted([*changes, *found], key=lambda change: (change.path, change.line, change.name))
+    if len(changes) > _LISTED:
+        gaps.append(f"{len(changes) - _LISTED} more changes")
+    declared = any("pytest11" in (git.show(base, path) or "") for path in _PLUGIN_DECLARED_IN)
+    return Changes(
+        base=base,
+        changes=tuple(changes[:_LISTED]),
+        files=len(sources) - len(unread),
+        declares_plugin=declared,
+        gaps=tuple(printable(gap) for gap in gaps),
+    )
+
+
+def _changed(git: Git, base: str) -> list[str]:
+    """Paths that differ from the base on disk, untracked ones included."""
+    tracked = git.run("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", base, "--")
+    others = git.run("ls-files", "-z", "--others", "--exclude-standard")
+    return sorted({os.fsdecode(path) for path in (tracked + others).split(b"\0") if path})
+
+
+def _on_disk(git: Git, path: str) -> str | None:
+    place = Path(git.root, path)
+    try:
+        if place.is_symlink() or not place.is_file() or place.stat().st_size > _FILE_LIMIT_BYTES:
+            return None
+        return place.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _read_sources(git: Git, base: str, paths: list[str]) -> tuple[list[Change], list[str]]:
+    """The changes in Python files, and the files that could not be read."""
+    tests: list[tuple[Module, Module]] = []
+    source: list[tuple[Module, Module]] = []
+    changes: list[Change] = []
+    unread = []
+    for path in paths:
+        before, after = git.show(base, path), _on_disk(git, path)
+        try:
+            pair = Module.read(printable(path), before), Module.read(printable(path), after)
+        except (SyntaxError, ValueError, RecursionError):
+            unread.append(path)
+            continue
+        if is_test_file(path):
+            tests.append(pair)
+        else:
+            source.append(pair)
+            changes += compare_pragmas(printable(path), before, after)
+    changes += compare_tests([pair[0] for pair in tests], [pair[1] for pair in tests])
+    for pair in tests:
+        changes += added_hooks(*pair)
+    changes += _in_product(source)
+    return changes, unread
+
+
+def _in_product(pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
+    returned = frozenset(name for _, after in pairs for name in returned_types(after))
+    for before, after in pairs:
+        yield from added_test_detection(before, after)
+        yield from added_equal_constants(before, after, returned)

@@ -1,0 +1,129 @@
+"""Policy files: the YAML document that says what a verdict needs, read into a policy.
+
+A policy is named by ``--policy`` or ``DRE_POLICY``, or is a shipped preset; its keys are described in docs/policy.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from dre_core.config import check_value, nearest, parse_yaml, read_text
+from dre_core.errors import ConfigError
+from dre_core.model.policy import Policy, Role, TrustedKey, preset
+from dre_core.model.record import dataclass
+from dre_core.model.verdict import Level, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyKeys:
+    """The keys of a policy document with their types; ``preset`` and ``keys`` are read apart."""
+
+    signatures: int = 1
+    threshold: float = 0.0
+    required_methods: int = 0
+    minimum_level: int = 0
+    require_base: bool = False
+    require_commit: bool = False
+    require_repository: bool = False
+    require_run_id: bool = False
+    cap_readable_key: bool = False
+    plugins: tuple[str, ...] = ()
+    timeout_seconds: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    severities: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_policy(document: object, source: str, directory: Path) -> Policy:
+    """A policy from its document.
+
+    Args:
+        document: The parsed YAML (or the ``verify`` section of a project file).
+        source: Where it came from, for messages.
+        directory: Folder that the ``file`` of a key is relative to.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is unfit.
+    """
+    if not isinstance(document, dict):
+        raise ConfigError("a policy must be a mapping", path=source)
+    hints = get_type_hints(PolicyKeys)
+    known = [*hints, "preset", "keys"]
+    policy = preset(str(document.get("preset", "default")))
+    changes: dict[str, Any] = {}
+    for key, value in document.items():
+        if key not in known:
+            raise ConfigError(f"unknown policy key {key!r}", hint=nearest(str(key), known), path=source)
+        if key == "keys":
+            changes[key] = tuple(_parse_key(entry, source, directory) for entry in _listed(value, source))
+        elif key == "weights":
+            changes[key] = {**policy.weights, **_numbers(value, source)}
+        elif key == "severities":
+            changes[key] = {**policy.severities, **_severities(value, source)}
+        elif key == "minimum_level":
+            changes[key] = _level(value, source)
+        elif key != "preset":
+            changes[key] = check_value(key, value, hints[key])
+    return replace(policy, source=source, **changes)
+
+
+def _listed(value: object, source: str) -> list[object]:
+    if not isinstance(value, list):
+        raise ConfigError("keys must be a list", path=source)
+    return value
+
+
+def _parse_key(entry: object, source: str, directory: Path) -> TrustedKey:
+    if not isinstance(entry, dict) or not set(entry) <= {"pem", "file", "roles"} or not entry:
+        raise ConfigError("a key needs pem or file, and may have roles", path=source)
+    pem = entry.get("pem")
+    if pem is None:
+        path = directory / str(entry.get("file", ""))
+        pem = read_text(path)
+        if pem is None:
+            raise ConfigError(f"there is no key file {path}", path=source)
+    try:
+        roles = tuple(Role(role) for role in entry.get("roles", ["runner"]))
+    except (ValueError, TypeError):
+        raise ConfigError(f"roles are {', '.join(role.value for role in Role)}", path=source) from None
+    return TrustedKey(pem=str(pem), roles=roles)
+
+
+def _numbers(value: object, source: str) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise ConfigError("weights must be a mapping of method to number", path=source)
+    return {str(name): float(check_value(f"weights.{name}", number, float)) for name, number in value.items()}  # type: ignore[arg-type]
+
+
+def _severities(value: object, source: str) -> dict[str, Severity]:
+    if not isinstance(value, dict):
+        raise ConfigError("severities must be a mapping of check to severity", path=source)
+    try:
+        return {str(check): Severity(severity) for check, severity in value.items()}
+    except ValueError:
+        known = ", ".join(severity.value for severity in Severity)
+        raise ConfigError(f"severities are {known}", path=source) from None
+
+
+def _level(value: object, source: str) -> Level:
+    try:
+        return Level(int(str(value)))
+    except ValueError:
+        raise ConfigError("minimum_level must be 0 to 4", path=source) from None
+
+
+def load_policy(path: Path) -> Policy:
+    """A policy file, or a shipped preset named ``preset:<name>``.
+
+    Raises:
+        ConfigError: It can't be read, has an unknown key or an unfit value.
+    """
+    text = str(path)
+    if text.startswith("preset:"):
+        return replace(preset(text.removeprefix("preset:")), source=text)
+    content = read_text(path)
+    if content is None:
+        raise ConfigError("there is no such policy file", path=text)
+    return parse_policy(parse_yaml(content, text) or {}, text, path.parent)
