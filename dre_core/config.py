@@ -51,14 +51,20 @@ class CaptureSection:
         junit: Globs of JUnit reports that the command writes.
         coverage: Paths of coverage data that the command writes.
         artifact: Globs of files that the command makes; digests only.
+        screenshot: Globs of pictures that the command makes.
         environment: Names of further environment variables to record (values masked).
+        tools: Programs whose version is asked for, by ``NAME --version``, after the run.
+        dependencies: Whether the packages that the command could import are listed.
         sample_interval_ms: Shortest interval of the process monitor.
     """
 
     junit: tuple[str, ...] = ()
     coverage: tuple[str, ...] = ()
     artifact: tuple[str, ...] = ()
+    screenshot: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    dependencies: bool = True
     sample_interval_ms: int = 10
 
 

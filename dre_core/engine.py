@@ -38,7 +38,7 @@ from dre_core.model.canonical import JSON
 from dre_core.model.digest import sha256
 from dre_core.model.event import Clock, utc_now
 from dre_core.model.record import dataclass
-from dre_core.model.run import Claim, CommandFacts, Item, Run, RunOutcome
+from dre_core.model.run import Claim, CommandFacts, Item, PastRun, Run, RunOutcome
 from dre_core.model.text import printable
 from dre_core.model.verdict import Conclusion, Integrity, IntegrityCheck, IntegrityResult, Vantage, Verdict
 from dre_core.operation import Operation, new_nonce
@@ -47,6 +47,7 @@ from dre_core.store import folder as folders
 from dre_core.store.folder import Folder
 from dre_core.store.local import LocalStore
 from dre_core.store.log import Log
+from dre_core.store.past import Past
 
 if TYPE_CHECKING:
     from dre_core.capture.executable import Executable
@@ -272,7 +273,7 @@ class Engine:
             authority=authority,
             masker=masker,
             intake=Intake(self.store, masker, compress=self.settings.evidence.compress),
-            scene=self._scene(operation_id, experiment.path, wishes),
+            scene=self._scene(operation_id, experiment.path, wishes, _programs(face, command)),
             collectors=registry.flatten(manager.hook.dre_collectors(config=self.settings)),
             now=self.now,
             checkout=self.checkout,
@@ -295,7 +296,7 @@ class Engine:
         named = [self.environ.get(name, "") for name in self.settings.mask.variables]
         return Masker([*values, *(value for value in named if value)])
 
-    def _scene(self, operation: str, experiment: Path, wishes: Wishes) -> Scene:
+    def _scene(self, operation: str, experiment: Path, wishes: Wishes, programs: tuple[str, ...]) -> Scene:
         return Scene(
             root=self.root,
             cwd=self.directory,
@@ -303,6 +304,7 @@ class Engine:
             config=self.settings,
             operation=operation,
             experiment=experiment,
+            programs=programs,
             base=wishes.base,
             junit=wishes.junit,
             coverage=wishes.coverage,
@@ -336,6 +338,8 @@ class Engine:
             shell=command.shell,
             executable=printable(str(executable.path)),
             executable_digest=f"sha256:{executable.sha256}" if executable.sha256 else "",
+            executable_mode=f"{executable.mode:04o}",
+            interpreter=printable(executable.interpreter),
         )
         operation = self.begin("wrap", command.argv, wishes, facts=facts, parent=self._parent())
         try:
@@ -412,6 +416,7 @@ class Engine:
         observation = observe(
             result, monitor.finish(), output.closing_lines(), output.pattern_counts(), operation.masker
         )
+        operation.facts.programs = tuple(p.argv[0] for p in observation.processes if p.argv)
         for gap in result.gaps:
             operation.facts.gap("process", operation.masker.text(gap))
         operation.take_journals()
@@ -479,12 +484,16 @@ class Engine:
         operation.take_envelopes()
         items = operation.store_items()
         # 6
-        run = operation.make_run(operation.with_declared(claim), items, duration_ns, recovered=recovered)
+        past = Past(self.folder.path, operation.command)
+        run = operation.make_run(
+            operation.with_declared(claim), items, duration_ns, recovered=recovered, history=past.recall()
+        )
         decode = partial(self._decode, operation, run, policy, sessions)
         if not judge and not any(map(_may_count_tests, items)):
             # Nothing in it counts tests, so it is sealed as it is, without being read again.
             operation.sign(predicate.run_statement(run))
             operation.publish({})
+            past.remember(_as_past(run, operation))
             return Sealing(run=run, verdict=None, decode=decode)
         evidence = decode()
         counts = evidence.counts
@@ -503,6 +512,7 @@ class Engine:
             reports = self._render(operation, evidence, verdict)
         # 9
         operation.publish(reports)
+        past.remember(_as_past(run, operation))
         return Sealing(run=run, verdict=verdict, decode=lambda: evidence)
 
     def _take_session_facts(self, operation: Operation, sessions: Sequence[Session]) -> None:
@@ -666,6 +676,28 @@ def project_root(folder: Folder, directory: Path) -> Path:
     """The project that a ``.dre`` folder serves; where it lies elsewhere, the folder the user stands in."""
     inside = directory == folder.path.parent or folder.path.parent in directory.parents
     return folder.path.parent if inside else directory
+
+
+def _programs(face: str, command: CommandFacts) -> tuple[str, ...]:
+    """The program that runs and its interpreter; a test session runs in this very process."""
+    if face == "pytest":
+        import sys
+
+        return (sys.executable,)
+    return tuple(path for path in (command.executable, command.interpreter) if path)
+
+
+def _as_past(run: Run, operation: Operation) -> PastRun:
+    """A sealed run as later runs of the same command will name it."""
+    return PastRun(
+        operation=run.operation,
+        outcome=run.claim.outcome,
+        exit_code=run.claim.exit_code,
+        duration_ns=run.duration_ns,
+        started=run.started,
+        commit=run.source.commit,
+        payload=operation.envelopes[0].payload_digest,
+    )
 
 
 def _masked(command: CommandFacts, masker: Masker) -> CommandFacts:

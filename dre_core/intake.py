@@ -32,6 +32,7 @@ _COMPARED_BYTES = 64 << 20
 _COMPRESSED_FROM_BYTES = max(4096, codec.MIN_BYTES)
 # The kernel begins to write out this often, so that making a large item durable at the end waits for little.
 _WRITE_OUT_BYTES = 16 << 20
+_WITHHELD = {"withheld": "masking would change these bytes"}
 
 
 class ItemSink:
@@ -177,6 +178,8 @@ class Intake:
         Raises:
             StorageError: It can't be read or stored.
         """
+        if captured.data is not None:
+            return self._take_data(captured, captured.data, masked=masked)
         if captured.path is None:
             return self._take_value(captured)
         if not captured.kept:
@@ -214,6 +217,15 @@ class Intake:
             writer.abort()
         self._pending = []
 
+    def _take_data(self, captured: Captured, data: bytes, *, masked: bool) -> Item:
+        """Bytes at hand: text is masked; others are named only, without a digest, if masking would change them."""
+        is_text = captured.media_type.startswith(_TEXT_TYPES)
+        if not is_text and not masked and self._masker.bytes(data) != data:
+            item = _item(captured, size=len(data), digest="", plain_digest="", kept=False, note=_WITHHELD)
+            self.items.append(item)
+            return item
+        return self.take_bytes(captured, self._masker.bytes(data) if is_text and not masked else data)
+
     def _take_value(self, captured: Captured) -> Item:
         return self.take_bytes(captured, canonical.dumps(mask_texts(captured.value, self._masker)))
 
@@ -227,7 +239,7 @@ class Intake:
                 size += len(chunk)
         # The digest of bytes with a secret in them would let the secret be guessed.
         named = "" if withheld else f"sha256:{digest.hexdigest()}"
-        note = {"withheld": "masking would change these bytes"} if withheld else None
+        note = _WITHHELD if withheld else None
         item = _item(captured, size=size, digest=named, plain_digest="", kept=False, note=note)
         self.items.append(item)
         return item

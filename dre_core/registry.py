@@ -16,11 +16,12 @@ from dre_core.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     import pluggy
 
+# Files first: what the command wrote is taken before anything else looks, so that little time is left to change it.
 COLLECTORS = (
+    "dre_core.capture.files",
     "dre_core.capture.source",
     "dre_core.capture.changes",
     "dre_core.capture.environment",
-    "dre_core.capture.files",
 )
 VERIFIERS = (
     "dre_core.verify.programmatic",

@@ -30,6 +30,7 @@ class Captured:
         media_type: Of the bytes.
         value: A JSON value, whose texts are masked one by one; None where there are bytes.
         path: The file that holds the bytes.
+        data: The bytes themselves.
         kept: Whether the bytes are stored; otherwise only named by their digest.
         note: Facts that the bytes do not tell.
     """
@@ -40,6 +41,7 @@ class Captured:
     media_type: str
     value: JSON = None
     path: Path | None = None
+    data: bytes | None = None
     kept: bool = True
     note: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,6 +56,7 @@ class Facts:
         environment: Summary of the machine.
         tools: Tool versions.
         project: Normalised origin, or the root commit's id.
+        programs: First words of the processes that the parent saw; empty where nobody watched.
         gaps: What could not be collected.
     """
 
@@ -62,6 +65,7 @@ class Facts:
     environment: Mapping[str, str] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     project: str = ""
+    programs: tuple[str, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
 
     def gap(self, collector: str, reason: str, hint: str = "") -> None:
@@ -80,6 +84,7 @@ class Scene:
         config: The configuration.
         operation: The operation's id.
         experiment: The operation's folder.
+        programs: Paths of the program that the command starts and of its interpreter, as far as they are known.
         base: Revision to compare with; empty: from CI, else the upstream's merge base.
         junit: Globs of JUnit reports, relative to ``cwd``.
         coverage: Paths of coverage data.
@@ -93,6 +98,7 @@ class Scene:
     config: Config
     operation: str
     experiment: Path
+    programs: tuple[str, ...] = ()
     base: str = ""
     junit: tuple[str, ...] = ()
     coverage: tuple[str, ...] = ()
@@ -100,8 +106,33 @@ class Scene:
     screenshot: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a trigger fired while the command ran, or at its end.
+
+    Attributes:
+        trigger: Name of the trigger.
+        occasion: What fired it, such as ``interval``; see :class:`dre_core.model.trigger.Occasion`.
+        number: Counts the moments of the run, from 1.
+        elapsed_ms: Since the start of the command.
+        pid: The command's process id; 0 if it has ended.
+        detail: What is to be told of it, masked.
+    """
+
+    trigger: str
+    occasion: str
+    number: int
+    elapsed_ms: int
+    pid: int = 0
+    detail: str = ""
+
+
 class Collector(Protocol):
-    """Looks before and after a run."""
+    """Looks before and after a run.
+
+    A collector that a trigger can ask for at other moments also has ``during(scene, moment)``, which returns what is
+    to be seen then. It runs in a process of its own, beside the command.
+    """
 
     name: str
 

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dre_core import __version__
-from dre_core.capture.collector import Captured, Facts, Scene
+from dre_core.capture.collector import Captured, Facts, Moment, Scene
 from dre_core.hooks import hookimpl
+from dre_core.model.canonical import JSON
 from dre_core.model.verdict import Vantage
 
 # Variables that change what a test run does; values of others stay where they are.
@@ -26,7 +27,8 @@ ALLOWED = (
 )  # fmt: skip
 _LOCK_FILES = (
     "poetry.lock", "uv.lock", "pdm.lock", "Pipfile.lock", "requirements.txt", "pylock.toml", "package-lock.json",
-    "yarn.lock", "pnpm-lock.yaml", "Cargo.lock", "go.sum",
+    "yarn.lock", "pnpm-lock.yaml", "bun.lock", "node_modules/.package-lock.json", "Cargo.lock", "go.sum",
+    "Gemfile.lock", "composer.lock", "gradle.lockfile",
 )  # fmt: skip
 _LOCK_LIMIT_BYTES = 16 << 20
 
@@ -62,18 +64,66 @@ _PROVIDERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "azure": (
         "TF_BUILD",
-        {"repository": "BUILD_REPOSITORY_NAME", "run_id": "BUILD_BUILDID", "sha": "BUILD_SOURCEVERSION"},
+        {
+            "repository": "BUILD_REPOSITORY_NAME",
+            "server": "SYSTEM_COLLECTIONURI",
+            "run_id": "BUILD_BUILDID",
+            "run_attempt": "SYSTEM_JOBATTEMPT",
+            "workflow": "BUILD_DEFINITIONNAME",
+            "job": "AGENT_JOBNAME",
+            "event": "BUILD_REASON",
+            "ref": "BUILD_SOURCEBRANCH",
+            "sha": "BUILD_SOURCEVERSION",
+            "actor": "BUILD_REQUESTEDFOR",
+            "pull_request": "SYSTEM_PULLREQUEST_PULLREQUESTNUMBER",
+        },
     ),
     "buildkite": (
         "BUILDKITE",
-        {"repository": "BUILDKITE_REPO", "run_id": "BUILDKITE_BUILD_ID", "sha": "BUILDKITE_COMMIT"},
+        {
+            "repository": "BUILDKITE_REPO",
+            "run_id": "BUILDKITE_BUILD_ID",
+            "run_attempt": "BUILDKITE_RETRY_COUNT",
+            "workflow": "BUILDKITE_PIPELINE_SLUG",
+            "job": "BUILDKITE_LABEL",
+            "event": "BUILDKITE_SOURCE",
+            "ref": "BUILDKITE_BRANCH",
+            "sha": "BUILDKITE_COMMIT",
+            "actor": "BUILDKITE_BUILD_CREATOR",
+            "pull_request": "BUILDKITE_PULL_REQUEST",
+        },
     ),
     "circleci": (
         "CIRCLECI",
-        {"repository": "CIRCLE_PROJECT_REPONAME", "run_id": "CIRCLE_WORKFLOW_ID", "sha": "CIRCLE_SHA1"},
+        {
+            "repository": "CIRCLE_REPOSITORY_URL",
+            "run_id": "CIRCLE_WORKFLOW_ID",
+            "workflow": "CIRCLE_PIPELINE_ID",
+            "job": "CIRCLE_JOB",
+            "ref": "CIRCLE_BRANCH",
+            "sha": "CIRCLE_SHA1",
+            "actor": "CIRCLE_USERNAME",
+            "pull_request": "CIRCLE_PR_NUMBER",
+        },
     ),
-    "jenkins": ("JENKINS_URL", {"run_id": "BUILD_TAG", "job": "JOB_NAME", "sha": "GIT_COMMIT"}),
+    "jenkins": (
+        "JENKINS_URL",
+        {
+            "repository": "GIT_URL",
+            "server": "JENKINS_URL",
+            "run_id": "BUILD_TAG",
+            "workflow": "JOB_NAME",
+            "job": "STAGE_NAME",
+            "ref": "GIT_BRANCH",
+            "sha": "GIT_COMMIT",
+            "actor": "BUILD_USER_ID",
+            "pull_request": "CHANGE_ID",
+        },
+    ),
 }
+
+# Providers that name the repository by its clone address, which may hold credentials.
+_NAMED_BY_ADDRESS = ("buildkite", "circleci", "jenkins")
 
 
 def ci_identity(environ: Mapping[str, str]) -> dict[str, str]:
@@ -82,6 +132,12 @@ def ci_identity(environ: Mapping[str, str]) -> dict[str, str]:
         if environ.get(marker, "") not in ("", "false", "0"):
             found = {field: environ[name] for field, name in names.items() if environ.get(name)}
             pull = _pull_request(environ) if provider == "github" else {}
+            if provider in _NAMED_BY_ADDRESS and "repository" in found:
+                from dre_core.capture.git import normalise_address
+
+                found["repository"] = normalise_address(found["repository"])
+            if found.get("pull_request") == "false":  # Buildkite's word for none
+                del found["pull_request"]
             return {"provider": provider, **found, **pull}
     return {"provider": "generic"} if environ.get("CI", "") not in ("", "false", "0") else {}
 
@@ -152,7 +208,43 @@ class EnvironmentCollector:
                 yield _lock_file(path, name)
 
     def after(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
-        return []
+        words = (*scene.programs, *facts.programs)
+        pythons = [word for word in words if word.rpartition("/")[2].startswith(("python", "pypy"))]
+        if not (pythons or scene.config.capture.tools or scene.environ.get("VIRTUAL_ENV")):
+            return []
+        from dre_core.capture.dependencies import dependencies, tool_version
+
+        for name in scene.config.capture.tools:
+            facts.tools[name] = tool_version(name, scene)
+        return dependencies(pythons, scene, facts) if scene.config.capture.dependencies else []
+
+    def during(self, scene: Scene, moment: Moment) -> Iterable[Captured]:
+        return [
+            Captured(
+                name="machine",
+                kind="environment",
+                vantage=Vantage.OBSERVED,
+                media_type="application/json",
+                value=load(scene.root),
+            )
+        ]
+
+
+def load(folder: Path) -> dict[str, JSON]:
+    """How busy and how full the machine is at this moment."""
+    import shutil
+
+    import psutil
+
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(folder)
+    return {
+        "load": [round(value, 2) for value in psutil.getloadavg()],
+        "memoryTotalBytes": str(memory.total),
+        "memoryAvailableBytes": str(memory.available),
+        "diskTotalBytes": str(disk.total),
+        "diskFreeBytes": str(disk.free),
+    }
 
 
 def _lock_file(path: Path, name: str) -> Captured:

@@ -1,17 +1,21 @@
 """Files that the command wrote: JUnit reports, coverage data, artifacts, screenshots; taken at once, digested.
 
 What a file says is the workload's word (``reported``). What DRE sees of the file itself is recorded beside it:
-whether it is new, rewritten, or just as it was before the run (``note.fresh``).
+whether it is new, rewritten, or just as it was before the run (``note.fresh``), and whether its modification time
+lies between the start of the run and this moment (``note.window``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dre_core.capture.collector import Captured, Facts, Scene
+from dre_core.capture.collector import Captured, Facts, Moment, Scene
 from dre_core.hooks import hookimpl
+from dre_core.model.canonical import JSON
 from dre_core.model.record import dataclass
 from dre_core.model.verdict import Vantage
 
@@ -25,7 +29,10 @@ _MEDIA_TYPES: Mapping[str, str] = {
     ".log": "text/plain",
 }
 _FILES_LIMIT = 1_000
+_CHUNK_BYTES = 1 << 20
 _KEPT_LIMIT_BYTES = 256 << 20
+# The coarsest clock of a file system that is still in use (FAT) counts in two seconds.
+_CLOCK_TOLERANCE_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +51,10 @@ class FilesCollector:
 
     def __init__(self) -> None:
         self._stamps: dict[Path, _Stamp] = {}
+        self._began_ns = 0
 
     def before(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
+        self._began_ns = time.time_ns()
         for _, path in _matches(scene):
             self._stamps[path] = _stamp(path)
         return []
@@ -73,7 +82,8 @@ class FilesCollector:
     def _captured(self, kind: str, name: str, path: Path) -> Captured:
         before = self._stamps.get(path)
         fresh = "new" if before is None else "unchanged" if _stamp(path) == before else "rewritten"
-        small = path.stat().st_size <= _KEPT_LIMIT_BYTES
+        status = path.stat()
+        small = status.st_size <= _KEPT_LIMIT_BYTES
         return Captured(
             name=name,
             kind=kind,
@@ -81,8 +91,33 @@ class FilesCollector:
             media_type=_MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream"),
             path=path,
             kept=kind != "artifact" and small,
-            note={"fresh": fresh, "mtime": str(path.stat().st_mtime_ns)},
+            note={
+                "fresh": fresh,
+                "mtime": str(status.st_mtime_ns),
+                "window": self._window(status.st_mtime_ns),
+            },
         )
+
+    def _window(self, mtime_ns: int) -> str:
+        """Whether a modification time lies before, inside or after the run."""
+        if mtime_ns < self._began_ns - _CLOCK_TOLERANCE_NS:
+            return "before"
+        return "after" if mtime_ns > time.time_ns() + _CLOCK_TOLERANCE_NS else "inside"
+
+    def during(self, scene: Scene, moment: Moment) -> Iterable[Captured]:
+        listed: list[JSON] = []
+        for kind, path in _matches(scene):
+            if len(listed) < _FILES_LIMIT:
+                listed.append(_described(kind, path, scene.cwd))
+        return [
+            Captured(
+                name="files",
+                kind="files",
+                vantage=Vantage.OBSERVED,
+                media_type="application/json",
+                value={"files": listed},
+            )
+        ]
 
 
 def _patterns(scene: Scene) -> dict[str, tuple[str, ...]]:
@@ -91,7 +126,7 @@ def _patterns(scene: Scene) -> dict[str, tuple[str, ...]]:
         "junit": (*scene.junit, *capture.junit),
         "coverage": (*scene.coverage, *capture.coverage),
         "artifact": (*scene.artifact, *capture.artifact),
-        "screenshot": scene.screenshot,
+        "screenshot": (*scene.screenshot, *capture.screenshot),
     }
 
 
@@ -109,6 +144,22 @@ def _matches(scene: Scene) -> Iterable[tuple[str, Path]]:
 def _relative(path: Path, directory: Path) -> str:
     text = os.path.relpath(path, directory) if path.is_relative_to(directory) else path.name
     return text.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _described(kind: str, path: Path, directory: Path) -> JSON:
+    """A file as it is at this moment, named by its digest."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    status = path.stat()
+    return {
+        "kind": kind,
+        "path": _relative(path, directory),
+        "size": str(status.st_size),
+        "mtimeNs": str(status.st_mtime_ns),
+        "digest": f"sha256:{digest.hexdigest()}",
+    }
 
 
 def _stamp(path: Path) -> _Stamp:

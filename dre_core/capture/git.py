@@ -22,6 +22,14 @@ _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 _LISTED = 200
 _MISSING = ("000000", "0" * 64)
+# The letters of git's %G? (git-log(1)); a good signature by a key of unknown validity is not called good.
+_SIGNATURE_STATES = {
+    "G": "good", "B": "bad", "U": "unknown-key", "X": "expired", "Y": "expired", "R": "revoked",
+    "E": "unchecked", "N": "unchecked",
+}  # fmt: skip
+_SIGNATURE_KINDS = {"SSH SIGNATURE": "ssh", "SIGNED MESSAGE": "x509"}
+# No program that git starts, filters of the checkout's configuration included, may see these.
+_KEY_VARIABLES = ("DRE_SIGNING_KEY", "DRE_PASSPHRASE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +62,38 @@ class Head:
         commit: Id of HEAD; empty before the first commit.
         parents: Its parents.
         branch: Name of the branch; empty if detached.
-        origin: Address of ``origin`` without credentials, normalised; empty if none.
-        root_commit: First root commit of the history; empty if unknown.
+        remotes: Addresses by remote, without credentials, normalised.
+        signed_by: What kind of signature the commit carries: ``openpgp``, ``ssh``, ``x509``; empty for none.
     """
 
     root: str
     commit: str = ""
     parents: tuple[str, ...] = ()
     branch: str = ""
-    origin: str = ""
-    root_commit: str = ""
+    remotes: Mapping[str, str] = field(default_factory=dict)
+    signed_by: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Normalised address of ``origin``; empty without one."""
+        return self.remotes.get("origin", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """What git says of a commit's signature, by the keys that this user has.
+
+    Attributes:
+        kind: ``openpgp``, ``ssh`` or ``x509``.
+        state: ``good``, ``bad``, ``expired``, ``revoked``, ``unknown-key`` or ``unchecked``.
+        signer: Who signed, as the key says; empty if unknown.
+        fingerprint: Of the key; empty if unknown.
+    """
+
+    kind: str
+    state: str
+    signer: str = ""
+    fingerprint: str = ""
 
 
 class Git:
@@ -107,29 +137,83 @@ class Git:
         return _git(self.root, *arguments, stdin=stdin)
 
     def head(self) -> Head:
-        """Facts about HEAD, in two commands."""
+        """Facts about HEAD, in two commands; the parents are the commit's own, also in a shallow clone."""
         try:
-            line = self.run("log", "-1", "--no-show-signature", "--format=%H %P%x00%D", "--decorate=full")
+            text = self.run(
+                "log", "-1", "--no-show-signature", "--no-notes", "--pretty=raw", "--decorate=full"
+            )
         except CaptureError:
-            return Head(root=self.root, origin=self.origin())
-        ids, _, refs = line.decode(errors="replace").rstrip("\n").partition("\0")
-        commit, *parents = ids.split()
-        match = re.match(r"HEAD -> refs/heads/([^,]+)", refs)
+            return Head(root=self.root, remotes=self.remotes())
+        lines = text.partition(b"\n\n")[0].decode(errors="replace").split("\n")
+        commit, _, refs = lines[0].removeprefix("commit ").partition(" ")
+        branch = re.match(r"\(HEAD -> refs/heads/([^,)]+)", refs)
         return Head(
             root=self.root,
             commit=commit,
-            parents=tuple(parents),
-            branch=match[1] if match else "",
-            origin=self.origin(),
+            parents=tuple(line[7:] for line in lines if line.startswith("parent ")),
+            branch=branch[1] if branch else "",
+            remotes=self.remotes(),
+            signed_by=_signature_kind(lines),
         )
 
-    def origin(self) -> str:
-        """Normalised address of ``origin``; empty without one."""
+    def signature(self, head: Head) -> Signature | None:
+        """What git says of HEAD's signature; None if it is not signed.
+
+        The programs that check it, and whom they trust, come from the user's own configuration: the
+        repository's could name any.
+        """
+        if not head.signed_by:
+            return None
+        allowed = _user_setting(self.root, "gpg.ssh.allowedSignersFile") or os.devnull
+        programs = ("gpg.program=gpg", "gpg.openpgp.program=gpg", "gpg.x509.program=gpgsm")
+        own = (*programs, "gpg.ssh.program=ssh-keygen", f"gpg.ssh.allowedSignersFile={allowed}")
+        settings = [word for setting in own for word in ("-c", setting)]
         try:
-            text = self.run("config", "--get", "remote.origin.url").decode(errors="replace").strip()
+            text = self.run(*settings, "log", "-1", "--no-show-signature", "--format=%G?%x00%GS%x00%GF")
         except CaptureError:
-            return ""
-        return normalise_address(text)
+            return Signature(kind=head.signed_by, state="unchecked")
+        letter, signer, fingerprint = text.decode(errors="replace").rstrip("\n").split("\0")
+        state = _SIGNATURE_STATES.get(letter, "unchecked")
+        return Signature(kind=head.signed_by, state=state, signer=signer, fingerprint=fingerprint)
+
+    def remotes(self) -> dict[str, str]:
+        """Normalised addresses by remote."""
+        try:
+            output = self.run("config", "--null", "--get-regexp", r"^remote\..*\.url$")
+        except CaptureError:
+            return {}
+        found: dict[str, str] = {}
+        for entry in output.decode(errors="replace").split("\0"):
+            key, _, address = entry.partition("\n")
+            name = key.removeprefix("remote.").removesuffix(".url")
+            if name and name not in found:
+                found[name] = normalise_address(address.strip())
+        return found
+
+    def difference(self, paths: Iterable[str], limit_bytes: int) -> bytes:
+        """How tracked paths differ from HEAD, as a patch; binary files are only named.
+
+        An index of its own is used, so that no flag of the checkout's index hides an edit.
+
+        Args:
+            paths: Paths relative to the root.
+            limit_bytes: Most bytes to return.
+
+        Raises:
+            CaptureError: git failed, or the patch is longer.
+        """
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory(prefix="dre-index-") as folder:
+            index = {"GIT_INDEX_FILE": os.path.join(folder, "index")}
+            _git(self.root, "read-tree", "HEAD", extra=index)
+            words = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--")
+            found = _git(self.root, "--literal-pathspecs", *words, *paths, extra=index)
+        if len(found) > limit_bytes:
+            raise CaptureError(
+                f"the difference from HEAD has {len(found)} bytes; at most {limit_bytes} are kept"
+            )
+        return found
 
     def root_commit(self) -> str:
         """Id of the first root commit; empty where the history can't tell."""
@@ -318,12 +402,34 @@ def _has_dot_git(directory: str) -> bool:
         folder = parent
 
 
-def _git(directory: str, *arguments: str, stdin: bytes | None = None) -> bytes:
+def _signature_kind(lines: list[str]) -> str:
+    """The kind of signature in a raw commit's header; empty without one."""
+    for line in lines:
+        if line.startswith(("gpgsig ", "gpgsig-sha256 ")):
+            form = line.partition("-----BEGIN ")[2].removesuffix("-----")
+            return _SIGNATURE_KINDS.get(form, "openpgp")
+    return ""
+
+
+def _user_setting(root: str, name: str) -> str:
+    """A setting of the user's own or the system's configuration, never the repository's; empty if unset."""
+    for scope in ("--global", "--system"):
+        try:
+            return _git(root, "config", scope, "--type=path", "--get", name).decode(errors="replace").strip()
+        except CaptureError:
+            continue
+    return ""
+
+
+def _git(
+    directory: str, *arguments: str, stdin: bytes | None = None, extra: Mapping[str, str] | None = None
+) -> bytes:
     import subprocess  # only where there is a repository at all
 
     # Inherited GIT_* variables would point at another repository or index.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environ |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    hidden = ("GIT_", *_KEY_VARIABLES)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    environ |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
     try:
         done = subprocess.run(
             ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments],

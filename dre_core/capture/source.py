@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dre_core.capture.collector import Captured, Facts, Scene
+from dre_core.capture.collector import Captured, Facts, Moment, Scene
 from dre_core.capture.environment import ci_base
-from dre_core.capture.git import Git, Tree, folder_tree
+from dre_core.capture.git import Git, Head, Tree, folder_tree
 from dre_core.errors import CaptureError
 from dre_core.hooks import hookimpl
 from dre_core.model.run import Source
@@ -16,6 +16,7 @@ from dre_core.model.text import printable
 from dre_core.model.verdict import Vantage
 
 _LISTED = 200
+_DIFFERENCE_LIMIT_BYTES = 16 << 20
 
 
 class SourceCollector:
@@ -60,10 +61,51 @@ class SourceCollector:
             "commit": head.commit,
             "parents": list(head.parents),
             "origin": head.origin,
+            "remotes": dict(head.remotes),
+            "signature": _signature(self._git, head),
             "modified": modified,
             "untracked": untracked[:_LISTED],
         }
+        return [
+            _json("git", "git", Vantage.OBSERVED, detail),
+            *self._difference(modified if head.commit else (), facts),
+        ]
+
+    def during(self, scene: Scene, moment: Moment) -> Iterable[Captured]:
+        git = Git.find(str(scene.cwd))
+        if git is None:
+            return []
+        head = git.head()
+        modified, untracked = git.modified(git.tree())
+        detail: dict[str, Any] = {
+            "branch": head.branch,
+            "commit": head.commit,
+            "modified": modified[:_LISTED],
+            "untracked": untracked[:_LISTED],
+        }
         return [_json("git", "git", Vantage.OBSERVED, detail)]
+
+    def _difference(self, paths: Sequence[str], facts: Facts) -> Iterable[Captured]:
+        """What the work tree changes against HEAD, as a patch."""
+        if not paths:
+            return []
+        assert self._git is not None
+        if len(paths) > _LISTED:
+            facts.gap(self.name, f"{len(paths)} files differ from HEAD; the patch has the first {_LISTED}")
+        try:
+            patch = self._git.difference(paths[:_LISTED], _DIFFERENCE_LIMIT_BYTES)
+        except CaptureError as error:
+            facts.gap(self.name, str(error))
+            return []
+        return [
+            Captured(
+                name="git.diff",
+                kind="difference",
+                vantage=Vantage.OBSERVED,
+                media_type="text/x-diff",
+                data=patch,
+            )
+        ]
 
     def after(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
         if self._before is None:
@@ -90,6 +132,19 @@ class SourceCollector:
             )
             return ""
         return self._git.merge_base(commit, "HEAD") or commit
+
+
+def _signature(git: Git, head: Head) -> dict[str, Any]:
+    """How HEAD is signed, as it stands in the item."""
+    found = git.signature(head)
+    if found is None:
+        return {"state": "none"}
+    return {
+        "state": found.state,
+        "kind": found.kind,
+        "signer": found.signer,
+        "fingerprint": found.fingerprint,
+    }
 
 
 def _json(name: str, kind: str, vantage: Vantage, value: Any) -> Captured:

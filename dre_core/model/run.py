@@ -40,8 +40,8 @@ class Item:
 
     Attributes:
         name: Unique in the operation, such as ``stdout`` or ``junit/reports/junit.xml``.
-        kind: What it is: ``output``, ``recording``, ``process``, ``git``, ``environment``, ``dependencies``,
-            ``session``, ``junit``, ``coverage``, ``artifact``, ``attachment``.
+        kind: What it is: ``output``, ``recording``, ``process``, ``git``, ``difference``, ``environment``,
+            ``dependencies``, ``session``, ``junit``, ``coverage``, ``artifact``, ``attachment``, ``screenshot``.
         vantage: From where it was seen.
         media_type: Of the plain form.
         size: Bytes of the plain form.
@@ -186,6 +186,8 @@ class CommandFacts:
         shell: Whether argv is one string for ``sh -c``.
         executable: Where the executable was found; empty if unknown.
         executable_digest: ``sha256:`` of the executable; empty if unknown.
+        executable_mode: Its permission bits in octal digits; empty if unknown.
+        interpreter: The program that runs it, if it is a script; empty for a binary.
     """
 
     argv: tuple[str, ...]
@@ -193,6 +195,8 @@ class CommandFacts:
     shell: bool = False
     executable: str = ""
     executable_digest: str = ""
+    executable_mode: str = ""
+    interpreter: str = ""
 
     def to_json(self) -> dict[str, JSON]:
         """The command as it stands in the predicate."""
@@ -202,6 +206,8 @@ class CommandFacts:
             "shell": self.shell,
             "executable": self.executable,
             "executableDigest": self.executable_digest,
+            "executableMode": self.executable_mode,
+            "interpreter": self.interpreter,
         }
 
     @classmethod
@@ -213,6 +219,8 @@ class CommandFacts:
             shell=fields.boolean("shell", False),
             executable=fields.text("executable", ""),
             executable_digest=fields.text("executableDigest", ""),
+            executable_mode=fields.text("executableMode", ""),
+            interpreter=fields.text("interpreter", ""),
         )
 
 
@@ -281,6 +289,54 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """An earlier run of the same command, as this folder remembers it; the log can tell whether it is true.
+
+    Attributes:
+        operation: Its operation's id.
+        outcome: The one word.
+        exit_code: What the command returned.
+        duration_ns: Monotonic duration.
+        started: RFC 3339 wall-clock time.
+        commit: HEAD's id; empty without one.
+        payload: Payload digest of its run.
+    """
+
+    operation: str
+    outcome: RunOutcome
+    exit_code: int | None
+    duration_ns: int
+    started: str
+    commit: str
+    payload: str
+
+    def to_json(self) -> dict[str, JSON]:
+        """The run as it stands in a later one's predicate."""
+        return {
+            "operation": self.operation,
+            "outcome": self.outcome.value,
+            "exitCode": self.exit_code,
+            "durationNs": str(self.duration_ns),
+            "started": self.started,
+            "commit": self.commit,
+            "payload": self.payload,
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> PastRun:
+        """Reads an earlier run; see :meth:`to_json`."""
+        return cls(
+            operation=parse_identifier(OPERATION, fields.text("operation")),
+            outcome=fields.choice("outcome", RunOutcome),
+            exit_code=fields.optional_integer("exitCode"),
+            duration_ns=fields.decimal("durationNs"),
+            started=fields.text("started"),
+            commit=fields.text("commit"),
+            payload=parse_digest(fields.text("payload")),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The predicate.
 
@@ -308,6 +364,7 @@ class Run:
         key_readable_by_workload: Whether the workload could have read the signing key.
         log_started: RFC 3339 time of leaf 0 of the log.
         recovered: The operation's process died; another one sealed what was left.
+        history: The last runs of the same command here, oldest first.
     """
 
     operation: str
@@ -333,6 +390,7 @@ class Run:
     key_readable_by_workload: bool = False
     log_started: str = ""
     recovered: bool = False
+    history: tuple[PastRun, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
         """The predicate's JSON object."""
@@ -360,6 +418,7 @@ class Run:
             "keyReadableByWorkload": self.key_readable_by_workload,
             "logStarted": self.log_started,
             "recovered": self.recovered,
+            "history": [past.to_json() for past in self.history],
         }
 
     @classmethod
@@ -394,6 +453,7 @@ class Run:
             key_readable_by_workload=fields.boolean("keyReadableByWorkload", False),
             log_started=fields.text("logStarted", ""),
             recovered=fields.boolean("recovered", False),
+            history=fields.each("history", PastRun.parse),
         )
         names = [item.name for item in run.items]
         if len(set(names)) != len(names):
