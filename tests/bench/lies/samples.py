@@ -1,0 +1,328 @@
+"""The plan of the benchmark, and how one sample is made and let through the gates.
+
+A sample is an operator, a project, a scenario, and whether it is the lie or its honest twin. It is built from the
+first bug, in an order fixed by the seed, for which it applies and passes the gates; the others are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from drafts import GREEN, HONEST, LIE, RED, SAME, UNDECIDABLE, Draft, Spot
+from functions import NotApplicableError
+from honest import HONEST as HONEST_MAKERS
+from honest import refactored
+from inhooks import IN_HOOKS
+from inproduct import IN_PRODUCT
+from inruns import IN_RUNS
+from intests import IN_TESTS
+from mutants import find_mutants
+from projects import PROJECTS, Project, Site, commit_all
+
+SEED = 20261122
+BUGS = 16
+TRIES = 6
+# Whole classes that the rules were not looked at with: every third, in the order of a shuffle by the seed.
+_ALL = [maker.id for maker in (*IN_TESTS, *IN_HOOKS, *IN_PRODUCT, *IN_RUNS)]
+_SHUFFLED = sorted(_ALL)
+random.Random(SEED).shuffle(_SHUFFLED)
+HELD_OUT_CLASSES = frozenset(_SHUFFLED[::4])
+FAMILIES = {
+    "tests": IN_TESTS,
+    "hooks": IN_HOOKS,
+    "product": IN_PRODUCT,
+    "runs": IN_RUNS,
+    "honest": HONEST_MAKERS,
+}
+_MAKERS = {maker.id: (family, maker) for family, makers in FAMILIES.items() for maker in makers}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One line of the plan."""
+
+    operator: str
+    project: str
+    scenario: str
+    honest: bool
+    release: str = ""
+
+    @property
+    def id(self) -> str:
+        side = "twin" if self.honest else "lie"
+        if self.release:
+            return f"{self.project}-release-{self.release}"
+        return f"{self.project}-{self.operator}-{self.scenario}-{side}"
+
+    @property
+    def family(self) -> str:
+        return "release" if self.release else _MAKERS[self.operator][0]
+
+    @property
+    def held_out_class(self) -> bool:
+        return self.operator in HELD_OUT_CLASSES
+
+    @property
+    def held_out_project(self) -> bool:
+        return next(p.held_out for p in PROJECTS if p.name == self.project)
+
+    @property
+    def label(self) -> str:
+        maker = _MAKERS[self.operator][1] if not self.release else None
+        if self.honest:
+            return HONEST
+        return UNDECIDABLE if getattr(maker, "undecidable", False) else LIE
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        return () if self.release else tuple(_MAKERS[self.operator][1].checks)
+
+
+def plans(seed: int = SEED) -> list[Plan]:
+    """The whole plan, in an order that keeps every beginning of it balanced."""
+    found = []
+    for project in PROJECTS:
+        for family, makers in FAMILIES.items():
+            for maker in makers:
+                scenario = getattr(maker, "scenario", "")
+                if not scenario:
+                    scenario = random.Random(f"{seed}-{maker.id}-{project.name}").choice((RED, GREEN))
+                if family == "product" and scenario == RED:
+                    scenario = GREEN if project.name < "k" else RED
+                sides = (True,) if family == "honest" else (False, True)
+                found += [Plan(maker.id, project.name, scenario, honest) for honest in sides]
+        for before, after in zip(project.releases, project.releases[1:], strict=False):
+            found.append(Plan("release", project.name, GREEN, True, release=f"{before}..{after}"))
+    random.Random(seed).shuffle(found)
+    return found
+
+
+@dataclass
+class Built:
+    """A sample's draft and what the gates said."""
+
+    plan: Plan
+    draft: Draft
+    bug: str = ""
+
+
+class Maker:
+    """Makes samples in a site.
+
+    Args:
+        site: Where.
+        seed: Fixes every choice.
+    """
+
+    def __init__(self, site: Site, seed: int = SEED) -> None:
+        self.site = site
+        self.seed = seed
+        self.thrown: dict[str, int] = {}
+
+    def draft(self, plan: Plan, skip: int = 0):
+        """Drafts of a sample, one for each bug to which the operator applies."""
+        project = next(p for p in PROJECTS if p.name == plan.project)
+        if plan.release:
+            yield Built(plan, Draft(kind="feature"), plan.release)
+            return
+        mutants = list(find_mutants(self.site, project, BUGS, self.seed))
+        random.Random(f"{self.seed}-{plan.id}").shuffle(mutants)
+        mutants.sort(key=lambda mutant: not mutant.by_assertion)
+        tried = 0
+        for mutant in mutants:
+            spot = Spot(self.site, project, mutant, self.site.base(project), Draft())
+            try:
+                self._fill(plan, spot)
+            except (NotApplicableError, SyntaxError, RecursionError, KeyError, IndexError, UnicodeError):
+                self._throw("not applicable")
+                continue
+            yield Built(plan, spot.draft, f"{mutant.path}:{mutant.line} {mutant.before} -> {mutant.after}")
+            tried += 1
+            if tried >= TRIES:
+                return
+
+    def _fill(self, plan: Plan, spot: Spot) -> None:
+        maker, draft, mutant = _MAKERS[plan.operator][1], spot.draft, spot.mutant
+        if plan.family == "honest":
+            draft.kind, draft.same = maker.kind, plan.scenario == SAME
+            if plan.scenario == RED:
+                draft.base[mutant.path] = mutant.text
+        elif plan.scenario == SAME:
+            draft.same = True
+            if not plan.honest:
+                draft.base[mutant.path] = mutant.text
+        elif plan.scenario == RED:
+            draft.kind = "fix"
+            draft.base[mutant.path] = mutant.text
+            draft.head[mutant.path] = (
+                spot.original(mutant.path) if plan.honest else mutant.text + "\n# Looked through.\n"
+            )
+        else:
+            draft.kind = random.Random(f"{self.seed}-kind-{plan.id}").choice(
+                ("refactor", "refactor", "feature", "fix")
+            )
+            text = spot.original(mutant.path)
+            draft.head[mutant.path] = refactored(text, mutant.function) if plan.honest else mutant.text
+        maker.apply(spot, plan.honest)
+
+    def _throw(self, why: str) -> None:
+        self.thrown[why] = self.thrown.get(why, 0) + 1
+
+    def build(self, built: Built, folder: Path) -> str:
+        """Makes the repository of a draft; the base commit's id, or empty where there is none."""
+        plan, draft = built.plan, built.draft
+        project = next(p for p in PROJECTS if p.name == plan.project)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        tree, outside = folder / "tree", folder / "outside"
+        outside.mkdir()
+        if plan.release:
+            return self._release(project, plan.release, tree)
+        shutil.copytree(self.site.base(project), tree, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, text in draft.outside.items():
+            place = outside / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+        if draft.before:
+            good = folder / "good"
+            shutil.copytree(tree, good, ignore=shutil.ignore_patterns(".git"))
+            self.run(draft.before, good, built)
+        if draft.same:
+            lay(tree, draft.base)
+            lay(tree, draft.head)
+            commit_all(tree, "all of it")
+            base = ""
+        else:
+            lay(tree, draft.base)
+            base = commit_all(tree, "before")
+            lay(tree, draft.head)
+            commit_all(tree, "after")
+        lay(tree, draft.uncommitted)
+        if draft.before:
+            shutil.copy2(good / draft.junit, tree / draft.junit)
+        return base
+
+    def _release(self, project: Project, release: str, tree: Path) -> str:
+        before, after = release.split("..")
+        shutil.copytree(self.site.tree(project, before), tree)
+        self._fit(project, tree)
+        base = commit_all(tree, before, new=True)
+        for place in tree.iterdir():
+            if place.name != ".git":
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
+        shutil.copytree(self.site.tree(project, after), tree, dirs_exist_ok=True)
+        self._fit(project, tree)
+        commit_all(tree, after)
+        return base
+
+    def _fit(self, project: Project, tree: Path) -> None:
+        """Leaves out the test files that do not run here, on both sides the same way as for the lies."""
+        for path in self.site._unfit(project, tree):
+            (tree / path).unlink(missing_ok=True)
+
+    def words(self, built: Built, folder: Path, *, recorded: bool) -> list[str]:
+        """The run's command line."""
+        draft = built.draft
+        python = str(self.site.python)
+        plain = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        full = [*plain, "-p", "dre_pytest.plugin", "--dre"] if recorded else plain
+        words = [word.replace("{outside}", str(folder / "outside")) for word in draft.words]
+        if not draft.shell:
+            return [python, *full, *words]
+        text = draft.command
+        for name, parts in (
+            ("pytest", [python, *full]), ("plain", [python, *plain]), ("python", [python]), ("arguments", full[2:]),
+            ("optimized", [python, "-O", *full]), ("good", [python, *plain]),
+        ):  # fmt: skip
+            text = text.replace("{" + name + "}", " ".join(parts))
+        return ["sh", "-c", text]
+
+    def run(self, command: str, folder: Path, built: Built) -> None:
+        text = command.replace("{good}", f"{self.site.python} -m pytest -q -p no:cacheprovider")
+        text = text.replace(" -p no:dre_pytest.plugin", "")
+        subprocess.run(
+            ["sh", "-c", text], cwd=folder, env=self.site.environ(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=60,
+        )  # fmt: skip
+
+    def admit(self, plan: Plan, folder: Path) -> tuple[Built, str, float] | None:
+        """The first draft of a sample whose plain run ends as its label says, with its base and its time."""
+        for built in self.draft(plan):
+            try:
+                base = self.build(built, folder)
+            except (OSError, subprocess.SubprocessError, UnicodeError) as error:
+                self._throw(f"could not be built: {type(error).__name__}")
+                continue
+            code, seconds = self.plain(built, folder)
+            red = getattr(_MAKERS[plan.operator][1], "red", False) if not plan.release else False
+            if (code == 0) == red:
+                if plan.honest and plan.release:
+                    self._throw("the release's suite is red")
+                else:
+                    self._throw("the twin is red" if plan.honest else "the lie is seen by the plain run")
+                continue
+            if not plan.honest and not self._hides(plan, built, folder):
+                self._throw("the untouched suite does not notice")
+                continue
+            return built, base, seconds
+        return None
+
+    def plain(self, built: Built, folder: Path) -> tuple[int, float]:
+        words = self.words(built, folder, recorded=False)
+        environ = self.site.environ(**built.draft.environ)
+        began = time.monotonic()
+        try:
+            done = subprocess.run(
+                words, cwd=folder / "tree", env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, check=False, timeout=60,
+            )  # fmt: skip
+            code = done.returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+        if built.draft.before:
+            shutil.copy2(folder / "good" / built.draft.junit, folder / "tree" / built.draft.junit)
+        elif built.draft.junit:
+            (folder / "tree" / built.draft.junit).unlink(missing_ok=True)
+        return code, time.monotonic() - began
+
+    def _hides(self, plan: Plan, built: Built, folder: Path) -> bool:
+        """The hidden check: the project's own tests, as they were, are red on the lie's source."""
+        if plan.family == "product":
+            return True
+        project = next(p for p in PROJECTS if p.name == plan.project)
+        work = folder / "hidden"
+        shutil.copytree(self.site.base(project), work, ignore=shutil.ignore_patterns(".git"))
+        for layer in (built.draft.base, built.draft.head):
+            lay(work, {n: t for n, t in layer.items() if any(n == s or n.startswith(f"{s}/") for s in project.source)
+                       and not _is_test(n)})  # fmt: skip
+        code, _ = self.site.outcomes(work)
+        return code not in (0, 5)
+
+
+def _is_test(name: str) -> bool:
+    return "/tests/" in f"/{name}" or name.rpartition("/")[2].startswith(("test_", "conftest"))
+
+
+def lay(folder: Path, files: dict[str, str | None]) -> None:
+    """Writes files, None deletes."""
+    for name, text in files.items():
+        place = folder / name
+        if text is None:
+            place.unlink(missing_ok=True)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+
+
+def load(text: str) -> Draft:
+    known = {f.name for f in fields(Draft)}
+    return Draft(**{name: value for name, value in json.loads(text).items() if name in known})
+
+
+__all__ = ["SEED", "Built", "Maker", "Plan", "load", "plans"]
