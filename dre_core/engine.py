@@ -479,6 +479,7 @@ class Engine:
             sessions = folded_sessions(operation.experiment.journal)
         if sessions:
             self._take_session_facts(operation, list(sessions.values()))
+        operation.take_covered(sessions.values())
         if observation is not None:
             operation.intake.take(_value("process", "process", Vantage.OBSERVED, observation.to_json()))
         operation.take_envelopes()

@@ -233,6 +233,39 @@ class Operation:
                 )
                 self._look("coverage", partial(iter, (captured,)))
 
+    def take_covered(self, sessions: Iterable[Session]) -> None:
+        """Holds the coverage data taken in against the change and the tests; without data there is nothing to do."""
+        own, reported = self._coverage_files()
+        if own or reported:
+            self._attempt("coverage", partial(self._read_covered, own, reported, tuple(sessions)))
+
+    def _coverage_files(self) -> tuple[list[Path], list[Path]]:
+        """Data that sessions inside left, and data that the command was said to write."""
+        taken = [item for item in self.intake.items if item.kind == "coverage" and item.kept]
+        names = [item.name.removeprefix("coverage/") for item in taken if item.vantage is Vantage.REPORTED]
+        own = [self.experiment.coverage / item.name.removeprefix("coverage/") for item in taken
+               if item.vantage is Vantage.IN_PROCESS]  # fmt: skip
+        return own, [self.scene.cwd / name for name in names]
+
+    def _read_covered(self, own: list[Path], reported: list[Path], sessions: tuple[Session, ...]) -> None:
+        from dre_core.capture.covered import read_covered
+
+        files = [path for path in (*own, *reported) if path.is_file()]
+        facts = read_covered(files, sessions, self.scene.root, self.scene.cwd, self.facts.source.base)
+        if facts is None:
+            return
+        for gap in facts.gaps:
+            self.facts.gap("coverage", gap)
+        vantage = Vantage.REPORTED if reported else Vantage.IN_PROCESS
+        captured = Captured(
+            name="covered",
+            kind="covered",
+            vantage=vantage,
+            media_type="application/json",
+            value=facts.to_json(),
+        )
+        self.intake.take(captured)
+
     def take_attachments(self, sessions: Iterable[Session]) -> None:
         """Takes in the files that tests attached."""
         for session in sessions:

@@ -1,22 +1,29 @@
-"""``--dre-cov``: measures coverage of the session itself, into a file that is sealed with the record.
+"""``--dre-cov``: coverage of the session, into files that are sealed with the record.
 
-It measures lines and branches of the project below pytest's root, with the project's own coverage configuration. Where
-somebody measures already (pytest-cov, ``coverage run``) it leaves that alone and says so; its data can be named by
-``dre wrap --coverage``. With xdist only the controller's process is measured.
+Measured are lines and branches of the project below pytest's root, with the project's own coverage configuration and
+each test as a context. With xdist every worker measures, and the controller combines what they left. Where somebody
+measures already (pytest-cov, ``coverage run``), that is left alone and only read when it is done; without
+``--dre-cov`` as well.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
-    from coverage import Coverage
+    from coverage import Coverage, CoverageData
+
+_QUIET = ("no-data-collected", "module-not-measured", "module-not-imported", "dynamic-conflict")
 
 
 class Measurement:
-    """Coverage of this process, from its making until :meth:`finish`.
+    """Coverage of this process, from its making until :meth:`finish`; a plugin that names the test to coverage.
 
     Args:
         file: Where the data goes; its folder is made.
@@ -24,27 +31,125 @@ class Measurement:
     """
 
     def __init__(self, file: Path, root: Path) -> None:
-        self.problem = ""
-        self._coverage: Coverage | None = None
-        if _is_measured():
-            self.problem = "coverage is measured by somebody else already"
-            return
         from coverage import Coverage
 
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._coverage = Coverage(data_file=str(file), branch=True, source=[str(root)], messages=False)
+        self._pid = os.getpid()
+        self._coverage: Coverage | None = Coverage(
+            data_file=str(file), branch=True, source=[str(root)], messages=False
+        )
         # A session without any line of the project is no reason to warn in its output.
-        self._coverage.set_option("run:disable_warnings", ["no-data-collected", "module-not-measured"])
+        self._coverage.set_option("run:disable_warnings", list(_QUIET))
+        self._coverage.set_option("run:dynamic_context", None)
+        _name_contexts(self._coverage)
         self._coverage.start()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        self._switch(item.nodeid)
+        try:
+            return (yield)
+        finally:
+            self._switch("")
+
+    def _switch(self, context: str) -> None:
+        if self._coverage is not None and os.getpid() == self._pid:
+            self._coverage.switch_context(context)
 
     def finish(self) -> None:
         """Stops and writes the data."""
-        if self._coverage is not None:
+        if self._coverage is not None and os.getpid() == self._pid:
             self._coverage.stop()
             self._coverage.save()
             self._coverage = None
 
 
-def _is_measured() -> bool:
+def _name_contexts(coverage: Coverage) -> None:
+    """Have a core that can tell contexts apart; older versions of coverage know no other."""
+    from coverage.exceptions import ConfigError
+
+    try:
+        coverage.set_option("run:core", "ctrace")
+    except ConfigError:
+        return
+
+
+def is_measured() -> bool:
+    """Whether somebody measures in this process."""
     coverage = sys.modules.get("coverage")
     return coverage is not None and coverage.Coverage.current() is not None
+
+
+def combine(folder: Path, session: str, workers: Iterable[str]) -> list[str]:
+    """Put what this process and the workers measured into one file, ``<session>.sqlite``.
+
+    Args:
+        folder: Where they left it, ``<session>.<worker>.part``.
+        session: The session's id.
+        workers: The processes that were to measure.
+
+    Returns:
+        Those of them that left nothing, because they died.
+    """
+    from coverage import CoverageData
+
+    parts = sorted(folder.glob(f"{session}.*.part"))
+    left = {part.name.removeprefix(f"{session}.").removesuffix(".part") for part in parts}
+    whole = CoverageData(basename=str(folder / f"{session}.sqlite"))
+    try:
+        for part in parts:
+            data = CoverageData(basename=str(part))
+            try:
+                data.read()
+                if data.measured_files():
+                    whole.update(data)
+            finally:
+                data.close()
+            part.unlink()
+        whole.write()
+    finally:
+        whole.close()
+    return [worker for worker in workers if worker not in left]
+
+
+def borrow(config: pytest.Config, file: Path, started: float) -> str:
+    """Copy the data of somebody else who measured this session.
+
+    Args:
+        config: pytest's configuration.
+        file: Where the copy goes.
+        started: When the session began, in seconds since the epoch; older files are another run's.
+
+    Returns:
+        Who measured; empty where nobody did or nothing is left of it.
+    """
+    plugin: Any = config.pluginmanager.get_plugin("_cov")
+    controller = getattr(plugin, "cov_controller", None)
+    if controller is not None:
+        source = Path(controller.cov.get_data().data_filename())
+        if not source.is_file() or source.stat().st_mtime < started - 1:
+            return ""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(source.read_bytes())
+        return "pytest-cov"
+    if not is_measured():
+        return ""
+    from coverage import Coverage
+
+    running = Coverage.current()
+    if running is None:
+        return ""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _copy(running.get_data(), file)
+    return "coverage"
+
+
+def _copy(data: CoverageData, file: Path) -> None:
+    from coverage import CoverageData
+
+    copy = CoverageData(basename=str(file))
+    try:
+        copy.update(data)
+        copy.write()
+    finally:
+        copy.close()

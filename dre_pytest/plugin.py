@@ -7,6 +7,8 @@ that costs anything is imported in :func:`pytest_configure`, when asked for.
 from __future__ import annotations
 
 import os
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +115,19 @@ def _configure_worker(config: pytest.Config) -> None:
             attachments=Path(told["attachments"]),
         )
         recorder.register()
+        if told["coverage"]:
+            _measure_worker(config, recorder, Path(told["coverage"]))
     except Exception:  # noqa: S110  the controller's view is left, and its fold names the missing journal
         pass
+
+
+def _measure_worker(config: pytest.Config, recorder: Recorder, folder: Path) -> None:
+    from dre_pytest.coverage import Measurement, is_measured
+
+    if not is_measured():
+        measurement = Measurement(folder / f"{recorder.session_id}.{recorder.worker}.part", config.rootpath)
+        config.pluginmanager.register(measurement, "dre-coverage")
+        recorder.after_finish = lambda session: measurement.finish()
 
 
 def _directory(config: pytest.Config, warnings: list[str]) -> tuple[Path, OwnOperation | None]:
@@ -180,6 +193,7 @@ class Face:
         self.operation: OwnOperation | None = None
         self._folder: Path | None = None
         self._measurement: Measurement | None = None
+        self._opened_at = time.time()
 
     def open(self) -> None:
         """Open the journal, in an operation of our own or in the wrapper's."""
@@ -201,14 +215,34 @@ class Face:
         recorder.register()
         self.recorder = recorder
         if setting(self.config, "cov"):
-            self._measure(self._folder / "coverage" / f"{recorder.session_id}.sqlite")
+            self._measure(recorder)
 
-    def _measure(self, file: Path) -> None:
-        from dre_pytest.coverage import Measurement
+    @property
+    def _coverage(self) -> Path:
+        assert self._folder is not None
+        return self._folder / "coverage"
 
-        self._measurement = Measurement(file, self.config.rootpath)
-        if self._measurement.problem:
-            self.warnings.append(self._measurement.problem)
+    def _measure(self, recorder: Recorder) -> None:
+        from dre_pytest.coverage import Measurement, is_measured
+
+        if is_measured() or self.config.pluginmanager.has_plugin("_cov"):
+            return  # what somebody else measures is read when it is done
+        part = self._coverage / f"{recorder.session_id}.{recorder.worker}.part"
+        self._measurement = Measurement(part, self.config.rootpath)
+        self.config.pluginmanager.register(self._measurement, "dre-coverage")
+
+    def _take_coverage(self, recorder: Recorder) -> None:
+        """Leave the session's coverage data where sealing finds them, whoever measured."""
+        if self._measurement is not None:
+            from dre_pytest.coverage import combine
+
+            self._measurement.finish()
+            for worker in combine(self._coverage, recorder.session_id, recorder.workers()):
+                recorder.problem(f"no-coverage: {worker} left no coverage data")
+        elif "coverage" in sys.modules:
+            from dre_pytest.coverage import borrow
+
+            borrow(self.config, self._coverage / f"{recorder.session_id}.sqlite", self._opened_at)
 
     def _attachments(self) -> Path:
         assert self._folder is not None
@@ -230,6 +264,7 @@ class Face:
             "session": recorder.session_id,
             "nonce": recorder.nonce,
             "attachments": str(self._attachments()),
+            "coverage": str(self._coverage) if self._measurement is not None else "",
         }
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -255,8 +290,10 @@ class Face:
         if recorder.warning:
             self.warnings.append(recorder.warning)
         try:
-            if self._measurement is not None:
-                self._measurement.finish()
+            self._take_coverage(recorder)
+        except Exception as error:
+            self.warnings.append(f"no coverage: {error}")
+        try:
             if self.operation is None:
                 self._write_junit(recorder)
                 return [], False

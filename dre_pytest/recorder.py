@@ -128,6 +128,10 @@ class Recorder:
             for file in files.values():
                 file.close()
 
+    def workers(self) -> list[str]:
+        """The processes that left a journal."""
+        return sorted(path.stem for path in self.folder.glob("*.jsonl"))
+
     def problem(self, text: str) -> None:
         """Record that something is wrong with the recording; at most a hundred times."""
         self._problems += 1

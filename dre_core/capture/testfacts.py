@@ -169,6 +169,11 @@ def assertion_count(node: ast.AST) -> int:
     return sum(_checks(each) for each in ast.walk(node))
 
 
+def assertion_lines(tree: ast.AST) -> set[int]:
+    """Lines of a file on which its assertions begin."""
+    return {each.lineno for each in ast.walk(tree) if isinstance(each, ast.expr | ast.stmt) and _checks(each)}
+
+
 def _checks(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
         return _last_name(node).lstrip("_").lower().startswith(_CHECKING)

@@ -69,6 +69,8 @@ class TestRecord:
         output: Captured output of a test that failed, masked and capped in the middle.
         subtests: Subtests that were reported.
         subtests_failed: How many of them failed.
+        calls_subject: Whether it ran code of the project beside its own module; None if nobody watched.
+        assertions: Assertions in the test's own code; None if its code could not be looked at.
     """
 
     __test__ = False  # not a test class, whatever its name says to pytest
@@ -88,6 +90,8 @@ class TestRecord:
     output: str = ""
     subtests: int = 0
     subtests_failed: int = 0
+    calls_subject: bool | None = None
+    assertions: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

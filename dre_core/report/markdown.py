@@ -13,9 +13,11 @@ from dre_core.model.session import Outcome, TestRecord
 from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, Finding
 from dre_core.report.build import WORDS, Report, claim_words
+from dre_core.verify.covered import change_words
 
 LIMIT_BYTES = 900_000
 _TESTS = 50
+_MEASURED = ("coverage-of-change", "tests-reach-code", "tests-assert")
 _MARKS = {
     Conclusion.SUPPORTED: "✅",
     Conclusion.CONTRADICTED: "❌",
@@ -47,6 +49,7 @@ def render_markdown(report: Report) -> bytes:
         *_methods(report),
         *_why(report),
         *_tests(report),
+        *_measured(report),
         *_limits(report),
         *_seal(report),
     ]
@@ -135,6 +138,28 @@ def _tests(report: Report) -> list[str]:
 
 def _test(test: TestRecord) -> str:
     return f"| {escape(test.id)} | {test.outcome.value} | {escape(test.message)} |"
+
+
+def _measured(report: Report) -> list[str]:
+    """What coverage data and the record say about the change and the tests; information, not judgement."""
+    covered = report.evidence.covered if report.evidence else None
+    rows = [f"- {escape(f.message, 600)}" for f in report.verdict.findings if f.check in _MEASURED]
+    if covered is not None:
+        text = change_words(covered)
+        rows += [f"- {escape(text)}"] if text and not covered.missing else []
+        rows += [f"- files left out of measuring: {escape(', '.join(covered.omit))}"] if covered.omit else []
+        if covered.pragmas:
+            rows.append(
+                f"- {len(covered.pragmas)} lines left out of measuring: {escape(', '.join(covered.pragmas))}"
+            )
+    unknown = [
+        f"- {escape(check.check)}: {escape(check.detail)}"
+        for result in report.verdict.methods.values()
+        for check in result.checks
+        if check.check in _MEASURED and check.detail.startswith("unknown")
+    ]
+    rows += unknown if rows else []
+    return ["<details><summary>Measured</summary>", "", *rows, "", "</details>", ""] if rows else []
 
 
 def _limits(report: Report) -> list[str]:

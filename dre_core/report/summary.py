@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, IntegrityResult
 from dre_core.report.build import WORDS, Report, claim_words
+from dre_core.verify.covered import change_words
 
 _FINDINGS = 5
 _INDENT = "     "
@@ -34,9 +35,16 @@ def summary_lines(report: Report, paths: Mapping[str, str] | None = None) -> lis
         lines.append(f"{_INDENT}by      {_methods(report)}")
     lines += _integrity(report)
     lines += _findings(report)
+    lines += [f"{_INDENT}change  {one_line(text)}" for text in _change(report)]
     lines += [f"{_INDENT}missing {one_line(text)}" for text in verdict.missing[:3]]
     lines += [f"{_INDENT}{name:<7} {path}" for name, path in (paths or {}).items()]
     return lines
+
+
+def _change(report: Report) -> list[str]:
+    covered = report.evidence.covered if report.evidence else None
+    text = change_words(covered) if covered else ""
+    return [text] if text else []
 
 
 def _methods(report: Report) -> str:

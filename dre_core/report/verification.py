@@ -13,6 +13,7 @@ from dre_core.model.verdict import CheckResult, CheckState, MethodResult, Severi
 from dre_core.report.build import Report
 from dre_core.report.junit import Case, Suite, write_junit
 
+_PLACES = 1_000
 _BLOCKING = (Severity.VETO, Severity.FAIL)
 
 
@@ -56,6 +57,10 @@ def _properties(report: Report) -> dict[str, str]:
             "dre.seal": sha256(run_statement(report.run).to_bytes()),
             "dre.certificate": report.run.trust_certificate,
         }
+    covered = report.evidence.covered if report.evidence else None
+    if covered is not None and covered.base:
+        properties["dre.changed_lines.executed"] = str(covered.executed)
+        properties["dre.changed_lines.missing"] = " ".join(covered.missing_places()[:_PLACES])
     return properties
 
 

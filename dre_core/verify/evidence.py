@@ -17,6 +17,7 @@ from dre_core.errors import DREError, FormatError, LimitError
 from dre_core.model import canonical
 from dre_core.model.canonical import JSON
 from dre_core.model.changes import Changes
+from dre_core.model.covered import Covered
 from dre_core.model.declaration import Declaration
 from dre_core.model.fields import Fields
 from dre_core.model.imports import ImportFact
@@ -62,6 +63,7 @@ class Evidence:
         unreadable: Items that could not be decoded, each with the reason.
         declaration_refused: Parts of it that loosen were left out, because no maintainer signed them.
         changes: What the change did to the tests and their runner, read from git; None without a base.
+        covered: What coverage data say about the change and the tests; None where nothing was measured.
     """
 
     run: Run
@@ -73,6 +75,7 @@ class Evidence:
     session_items: dict[str, tuple[str, ...]] = field(default_factory=dict)
     replay: ReplayFacts | None = None
     changes: Changes | None = None
+    covered: Covered | None = None
     declaration: Declaration | None = None
     declaration_refused: bool = False
     unreadable: tuple[str, ...] = ()
@@ -199,6 +202,7 @@ def load(run: Run, blobs: Blobs, policy: Policy, folded: Mapping[str, Session] |
         imports=attempt("imports", lambda: _one(run, blobs, "imports", _imports) or ()) or (),
         replay=attempt("replay", partial(one, "replay", ReplayFacts.parse)),
         changes=attempt("changes", partial(one, "changes", Changes.parse)),
+        covered=attempt("covered", partial(one, "covered", Covered.parse)),
         unreadable=tuple(unreadable),
     )
 

@@ -13,6 +13,7 @@ from dre_core.model.run import RunOutcome
 from dre_core.model.session import Outcome, Session
 from dre_core.model.text import command_line
 from dre_core.model.verdict import Finding, MethodResult, Vantage, Weight
+from dre_core.verify.covered import COVERAGE_CHECKS
 from dre_core.verify.evidence import Evidence, Report
 from dre_core.verify.verifier import (
     Check,
@@ -741,6 +742,7 @@ CHECKS = (
     Check("recorder-intact", recorder_intact),
     Check("hooks-named", hooks_named, weight=0.0),
     Check("selection", selection, weight=0.0),
+    *COVERAGE_CHECKS,
 )
 
 
