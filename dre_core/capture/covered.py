@@ -14,7 +14,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from dre_core.capture.git import Git
 from dre_core.capture.material import is_test_file
 from dre_core.errors import CaptureError, DREError
 from dre_core.model.covered import ChangedFile, Covered, Named
+from dre_core.model.record import dataclass
 from dre_core.model.session import Outcome, Session
 from dre_core.model.text import printable
 

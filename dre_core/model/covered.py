@@ -8,11 +8,11 @@ not code under test. What can't be told is null, never an empty list.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from dre_core.errors import FormatError
 from dre_core.model.canonical import JSON
 from dre_core.model.fields import Fields
+from dre_core.model.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
