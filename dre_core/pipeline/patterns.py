@@ -115,11 +115,26 @@ _CANDIDATES = (
     b"evaluation failed :(",
 )
 """One of these is in every closing line but pytest's and unittest's."""
-_IN = b" in "
-_IN_SECONDS = rb" in \d+(?:\.\d+)?s"
+_ENDED_IN = (
+    b"passed in ",
+    b"failed in ",
+    b"error in ",
+    b"errors in ",
+    b"skipped in ",
+    b"deselected in ",
+    b"warning in ",
+    b"warnings in ",
+    b"rerun in ",
+    b"ran in ",
+    b"collected in ",
+    b"test in ",
+    b"tests in ",
+)
+"""One of these, with seconds behind it, is in every closing line of pytest and unittest."""
+_SECONDS = rb"\d+(?:\.\d+)?s"
 _RAN = b"Ran "
 _ENDS = (b"\nOK", b"\nFAILED", b"\nNO TESTS RAN")
-_FILTER = Prefilter((*_CANDIDATES, _IN, _RAN), [word for words in WORDS.values() for word in words])
+_FILTER = Prefilter((*_CANDIDATES, *_ENDED_IN, _RAN), [word for words in WORDS.values() for word in words])
 _SAMPLE_BYTES = 4096
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\b\x1b")
 
@@ -215,10 +230,15 @@ class Patterns:
     def _tools(self, block: _Block, hints: frozenset[bytes]) -> None:
         view = block.view
         starts: set[int] = set()
-        if _IN in hints:
-            starts.update(block.start(found.start()) for found in re.finditer(_IN_SECONDS, view))
         for literal in hints.intersection(_CANDIDATES):
             starts.update(block.start(place) for place in _places(view, literal))
+        for literal in hints.intersection(_ENDED_IN):
+            seconds = re.compile(_SECONDS)
+            starts.update(
+                block.start(place)
+                for place in _places(view, literal)
+                if seconds.match(view, place + len(literal))
+            )
         if (self._closing and self._closing.awaits_end) or (_RAN in hints and _RAN in view):
             starts.update(place + 1 for literal in _ENDS for place in _places(view, literal))
             starts.add(0)

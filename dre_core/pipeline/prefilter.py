@@ -8,17 +8,25 @@ bit each. For every place of the window a table turns a byte of the text into th
 have such a byte there. The tables' results, laid over each other, leave a bit only where all bytes of a
 window fit. Whole texts are combined at once as large integers, since the interpreter has no vectors.
 
+Where the extra ``fast`` is installed, Hyperscan looks for the literals themselves in large texts, ten times as fast.
+
 Source: the shape of the "Teddy" algorithm, https://github.com/BurntSushi/aho-corasick (src/packed/teddy).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from threading import Lock
+from typing import Any
 
 WINDOW = 4
 BUCKETS = 8
 MINIMUM_BYTES = 2048
 """Shorter texts are not filtered: looking for every literal costs less than the tables do."""
+
+FAST_FROM_BYTES = 64 << 10
+"""From this size on it pays to load Hyperscan."""
 
 # How often a byte comes in ordinary output, for choosing windows and buckets; a rough order is enough.
 _COMMON = b' e0t1aonirs2slc3dp45um6789hg.-f/by:_wv=,kE"TASIOR()[]CNLD\n'
@@ -42,11 +50,16 @@ class Prefilter:
         self.literals = tuple(dict.fromkeys((*literals, *self._any_case)))
         self._buckets: list[list[bytes]] | None = None
         self._tables: list[bytes] = []
+        self._scan: Callable[[bytes], set[int]] | None = None
 
     def present(self, text: bytes) -> tuple[bytes, ...]:
         """Literals that could be in a text, in the order given; all of them for a short text."""
         if len(text) < MINIMUM_BYTES or not self.literals:
             return self.literals
+        if len(text) >= FAST_FROM_BYTES and (hyperscan := _hyperscan()):
+            if self._scan is None:
+                self._scan = _scanner(hyperscan, self.literals, self._any_case)
+            return tuple(self.literals[place] for place in sorted(self._scan(text)))
         bits = self._bits(text)
         if not bits:
             return ()
@@ -100,6 +113,40 @@ class Prefilter:
         places += [every] * (WINDOW - len(places))
         windows = [tuple(places[at : at + WINDOW]) for at in range(len(places) - WINDOW + 1)]
         return sorted(windows, key=_chance)[:3]
+
+
+@lru_cache(maxsize=1)
+def _hyperscan() -> Any:
+    """The module, or None where it is not installed."""
+    try:
+        import hyperscan
+    except ImportError:
+        return None
+    return hyperscan
+
+
+def _scanner(
+    hyperscan: Any, literals: tuple[bytes, ...], either_case: frozenset[bytes]
+) -> Callable[[bytes], set[int]]:
+    """Finds the places, in a tuple of literals, of those that a text holds."""
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    once = hyperscan.HS_FLAG_SINGLEMATCH
+    database.compile(
+        expressions=[b"".join(b"\\x%02x" % byte for byte in literal) for literal in literals],
+        ids=list(range(len(literals))),
+        elements=len(literals),
+        flags=[once | hyperscan.HS_FLAG_CASELESS * (literal in either_case) for literal in literals],
+    )
+
+    lock = Lock()  # a database has one scratch space, and lets one scan at a time use it
+
+    def scan(text: bytes) -> set[int]:
+        found: set[int] = set()
+        with lock:
+            database.scan(text, match_event_handler=lambda place, *_: found.add(place))
+        return found
+
+    return scan
 
 
 def _cases(byte: int) -> frozenset[int]:

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dre_core.pipeline import prefilter
+from dre_core.pipeline.mask import Masker
 from dre_core.pipeline.mask_rules import RULES
-from dre_core.pipeline.prefilter import MINIMUM_BYTES, Prefilter
+from dre_core.pipeline.prefilter import FAST_FROM_BYTES, MINIMUM_BYTES, Prefilter
 
+SIZES = pytest.mark.parametrize("size", [MINIMUM_BYTES, FAST_FROM_BYTES])
 LITERALS = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=40)
 
 
-@given(LITERALS, st.data())
-def test_what_is_there_is_named(literals, data):
+@SIZES
+@given(literals=LITERALS, data=st.data())
+def test_what_is_there_is_named(size, literals, data):
     hidden = data.draw(st.lists(st.sampled_from(literals), max_size=4))
     filling = data.draw(st.lists(st.binary(max_size=12), min_size=len(hidden) + 1, max_size=len(hidden) + 1))
-    text = b"\x01" * MINIMUM_BYTES + filling[0]
+    text = b"\x01" * size + filling[0]
     for literal, behind in zip(hidden, filling[1:], strict=True):
         text += literal + behind
     assert {literal for literal in literals if literal in text} <= set(Prefilter(literals).present(text))
 
 
-@given(st.sampled_from([literal for rule in RULES if rule.lower for literal in rule.literals]), st.data())
-def test_case_does_not_hide_what_is_meant_in_any_case(literal, data):
+@SIZES
+@given(
+    literal=st.sampled_from([literal for rule in RULES if rule.lower for literal in rule.literals]),
+    data=st.data(),
+)
+def test_case_does_not_hide_what_is_meant_in_any_case(size, literal, data):
     shown = bytes(data.draw(st.sampled_from((byte, *bytes((byte,)).upper()))) for byte in literal)
     filter_ = Prefilter((), [literal for rule in RULES if rule.lower for literal in rule.literals])
-    assert literal in filter_.present(bytes(MINIMUM_BYTES) + shown)
+    assert literal in filter_.present(bytes(size) + shown)
 
 
 def test_a_literal_at_the_very_end_or_begin_and_a_short_text():
@@ -46,3 +55,30 @@ def test_random_bytes_name_little():
     literals = [literal for rule in RULES for literal in rule.literals]
     named = sum(len(Prefilter(literals).present(os.urandom(64 << 10))) for _ in range(8))
     assert named < 4 * len(literals)
+
+
+@given(LITERALS, st.binary(max_size=500))
+def test_hyperscan_names_exactly_what_is_there(literals, text):
+    pytest.importorskip("hyperscan")
+    text = text.ljust(FAST_FROM_BYTES, b"\0")
+    assert Prefilter(literals).present(text) == tuple(
+        literal for literal in dict.fromkeys(literals) if literal in text
+    )
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_masking_is_the_same_with_and_without_hyperscan(monkeypatch, installed):
+    if installed:
+        pytest.importorskip("hyperscan")
+    else:
+        monkeypatch.setattr(prefilter, "_hyperscan", lambda: None)
+    token = b"ghp_" + b"a1B2" * 9
+    masker = Masker(["tok-known-value"])
+    filling = b"a line of the log without anything\n" * 4000
+    text = (
+        filling + b"use " + token + b"\n" + filling + b"PASSWORD=hunter2-3x9!q\ntok-known-value\n" + filling
+    )
+    masked = masker.bytes(text)
+    assert masked == filling + b"use [masked:github-token]\n" + filling + (
+        b"PASSWORD=[masked:assigned-secret]\n***\n" + filling
+    )
