@@ -138,7 +138,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="url-password",
         literals=(b"://",),
-        form=rb"://[^\s:/@\"'<>]{0,128}:([^\s/@\"'<>]{3,256})@",
+        # Control characters are no part of an address, but of binary data, where this would match by chance.
+        form=rb"(?<=[A-Za-z0-9+.-])://[^\s:/@\"'<>\x00-\x1f\x7f]{0,128}:([^\s/@\"'<>\x00-\x1f\x7f]{3,256})@",
         group=1,
         confirm=_is_password,
     ),
