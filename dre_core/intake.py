@@ -9,7 +9,7 @@ only named (artifacts, lock files) are digested as they are.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from dre_core.model.run import Item
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline import codec
 from dre_core.pipeline.mask import Masker, mask_texts
-from dre_core.pipeline.stage import Stage
 from dre_core.store.folder import storage_errors
 from dre_core.store.local import LocalStore, LocalWriter
 
@@ -41,38 +40,71 @@ class ItemSink:
     Args:
         captured: What it is; its ``value`` and ``path`` are not read.
         writer: Where the stored form goes.
-        stage: Masks the bytes; None where they are masked already.
+        masker: Masks the bytes; None where they are masked already.
         compress: Whether to compress.
+
+    Attributes:
+        masked: Replacements by rule.
     """
 
-    def __init__(self, captured: Captured, writer: LocalWriter, stage: Stage | None, compress: bool) -> None:
+    def __init__(
+        self, captured: Captured, writer: LocalWriter, masker: Masker | None, compress: bool
+    ) -> None:
         self.captured = captured
         self.writer = writer
-        self._stage = stage
+        self.masked: dict[str, int] = {}
+        self._masker = masker
+        self._stage = masker.stage() if masker else None
         self._plain = hashlib.sha256()
         self._size = 0
         self._written_out = 0
+        self._lost = ""
         # The first bytes wait, because a small item is stored plain.
         self._head: bytes | None = b"" if compress else None
         self._encoder: codec.Encoder | None = None
 
-    def write(self, data: bytes) -> bytes:
-        """Takes bytes; returns what went on to the record, masked."""
-        passed = self._stage.feed(data) if self._stage else data
-        self._store(passed)
-        return passed
+    @property
+    def is_kept(self) -> bool:
+        """Whether the bytes are stored, and not only counted and digested."""
+        return not self._lost
+
+    def mask(self, data: bytes) -> bytes:
+        """What of the bytes may go on to the record."""
+        return self._counted(self._stage.feed, data) if self._stage else data
 
     def settle(self) -> bytes:
         """Releases what need not wait longer; called when the stream is quiet."""
-        passed = self._stage.settle() if self._stage else b""
-        self._store(passed)
-        return passed
+        return self._counted(self._stage.settle) if self._stage else b""
 
-    def _store(self, data: bytes) -> None:
+    def flush(self) -> bytes:
+        """Releases what was held back, at the end."""
+        return self._counted(self._stage.flush) if self._stage else b""
+
+    def _counted(self, masking: Callable[..., bytes], *data: bytes) -> bytes:
+        assert self._masker is not None
+        with self._masker.tally(self.masked):
+            return masking(*data)
+
+    def write(self, data: bytes) -> None:
+        """Masks and stores.
+
+        Raises:
+            StorageError: No room.
+        """
+        self.store(self.mask(data))
+
+    def store(self, data: bytes) -> None:
+        """Takes masked bytes.
+
+        Raises:
+            StorageError: No room; the caller may go on after :meth:`give_up`.
+        """
         if not data:
             return
         self._plain.update(data)
         self._size += len(data)
+        if self._lost:
+            return
         if self._encoder is not None:
             self.writer.write(self._encoder.compress(data))
         elif self._head is None:
@@ -87,22 +119,41 @@ class ItemSink:
             self._written_out = self.writer.size_bytes
             self.writer.start_flush()
 
-    def finish(self) -> tuple[Item, bytes]:
-        """Ends the item; returns it with the last bytes that went to the record."""
-        last = self._stage.flush() if self._stage else b""
-        self._store(last)
+    def give_up(self, reason: str) -> None:
+        """Keeps only the digest and the size from now on, and frees the room that was taken."""
+        self._lost = reason
+        self.writer.abort()
+
+    def finish(self) -> Item:
+        """Ends the item.
+
+        Raises:
+            StorageError: No room for the rest.
+        """
+        plain = f"sha256:{self._plain.hexdigest()}"
+        if self._lost:
+            note = {"not-kept": self._lost}
+            return _item(
+                self.captured,
+                size=self._size,
+                digest=plain,
+                plain_digest="",
+                kept=False,
+                masked=self.masked,
+                note=note,
+            )
         if self._encoder is not None:
             self.writer.write(self._encoder.flush())
         elif self._head:
             self.writer.write(self._head)
-        item = _item(
+        return _item(
             self.captured,
             size=self._size,
             digest=self.writer.digest,
-            plain_digest=f"sha256:{self._plain.hexdigest()}",
+            plain_digest=plain,
             codecs=(codec.ZSTD.name,) if self._encoder is not None else (),
+            masked=self.masked,
         )
-        return item, last
 
 
 def _item(
@@ -113,6 +164,7 @@ def _item(
     plain_digest: str,
     codecs: tuple[str, ...] = (),
     kept: bool = True,
+    masked: Mapping[str, int] | None = None,
     note: Mapping[str, str] | None = None,
 ) -> Item:
     return Item(
@@ -125,6 +177,7 @@ def _item(
         plain_digest=plain_digest,
         codecs=codecs,
         kept=kept,
+        masked=masked or {},
         note={**captured.note, **(note or {})},
     )
 
@@ -155,15 +208,18 @@ class Intake:
         Raises:
             StorageError: No room, no permission.
         """
-        stage = None if masked else self._masker.stage()
-        return ItemSink(captured, self._store.writer(), stage, self._compress)
+        return ItemSink(captured, self._store.writer(), None if masked else self._masker, self._compress)
 
-    def close(self, sink: ItemSink) -> bytes:
-        """Ends a sink and takes its item in; returns the last bytes that went to the record."""
-        item, last = sink.finish()
-        self._pending.append(sink.writer)
-        self.items.append(item)
-        return last
+    def close(self, sink: ItemSink) -> None:
+        """Ends a sink and takes its item in.
+
+        Raises:
+            StorageError: No room for the rest.
+        """
+        sink.store(sink.flush())
+        self.items.append(sink.finish())
+        if sink.is_kept:
+            self._pending.append(sink.writer)
 
     def take(self, captured: Captured, *, masked: bool = False) -> Item:
         """Takes in one thing that a collector saw.
@@ -194,9 +250,19 @@ class Intake:
         self.close(sink)
         return self.items[-1]
 
-    def take_bytes(self, captured: Captured, data: bytes) -> Item:
-        """Takes in bytes that need no masking, such as an envelope."""
+    def take_bytes(self, captured: Captured, data: bytes, *, masked: Mapping[str, int] | None = None) -> Item:
+        """Takes in bytes that need no masking any more.
+
+        Args:
+            captured: What they are.
+            data: The bytes.
+            masked: Replacements that were made in them, by rule.
+
+        Raises:
+            StorageError: No room.
+        """
         sink = self.open(captured, masked=True)
+        sink.masked.update(masked or {})
         sink.write(data)
         self.close(sink)
         return self.items[-1]
@@ -224,10 +290,17 @@ class Intake:
             item = _item(captured, size=len(data), digest="", plain_digest="", kept=False, note=_WITHHELD)
             self.items.append(item)
             return item
-        return self.take_bytes(captured, self._masker.bytes(data) if is_text and not masked else data)
+        counts: dict[str, int] = {}
+        if is_text and not masked:
+            with self._masker.tally(counts):
+                data = self._masker.bytes(data)
+        return self.take_bytes(captured, data, masked=counts)
 
     def _take_value(self, captured: Captured) -> Item:
-        return self.take_bytes(captured, canonical.dumps(mask_texts(captured.value, self._masker)))
+        counts: dict[str, int] = {}
+        with self._masker.tally(counts):
+            value = mask_texts(captured.value, self._masker)
+        return self.take_bytes(captured, canonical.dumps(value), masked=counts)
 
     def _name(self, captured: Captured, path: Path, *, withheld: bool = False) -> Item:
         """An item that only names a file by its digest."""

@@ -213,8 +213,9 @@ class Operation:
     def _take_lines(self, captured: Captured, lines: Iterable[bytes]) -> None:
         sink = self.intake.open(captured, masked=True)
         try:
-            for block in lines:
-                sink.write(block)
+            with self.masker.tally(sink.masked):
+                for block in lines:
+                    sink.write(block)
         except BaseException:
             sink.writer.abort()
             raise

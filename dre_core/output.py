@@ -3,9 +3,10 @@
 The terminal has the bytes already when they come here. Each stream goes through its own masking stage into its
 own item; what comes out of the stage feeds the pattern observer and the asciicast.
 
-A command that writes much gets a thread of its own for all this, so that copying to the terminal does not wait
-for it. Between the two lie at most ``QUEUE_BYTES``; when they are full, :meth:`Output.has_room` says so and the
-command's pipe is left alone for a moment, as if its terminal were slow. Nothing unmasked is ever put on disk.
+A command that writes much gets two threads for all this, one that masks and one that keeps, so that copying to the
+terminal does not wait for them. In both wait at most ``QUEUE_BYTES``; when that is reached, :meth:`Output.has_room`
+says so and the command's pipe is left alone for a moment, as if its terminal were slow. Nothing unmasked is ever put
+on disk. Where the disk is full the bytes are let go, and their digest and size stay.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from dre_core.capture.cast import Cast
 from dre_core.capture.collector import Captured
+from dre_core.errors import StorageError
 from dre_core.intake import Intake, ItemSink
 from dre_core.model.observation import ClosingLine
 from dre_core.model.verdict import Vantage
@@ -30,7 +34,7 @@ from dre_core.store.folder import storage_errors
 _CAST_LIMIT_BYTES = 16 << 20
 QUEUE_BYTES = 16 << 20
 THREAD_AFTER_BYTES = 256 << 10
-"""Less output than this is recorded as it comes, without a thread."""
+"""Less output than this is recorded as it comes, without threads."""
 _BATCH_BYTES = 512 << 10
 _SWITCH_SECONDS = 0.0002
 _NUMBERS = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "deselected", "rerun")
@@ -45,31 +49,19 @@ class Output:
 
     def __init__(self, operation: Operation) -> None:
         self._intake: Intake = operation.intake
-        self._path = operation.experiment.cast
+        self._facts = operation.facts
         self._sinks: dict[str, ItemSink] = {}
         self._patterns: dict[str, Patterns] = {}
-        with storage_errors(self._path):
-            self._file: BinaryIO = self._path.open("wb")
-        size = _terminal_size()
         command = operation.masker.text(shlex.join(operation.command.argv))
-        self._cast_bytes = 0
-        self._cast = Cast(self._write, size[0], size[1], time.time(), command, operation.name)
+        self._recording = Recording(operation.experiment.cast, command, operation.name)
         self._last_ns = 0
         self._seen_bytes = 0
-        self._worker: Worker | None = None
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._cast_bytes += len(data)
-
-    @property
-    def cast_is_cut(self) -> bool:
-        """Whether the recording stopped at its limit."""
-        return self._cast_bytes > _CAST_LIMIT_BYTES
+        self._workers: tuple[Worker, Worker] | None = None
+        self._interval_seconds = sys.getswitchinterval()
 
     def has_room(self) -> bool:
         """Whether more can be taken now without holding more than ``QUEUE_BYTES``."""
-        return self._worker is None or self._worker.waiting_bytes < QUEUE_BYTES
+        return not self._workers or sum(each.waiting_bytes for each in self._workers) < QUEUE_BYTES
 
     def sink(self, stream: str, data: bytes, elapsed_ns: int) -> None:
         """Takes bytes of one stream.
@@ -78,65 +70,89 @@ class Output:
             StorageError: The record can't be kept; the caller stops recording.
         """
         self._seen_bytes += len(data)
-        if self._worker is None and self._seen_bytes > THREAD_AFTER_BYTES:
-            self._worker = Worker(self._take, self._settle)
-        if self._worker is not None:
-            self._worker.put(stream, data, elapsed_ns)
+        if self._workers is None and self._seen_bytes > THREAD_AFTER_BYTES:
+            # The copying thread asks for the interpreter after each system call; by default it would wait 5 ms.
+            sys.setswitchinterval(_SWITCH_SECONDS)
+            # Masking holds the interpreter; hashing and compression do not, so they run beside it.
+            self._workers = Worker(self._mask, self._settle), Worker(self._keep, self._is_quiet)
+        if self._workers is not None:
+            self._workers[0].put(stream, data, elapsed_ns)
         else:
-            self._take(stream, data, elapsed_ns)
+            self._mask(stream, data, elapsed_ns)
 
-    def _take(self, stream: str, data: bytes, elapsed_ns: int) -> None:
+    def tick(self, elapsed_ns: int) -> None:
+        """Lets quiet streams release what need not wait."""
+        if self._workers is not None:
+            self._workers[0].put("", b"", elapsed_ns)
+        else:
+            self._settle(elapsed_ns)
+
+    def _mask(self, stream: str, data: bytes, elapsed_ns: int) -> None:
         sink = self._sinks.get(stream)
         if sink is None:
             captured = Captured(
                 name=stream, kind="output", vantage=Vantage.OBSERVED, media_type="application/octet-stream"
             )
-            sink = self._sinks[stream] = self._intake.open(captured)
             self._patterns[stream] = Patterns()
+            sink = self._sinks[stream] = self._intake.open(captured)
         self._last_ns = elapsed_ns
-        self._record(stream, sink.write(data), elapsed_ns)
-
-    def tick(self, elapsed_ns: int) -> None:
-        """Lets quiet streams release what need not wait."""
-        if self._worker is not None:
-            self._worker.put("", b"", elapsed_ns)
-        else:
-            self._settle(elapsed_ns)
+        self._hand_on(stream, sink.mask(data), elapsed_ns)
 
     def _settle(self, elapsed_ns: int) -> None:
         for stream, sink in self._sinks.items():
-            self._record(stream, sink.settle(), elapsed_ns)
+            self._hand_on(stream, sink.settle(), elapsed_ns)
 
-    def _record(self, stream: str, data: bytes, elapsed_ns: int) -> None:
+    def _is_quiet(self, elapsed_ns: int) -> None:
+        """Nothing is held behind the masking."""
+
+    def _hand_on(self, stream: str, data: bytes, elapsed_ns: int) -> None:
         if not data:
             return
+        if self._workers is not None:
+            self._workers[1].put(stream, data, elapsed_ns)
+        else:
+            self._keep(stream, data, elapsed_ns)
+
+    def _keep(self, stream: str, data: bytes, elapsed_ns: int) -> None:
+        sink = self._sinks[stream]
+        try:
+            sink.store(data)
+        except StorageError as error:
+            self._give_up(sink, error)
         self._patterns[stream].feed(data)
-        if not self.cast_is_cut:
-            with storage_errors(self._path):
-                self._cast.output(elapsed_ns, data)
+        try:
+            self._recording.output(elapsed_ns, data)
+        except StorageError as error:
+            self._recording.give_up()
+            self._facts.gap("recording", f"the terminal recording could not be kept: {error.message}")
+
+    def _give_up(self, sink: ItemSink, error: StorageError) -> None:
+        sink.give_up(error.message)
+        reason = f"{sink.captured.name} could not be kept, only its digest and size: {error.message}"
+        self._facts.gap("output", reason, error.hint)
 
     def finish(self) -> None:
-        """Ends every stream and takes in the items; a command without output leaves an empty ``stdout``."""
-        if self._worker is not None:
-            self._worker.finish()
-            self._worker = None
+        """Ends every stream and takes in the items; a command without output leaves an empty ``stdout``.
+
+        Raises:
+            StorageError: A thread could not record.
+        """
+        for worker in self._workers or ():
+            worker.finish()
+        self._workers = None
+        sys.setswitchinterval(self._interval_seconds)
         if not self._sinks:
-            self._take("stdout", b"", 0)
+            self._mask("stdout", b"", 0)
         for stream, sink in self._sinks.items():
-            self._record(stream, self._intake.close(sink), self._last_ns)
+            self._hand_on(stream, sink.flush(), self._last_ns)
             self._patterns[stream].flush()
-        with storage_errors(self._path):
-            self._cast.close()
-            self._file.close()
-        captured = Captured(
-            name="terminal.cast",
-            kind="recording",
-            vantage=Vantage.OBSERVED,
-            media_type="application/x-asciicast",
-            path=self._path,
-            note={"cut": "true"} if self.cast_is_cut else {},
-        )
-        self._intake.take(captured, masked=True)
+            try:
+                self._intake.close(sink)
+            except StorageError as error:
+                self._give_up(sink, error)
+                self._intake.close(sink)
+        if self._recording.close():
+            self._intake.take(self._recording.captured(), masked=True)
 
     def closing_lines(self) -> tuple[ClosingLine, ...]:
         """Runners' closing lines found in all streams."""
@@ -151,6 +167,73 @@ class Output:
         return total
 
 
+class Recording:
+    """The terminal recording, which stops at a size that nobody could watch.
+
+    Args:
+        path: Where it is written.
+        command: The command, masked.
+        title: The step's name.
+    """
+
+    def __init__(self, path: Path, command: str, title: str) -> None:
+        self._path = path
+        self._bytes = 0
+        self._is_open = True
+        with storage_errors(path):
+            self._file: BinaryIO = path.open("wb")
+        width, height = _terminal_size()
+        self._cast = Cast(self._write, width, height, time.time(), command, title)
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._bytes += len(data)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the recording stopped at its limit."""
+        return self._bytes > _CAST_LIMIT_BYTES
+
+    def output(self, elapsed_ns: int, data: bytes) -> None:
+        """Records a piece.
+
+        Raises:
+            StorageError: No room.
+        """
+        if self._is_open and not self.is_cut:
+            with storage_errors(self._path):
+                self._cast.output(elapsed_ns, data)
+
+    def give_up(self) -> None:
+        """Frees the room that was taken; nothing is recorded from now on."""
+        self._is_open = False
+        with suppress(OSError):
+            self._path.unlink()
+        with suppress(OSError):
+            self._file.close()
+
+    def close(self) -> bool:
+        """Ends the recording; False if there is none."""
+        try:
+            if self._is_open:
+                self._cast.close()
+                self._file.close()
+        except OSError:
+            self.give_up()
+        return self._is_open
+
+    def captured(self) -> Captured:
+        """The recording, to be taken in."""
+        return Captured(
+            name="terminal.cast",
+            kind="recording",
+            vantage=Vantage.OBSERVED,
+            media_type="application/x-asciicast",
+            path=self._path,
+            note={"cut": "true"} if self.is_cut else {},
+        )
+
+
 class Worker:
     """Records in a thread of its own, in the order of what is put in.
 
@@ -163,9 +246,6 @@ class Worker:
         import threading
         from collections import deque
 
-        # The copying thread asks for the interpreter after each system call; by default it would wait 5 ms.
-        self._interval_seconds = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_SECONDS)
         self._take = take
         self._settle = settle
         self._queue: deque[tuple[str, bytes, int]] = deque()
@@ -199,7 +279,6 @@ class Worker:
             self._ended = True
             self._filled.notify()
         self._thread.join()
-        sys.setswitchinterval(self._interval_seconds)
         if self._error is not None:
             raise self._error
 

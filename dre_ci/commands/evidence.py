@@ -11,7 +11,7 @@ from dre_ci.console import Console
 from dre_core.engine import Engine
 from dre_core.errors import DREError, NotFoundError
 from dre_core.exchange import export, import_archive
-from dre_core.model.run import Run
+from dre_core.model.run import Item, Run
 from dre_core.model.text import one_line
 from dre_core.recovery import recover
 from dre_core.store.sealed import Sealed, from_folder
@@ -109,10 +109,18 @@ def _described(run: Run) -> list[str]:
     ]
     lines += [
         f"  {item.name:<32.60} {item.vantage.value:<10} {item.size:>10} bytes  {item.digest[:23] or 'withheld'}"
+        f"{_remarks(item)}"
         for item in run.items
     ]
     lines += [f"gap        {gap.collector}: {one_line(gap.reason)}" for gap in run.gaps]
     return lines
+
+
+def _remarks(item: Item) -> str:
+    """What was masked, and why bytes are missing."""
+    masked = ", ".join(f"{rule} {count}" for rule, count in sorted(item.masked.items()))
+    lost = item.note.get("not-kept", "")
+    return (f"  masked: {masked}" if masked else "") + (f"  not kept: {one_line(lost)}" if lost else "")
 
 
 def _export(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:

@@ -76,7 +76,8 @@ def masked_lines(path: Path, masker: Masker) -> Iterator[bytes]:
 def _masked_block(lines: list[bytes], masked: bytes, masker: Masker) -> bytes:
     """Lines of a journal masked one by one; anything else as masked in one piece, since a secret can span lines."""
     try:
-        return b"".join(_masked_line(line, masker) for line in lines)
+        with masker.tally({}):  # the whole block's replacements are counted already
+            return b"".join(_masked_line(line, masker) for line in lines)
     except (DREError, TypeError, ValueError):
         return masked
 

@@ -23,7 +23,8 @@ from __future__ import annotations
 import re
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dre_core.pipeline.mask_rules import RULES, Rule
@@ -90,6 +91,7 @@ class Masker:
         self._known: set[str] = set()
         self._registered = 0
         self._lock = threading.Lock()
+        self._tally = threading.local()
         self._add_all(values)
 
     def add(self, value: str) -> None:
@@ -158,6 +160,19 @@ class Masker:
         """Note a replacement made."""
         with self._lock:
             self.counts[rule] = self.counts.get(rule, 0) + 1
+        into: dict[str, int] | None = getattr(self._tally, "into", None)
+        if into is not None:
+            into[rule] = into.get(rule, 0) + 1
+
+    @contextmanager
+    def tally(self, into: dict[str, int]) -> Iterator[None]:
+        """Counts what this thread replaces meanwhile in a table of its own as well, for one item of evidence."""
+        outer = getattr(self._tally, "into", None)
+        self._tally.into = into
+        try:
+            yield
+        finally:
+            self._tally.into = outer
 
 
 def _literals(rules: Iterable[Rule], *, lower: bool) -> tuple[bytes, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -153,12 +154,21 @@ def test_a_full_disk_never_changes_the_commands_result(project, tmp_path):
     try:
         words = ("--dir", str(small / ".dre"))
         assert project.dre("init", *words).returncode == 0
-        big = f'{sys.executable} -c "import os; os.write(1, os.urandom(2_000_000))"; exit 3'
-        done = project.dre("wrap", *words, "--", "sh", "-c", big)
-        assert done.returncode == 3
-        assert len(done.stdout) == 2_000_000
-        assert b"Traceback" not in done.stderr
-        strict = project.dre("wrap", *words, "--strict", "--", "sh", "-c", big)
+        big = f'{sys.executable} -c "import os; os.write(1, os.urandom({{size}}))"; exit 3'
+        for size in (400_000, 2_000_000):
+            done = project.dre("wrap", *words, "--", "sh", "-c", big.format(size=size))
+            assert done.returncode == 3
+            assert len(done.stdout) == size
+            assert b"Traceback" not in done.stderr
+            sealed = json.loads(project.dre("evidence", "show", *words, "--json").stdout)
+            (output,) = [item for item in sealed["items"] if item["name"] == "stdout"]
+            assert (output["kept"], output["size"]) == (False, str(size))
+            assert output["digest"] == "sha256:" + hashlib.sha256(done.stdout).hexdigest()
+            assert "no space left" in output["note"]["not-kept"]
+            (gap,) = [gap for gap in sealed["gaps"] if gap["collector"] == "output"]
+            assert "only its digest and size" in gap["reason"]
+            assert project.dre("verify", *words).returncode == 6
+        strict = project.dre("wrap", *words, "--strict", "--", "sh", "-c", big.format(size=2_000_000))
         assert strict.returncode in (3, 125)
         assert project.dre("log", "check", *words).returncode == 0
     finally:

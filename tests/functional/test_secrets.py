@@ -160,3 +160,15 @@ def test_redact_is_the_same_chain(project):
     text = f"a {KNOWN} b {TOKEN} c\n".encode()
     done = project.dre("redact", stdin=text, environ={"MY_SECRET": KNOWN})
     assert done.stdout == b"a *** b [masked:github-token] c\n"
+
+
+def test_what_was_masked_is_counted_by_rule_in_each_item(project):
+    code = f"print('a {TOKEN}'); print('b {TOKEN} {KNOWN}'); import sys; print('{KNOWN}', file=sys.stderr)"
+    project.dre("wrap", "--", sys.executable, "-c", code, environ={"DEPLOY_TOKEN": KNOWN})
+    shown = json.loads(project.dre("evidence", "show", "--json").stdout)
+    masked = {item["name"]: item["masked"] for item in shown["items"]}
+    assert masked["stdout"] == {"github-token": 2, "known-value": 1}
+    assert masked["stderr"] == {"known-value": 1}
+    lines = project.dre("evidence", "show").stdout.decode().splitlines()
+    (stdout,) = [line for line in lines if line.startswith("  stdout ")]
+    assert stdout.endswith("  masked: github-token 2, known-value 1")
