@@ -17,11 +17,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from dre_core.errors import ConfigError, StorageError
+from dre_core.errors import ConfigError, FormatError, StorageError
 from dre_core.model.record import dataclass
 from dre_core.store.folder import open_regular
+
+if TYPE_CHECKING:
+    from dre_core.model.trigger import Trigger
 
 _FILE_LIMIT_BYTES = 1 << 20
 # Variables of the contract that share the prefix but name no section and key.
@@ -115,6 +118,27 @@ class MaskSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VisualSection:
+    """Which pictures are taken; they need the extra ``visual``.
+
+    Attributes:
+        screen: Whether the last screen of the terminal is drawn after each run.
+        url: Page that the ``screenshot`` collector shows in a browser.
+        display: X display that it reads.
+        browser: Path of the browser; empty: found on ``PATH``, else playwright's own.
+        width: Of the browser's window, in pixels.
+        height: Of the browser's window, in pixels.
+    """
+
+    screen: bool = False
+    url: str = ""
+    display: str = ""
+    browser: str = ""
+    width: int = 1280
+    height: int = 800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The configuration of one project.
 
@@ -125,7 +149,9 @@ class Config:
         replay: How tests are run again.
         keys: How evidence is signed.
         mask: What is masked.
+        visual: Which pictures are taken.
         plugins: Third-party plugins to load, by entry point name.
+        triggers: What is collected while a command runs, and when.
         sources: Files and variables that were read.
         warnings: What was ignored, and why.
     """
@@ -136,7 +162,9 @@ class Config:
     replay: ReplaySection = ReplaySection()
     keys: KeysSection = KeysSection()
     mask: MaskSection = MaskSection()
+    visual: VisualSection = VisualSection()
     plugins: tuple[str, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -156,6 +184,7 @@ _SECTIONS: Mapping[str, type] = {
     "replay": ReplaySection,
     "keys": KeysSection,
     "mask": MaskSection,
+    "visual": VisualSection,
 }
 
 
@@ -167,6 +196,7 @@ def flatten(config: Config) -> dict[str, object]:
         for item in fields(record):
             flat[f"{section}.{item.name}"] = getattr(record, item.name)
     flat["plugins"] = config.plugins
+    flat["triggers"] = {trigger.name: trigger.to_json() for trigger in config.triggers}
     return flat
 
 
@@ -224,6 +254,9 @@ def with_values(config: Config, values: Mapping[str, object]) -> Config:
         ConfigError: A key is unknown or a value does not fit.
     """
     for key, value in values.items():
+        if key == "triggers":
+            config = _with_triggers(config, value)
+            continue
         checked = check_value(_known(key), value, _type_of(key))
         if "." in key:
             section, name = key.split(".", 1)
@@ -232,6 +265,20 @@ def with_values(config: Config, values: Mapping[str, object]) -> Config:
             changed = {key: checked}
         config = replace(config, **changed)
     return config
+
+
+def _with_triggers(config: Config, value: object) -> Config:
+    """The configuration with more triggers; one of the same name takes the other's place."""
+    from dre_core.model.trigger import parse_triggers
+
+    try:
+        added = parse_triggers(value)  # type: ignore[arg-type]
+    except FormatError as error:
+        raise ConfigError(
+            f"{error.path}: {error.message}", hint=error.hint, path=error.path, code="config-value"
+        ) from None
+    by_name = {trigger.name: trigger for trigger in (*config.triggers, *added)}
+    return replace(config, triggers=tuple(by_name.values()))
 
 
 def _dotted(document: object, source: str) -> dict[str, object]:
@@ -342,6 +389,8 @@ def parse_value(key: str, text: str) -> object:
         ConfigError: The text does not fit the key's type.
     """
     wanted = _type_of(_known(key))
+    if key == "triggers":
+        raise ConfigError("triggers are written in a file", hint="see docs/triggers.md", path=key)
     if wanted is bool and text.lower() in ("true", "false", "1", "0", "yes", "no"):
         return text.lower() in ("true", "1", "yes")
     if wanted in (int, float):

@@ -50,9 +50,11 @@ from dre_core.store.log import Log
 from dre_core.store.past import Past
 
 if TYPE_CHECKING:
+    from dre_core.capture.collector import Collector
     from dre_core.capture.executable import Executable
     from dre_core.capture.monitor import Monitor
     from dre_core.capture.process import Command, ProcessResult
+    from dre_core.live import Live
     from dre_core.model.observation import Observation
     from dre_core.model.policy import Policy
     from dre_core.model.session import Session, TestRecord
@@ -331,6 +333,7 @@ class Engine:
         """
         from dre_core.capture.process import inspect
 
+        watching = self._collectors_beside()
         executable = inspect(command, self.environ)
         facts = CommandFacts(
             argv=command.argv,
@@ -343,10 +346,22 @@ class Engine:
         )
         operation = self.begin("wrap", command.argv, wishes, facts=facts, parent=self._parent())
         try:
-            return self._wrap(operation, command, wishes, executable, standard)
+            return self._wrap(operation, command, wishes, executable, standard, watching)
         finally:
             operation.close()
             operation.log.close()
+
+    def _collectors_beside(self) -> Mapping[str, Collector] | None:
+        """What may look while a command runs; None where nothing is to.
+
+        Raises:
+            ConfigError: A trigger names a collector that there is not.
+        """
+        if not (self.settings.triggers or self.settings.visual.screen):
+            return None
+        from dre_core.live import collectors_of
+
+        return collectors_of(self.settings)
 
     def _parent(self) -> str:
         """The operation that this command runs inside of, if it is alive."""
@@ -363,18 +378,27 @@ class Engine:
         wishes: Wishes,
         executable: Executable,
         standard: tuple[int, int, int],
+        watching: Mapping[str, Collector] | None,
     ) -> Wrapped:
         from dre_core.capture.monitor import Monitor
         from dre_core.capture.process import child_environ, run
         from dre_core.output import Output
 
         # 3
-        output = Output(operation)
+        output = Output(operation, is_terminal=os.isatty(standard[1]))
         monitor = Monitor()
+        live = None
+        if watching is not None:
+            from dre_core.live import Live
+
+            live = Live(operation, watching)
+            output.listener = live.heard
 
         def started(pid: int) -> None:
             operation.note("operation.started", {"pid": pid})
             operation.commit_events()
+            if live is not None:
+                live.started(pid)
 
         try:
             result = run(
@@ -394,18 +418,26 @@ class Engine:
                 escalate_cancel=bool(self.environ.get("CI")),
             )
         except StartError as error:
+            if live is not None:
+                live.abandon()
             operation.note("operation.failed", {"reason": operation.masker.text(str(error))})
             operation.commit_events()
             raise
         try:
-            return self._seal_wrapped(operation, output, monitor, result, wishes)
+            return self._seal_wrapped(operation, output, monitor, result, wishes, live)
         except Exception as error:
             # The command has run: whatever goes wrong now must not change what it returned.
             failure = error if isinstance(error, DREError) else StateError(f"{type(error).__name__}: {error}")
             return Wrapped(operation=operation.id, result=result, failure=failure)
 
     def _seal_wrapped(
-        self, operation: Operation, output: Output, monitor: Monitor, result: ProcessResult, wishes: Wishes
+        self,
+        operation: Operation,
+        output: Output,
+        monitor: Monitor,
+        result: ProcessResult,
+        wishes: Wishes,
+        live: Live | None,
     ) -> Wrapped:
         from dre_core.capture.observe import claim_of, observe
 
@@ -413,6 +445,8 @@ class Engine:
         operation.note("operation.collecting")
         operation.commit_events()
         output.finish()
+        if live is not None:
+            live.finish(result)
         observation = observe(
             result, monitor.finish(), output.closing_lines(), output.pattern_counts(), operation.masker
         )

@@ -39,25 +39,33 @@ _BATCH_BYTES = 512 << 10
 _SWITCH_SECONDS = 0.0002
 _NUMBERS = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "deselected", "rerun")
 
+Listener = Callable[[str, bytes, Patterns, int], None]
+
 
 class Output:
     """Takes a command's output while it runs.
 
     Args:
         operation: The operation under way.
+        is_terminal: Whether the command writes to a terminal, whose driver ends lines by itself.
+
+    Attributes:
+        listener: Told each piece of output after it was recorded: stream, masked bytes, what was found in the
+            stream so far, elapsed nanoseconds.
     """
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: Operation, *, is_terminal: bool = False) -> None:
         self._intake: Intake = operation.intake
         self._facts = operation.facts
         self._sinks: dict[str, ItemSink] = {}
         self._patterns: dict[str, Patterns] = {}
         command = operation.masker.text(shlex.join(operation.command.argv))
-        self._recording = Recording(operation.experiment.cast, command, operation.name)
+        self._recording = Recording(operation.experiment.cast, command, operation.name, returns=not is_terminal)
         self._last_ns = 0
         self._seen_bytes = 0
         self._workers: tuple[Worker, Worker] | None = None
         self._interval_seconds = sys.getswitchinterval()
+        self.listener: Listener | None = None
 
     def has_room(self) -> bool:
         """Whether more can be taken now without holding more than ``QUEUE_BYTES``."""
@@ -120,6 +128,8 @@ class Output:
         except StorageError as error:
             self._give_up(sink, error)
         self._patterns[stream].feed(data)
+        if self.listener is not None:
+            self.listener(stream, data, self._patterns[stream], elapsed_ns)
         try:
             self._recording.output(elapsed_ns, data)
         except StorageError as error:
@@ -174,16 +184,17 @@ class Recording:
         path: Where it is written.
         command: The command, masked.
         title: The step's name.
+        returns: Whether a carriage return is to be put before each line feed.
     """
 
-    def __init__(self, path: Path, command: str, title: str) -> None:
+    def __init__(self, path: Path, command: str, title: str, *, returns: bool) -> None:
         self._path = path
         self._bytes = 0
         self._is_open = True
         with storage_errors(path):
             self._file: BinaryIO = path.open("wb")
         width, height = _terminal_size()
-        self._cast = Cast(self._write, width, height, time.time(), command, title)
+        self._cast = Cast(self._write, width, height, time.time(), command, title, returns=returns)
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dre_core.errors import ConfigError, MissingExtraError
+from dre_core.errors import ConfigError
 
 if TYPE_CHECKING:
     import pluggy
@@ -22,6 +22,11 @@ COLLECTORS = (
     "dre_core.capture.source",
     "dre_core.capture.changes",
     "dre_core.capture.environment",
+)
+# Those that only look when a trigger fires; loaded where one is configured.
+LIVE_COLLECTORS = (
+    "dre_core.capture.processes",
+    "dre_core.capture.screenshot",
 )
 VERIFIERS = (
     "dre_core.verify.programmatic",
@@ -79,21 +84,6 @@ def flatten(lists: Iterable[Iterable[Any]]) -> list[Any]:
     """One list of what several implementations returned, in the order of registration."""
     # pluggy calls the last registered implementation first.
     return [item for part in reversed(list(lists)) for item in part]
-
-
-def require(module: str, extra: str) -> Any:
-    """An optional module.
-
-    Raises:
-        MissingExtraError: It is not installed; the message names the extra.
-    """
-    try:
-        return import_module(module)
-    except ImportError:
-        raise MissingExtraError(
-            f"{module} is not installed",
-            hint=f"pip install 'development-reality-engine[{extra}]'",
-        ) from None
 
 
 def by_name(parts: Iterable[Any]) -> Mapping[str, Any]:

@@ -33,6 +33,7 @@ LAYERS = (
         "dre_core.declaring",
         "dre_core.operation",
         "dre_core.output",
+        "dre_core.live",
         "dre_core.engine",
         "dre_core.recovery",
         "dre_core.history",
@@ -140,6 +141,7 @@ OWN_PROCESSES = {
     "dre_core.capture.relay",
     "dre_core.capture.launch",
     "dre_core.capture.signals",
+    "dre_core.capture.lookout",
     "dre_ci.isolation",
 }
 

@@ -54,7 +54,7 @@ def test_documented_defaults_are_true():
     text = (ROOT / "docs" / "configuration.md").read_text()
     for key, value in config.flatten(config.Config()).items():
         (shown,) = re.findall(rf"^\| `{re.escape(key)}` \| (.*?) *\|", text, re.M)
-        if isinstance(value, tuple):
+        if isinstance(value, tuple | dict):
             assert shown == ""
         else:
             assert config.parse_value(key, shown.strip("`")) == value
@@ -78,3 +78,12 @@ def test_links_between_documents_lead_somewhere():
     for path in [ROOT / "README.md", ROOT / "SECURITY.md", *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_occasion_and_collector_of_triggers_is_documented():
+    from dre_core.live import SCREEN, collectors_of
+    from dre_core.model.trigger import Occasion
+
+    text = (ROOT / "docs" / "triggers.md").read_text()
+    listed = table_keys(text) - {"when", "collect"}
+    assert listed == {occasion.value for occasion in Occasion} | {SCREEN, *collectors_of(config.Config())}

@@ -77,6 +77,10 @@ def _validate(arguments: argparse.Namespace, console: Console, engine: Engine) -
         load_policy(Path(path))
     for warning in engine.settings.warnings:
         console.warn(warning)
+    if engine.settings.triggers:
+        from dre_core.live import collectors_of
+
+        collectors_of(engine.settings)
     sources = [*engine.settings.sources, *arguments.policy]
     shown = ", ".join(sources) or "the defaults"
     console.result(
@@ -87,4 +91,4 @@ def _validate(arguments: argparse.Namespace, console: Console, engine: Engine) -
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(value) if isinstance(value, tuple | dict) else str(value)

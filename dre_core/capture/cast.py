@@ -162,6 +162,8 @@ class Cast:
         started_at: Start, seconds since the epoch (fractions are dropped).
         command: The command line, masked.
         title: A title.
+        returns: Whether each line feed gets a carriage return before it, as a terminal's driver adds one to what
+            is written to it. Pipes add none, and a player would show stairs.
     """
 
     def __init__(
@@ -172,8 +174,11 @@ class Cast:
         started_at: float,
         command: str = "",
         title: str = "",
+        *,
+        returns: bool = False,
     ) -> None:
         self._write = write
+        self._returns = returns
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._last_us = 0
         header = CastHeader(
@@ -197,4 +202,6 @@ class Cast:
 
     def _emit(self, text: str) -> None:
         if text:
+            if self._returns:
+                text = text.replace("\n", "\r\n")
             self._write(format_event(CastEvent(elapsed_us=self._last_us, text=text)))
