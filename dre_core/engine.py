@@ -59,10 +59,13 @@ if TYPE_CHECKING:
     from dre_core.model.policy import Policy
     from dre_core.model.session import Session, TestRecord
     from dre_core.output import Output
+    from dre_core.pulse import Pulse
     from dre_core.verification import Request, Verified
     from dre_core.verify.evidence import Evidence
     from dre_core.verify.verifier import Verifier
 
+# A command that is over sooner has nothing to tell while it runs.
+_PULSE_AFTER_NS = 1_000_000_000
 _PYTEST_OUTCOMES: Mapping[int, RunOutcome] = {
     0: RunOutcome.PASSED,
     1: RunOutcome.FAILED,
@@ -394,6 +397,17 @@ class Engine:
             live = Live(operation, watching)
             output.listener = live.heard
 
+        pulse: Pulse | None = None
+
+        def tick(elapsed_ns: int) -> None:
+            nonlocal pulse
+            output.tick(elapsed_ns)
+            if pulse is None and elapsed_ns >= _PULSE_AFTER_NS:
+                from dre_core.pulse import Pulse
+
+                pulse = Pulse(operation, output, monitor)
+                pulse.start()
+
         def started(pid: int) -> None:
             operation.note("operation.started", {"pid": pid})
             operation.commit_events()
@@ -412,7 +426,7 @@ class Engine:
                 executable=executable,
                 timeout_seconds=wishes.timeout_seconds or self.settings.run.timeout_seconds or None,
                 on_start=started,
-                tick=output.tick,
+                tick=tick,
                 has_room=output.has_room,
                 monitor=monitor,
                 escalate_cancel=bool(self.environ.get("CI")),
@@ -424,7 +438,7 @@ class Engine:
             operation.commit_events()
             raise
         try:
-            return self._seal_wrapped(operation, output, monitor, result, wishes, live)
+            return self._seal_wrapped(operation, output, monitor, result, wishes, (live, pulse))
         except Exception as error:
             # The command has run: whatever goes wrong now must not change what it returned.
             failure = error if isinstance(error, DREError) else StateError(f"{type(error).__name__}: {error}")
@@ -437,7 +451,7 @@ class Engine:
         monitor: Monitor,
         result: ProcessResult,
         wishes: Wishes,
-        live: Live | None,
+        beside: tuple[Live | None, Pulse | None],
     ) -> Wrapped:
         from dre_core.capture.observe import claim_of, observe
 
@@ -445,10 +459,20 @@ class Engine:
         operation.note("operation.collecting")
         operation.commit_events()
         output.finish()
+        live, pulse = beside
         if live is not None:
             live.finish(result)
+        if pulse is None and any(result.bytes_out.values()):
+            from dre_core.pulse import Pulse
+
+            pulse = Pulse(operation, output, monitor)
         observation = observe(
-            result, monitor.finish(), output.closing_lines(), output.pattern_counts(), operation.masker
+            result,
+            monitor.finish(),
+            output.closing_lines(),
+            output.pattern_counts(),
+            operation.masker,
+            metrics=pulse.finish() if pulse is not None else None,
         )
         operation.facts.programs = tuple(p.argv[0] for p in observation.processes if p.argv)
         for gap in result.gaps:
@@ -527,6 +551,8 @@ class Engine:
         if not judge and not any(map(_may_count_tests, items)):
             # Nothing in it counts tests, so it is sealed as it is, without being read again.
             operation.sign(predicate.run_statement(run))
+            if observation is not None:
+                operation.sign(predicate.runtime_trace(run, observation))
             operation.publish({})
             past.remember(_as_past(run, operation))
             return Sealing(run=run, verdict=None, decode=decode)
@@ -540,6 +566,8 @@ class Engine:
         operation.sign(predicate.run_statement(run))
         if counts is not None:
             operation.sign(predicate.test_result(run, counts, _tests(evidence), _runner(evidence)))
+        if observation is not None:
+            operation.sign(predicate.runtime_trace(run, observation))
         verdict = None
         reports: dict[str, Path] = {}
         if judge:

@@ -64,6 +64,11 @@ class ItemSink:
         self._encoder: codec.Encoder | None = None
 
     @property
+    def size(self) -> int:
+        """Bytes that went on to the record."""
+        return self._size
+
+    @property
     def is_kept(self) -> bool:
         """Whether the bytes are stored, and not only counted and digested."""
         return not self._lost

@@ -164,6 +164,14 @@ class Output:
         if self._recording.close():
             self._intake.take(self._recording.captured(), masked=True)
 
+    def progress(self) -> dict[str, tuple[int, dict[str, int]]]:
+        """How many bytes of each stream are on record, and the matches by rule; any thread may ask."""
+        return {
+            stream: (sink.size, dict(self._patterns[stream].rule_counts))
+            for stream, sink in list(self._sinks.items())
+            if stream in self._patterns
+        }
+
     def closing_lines(self) -> tuple[ClosingLine, ...]:
         """Runners' closing lines found in all streams."""
         return tuple(_closing_line(s) for patterns in self._patterns.values() for s in patterns.summaries)

@@ -34,6 +34,7 @@ LAYERS = (
         "dre_core.operation",
         "dre_core.output",
         "dre_core.live",
+        "dre_core.pulse",
         "dre_core.engine",
         "dre_core.recovery",
         "dre_core.history",

@@ -2,7 +2,8 @@
 
 Not proof of absence: a process that lives shorter than the interval between two looks is missed, so
 ``complete`` is never true for a sampled tree. Looks are dense in the first second (only the kernel's lists of
-children) and grow rarer, so that watching costs at most about one percent of a core in the long run.
+children) and grow rarer, so that watching costs at most about one percent of a core in the long run. What the processes
+have open (files, connections) is looked at from ``OPEN_AFTER_NS`` on, out of a budget of its own.
 
 Exit statuses of processes that are not DRE's children come from pidfds (Linux 6.15 and later); elsewhere they
 are unknown. On systems without ``/proc/<pid>/task/<tid>/children`` psutil finds the descendants, once the
@@ -13,18 +14,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import field
+from typing import TYPE_CHECKING, Any
 
 from dre_core.capture import kernel
 from dre_core.model.record import dataclass
+
+if TYPE_CHECKING:
+    from dre_core.capture.descriptors import Connection, Descriptors
 
 DENSE_NS = 1_000_000_000
 """For this long the looks are dense."""
 DENSE_INTERVAL_NS = 7_000_000
 LONGEST_INTERVAL_NS = 100_000_000
-COST_FACTOR = 100
+COST_FACTOR = 140
 """Between two looks pass at least this many times the cost of one (a third of it in the dense phase)."""
+OPEN_AFTER_NS = 150_000_000
+OPEN_INTERVAL_NS = 1_000_000_000
+OPEN_LONGEST_NS = 10_000_000_000
+OPEN_COST_FACTOR = 400
 FULL_INTERVAL_NS = 50_000_000
 """At first a full sample (CPU, memory, I/O) is taken this often, later once in a twentieth of the age."""
 FULL_LONGEST_NS = 2_000_000_000
@@ -57,6 +67,7 @@ class ProcessRecord:
         read_bytes: Bytes through read calls, those of reaped children included.
         written_bytes: Bytes through write calls, likewise.
         threads: Most threads seen.
+        open_files: Most files seen open at once.
         exit_code: 0 to 255, or None: ended by a signal, still running, or unknown.
         signal: The signal that ended it, or None.
     """
@@ -73,6 +84,7 @@ class ProcessRecord:
     read_bytes: int = 0
     written_bytes: int = 0
     threads: int = 1
+    open_files: int = 0
     exit_code: int | None = None
     signal: int | None = None
 
@@ -110,6 +122,11 @@ class ProcessTree:
         complete: Whether it is sure that no process was missed; never so for sampling.
         interval_ms: The longest time between two looks.
         gaps: What could not be seen.
+        files: Paths that were seen open, sorted.
+        connections: Network connections that were seen.
+        looks: How often the tree was looked at.
+        cost_ms: CPU time that looking has cost.
+        cgroup: Use of the control group that the command shared with DRE, by the kernel's accounting.
     """
 
     processes: tuple[ProcessRecord, ...]
@@ -117,6 +134,11 @@ class ProcessTree:
     complete: bool
     interval_ms: int
     gaps: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    looks: int = 0
+    cost_ms: int = 0
+    cgroup: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Seen:
@@ -185,6 +207,7 @@ class Monitor:
 
     Attributes:
         next_due_ns: Elapsed time at which :meth:`sample` wants to be called next.
+        latest: The newest full sample; None before the first.
     """
 
     def __init__(self, root_pid: int = 0, *, interval_ns: int = DENSE_INTERVAL_NS) -> None:
@@ -203,6 +226,12 @@ class Monitor:
         self._cpu_seconds = 0.0
         self._pidfds = 0
         self._gaps: dict[str, None] = {}
+        self._looks = 0
+        self._cost_ns = 0
+        self._next_open_ns = OPEN_AFTER_NS
+        self._open: Descriptors | None = None
+        self._cgroup: Cgroup | None = None
+        self.latest: Sample | None = None
         self._children = _children_source()
         if root_pid:
             self.start(root_pid)
@@ -220,6 +249,7 @@ class Monitor:
         """
         self._root = root_pid
         self._ignored = frozenset(ignored) | {os.getpid()}
+        self._cgroup = Cgroup.own()
         self.sample(0)
         root = self._seen.get(root_pid)
         if root is not None and not root.argv:
@@ -236,14 +266,19 @@ class Monitor:
         Args:
             elapsed_ns: Time since the start of the command.
         """
-        began = time.monotonic_ns()
+        began = time.thread_time_ns()
         self._longest_gap_ns = max(self._longest_gap_ns, elapsed_ns - self._last_look_ns)
         self._last_look_ns = elapsed_ns
         self._look(elapsed_ns)
         if elapsed_ns >= self._next_full_ns:
             self._measure(elapsed_ns)
             self._next_full_ns = elapsed_ns + _clamp(elapsed_ns // 20, FULL_INTERVAL_NS, FULL_LONGEST_NS)
-        self._plan(elapsed_ns, time.monotonic_ns() - began)
+        cost_ns = time.thread_time_ns() - began
+        self._plan(elapsed_ns, cost_ns)
+        if elapsed_ns >= self._next_open_ns:
+            cost_ns += self._look_at_open(elapsed_ns)
+        self._looks += 1
+        self._cost_ns += cost_ns
 
     def _plan(self, elapsed_ns: int, cost_ns: int) -> None:
         if elapsed_ns < DENSE_NS:
@@ -255,6 +290,19 @@ class Monitor:
         if self._children is _children_by_psutil:
             wait_ns = max(wait_ns, PSUTIL_AFTER_NS)
         self.next_due_ns = elapsed_ns + wait_ns
+
+    def _look_at_open(self, elapsed_ns: int) -> int:
+        """Look at what is open; returns what that cost."""
+        began = time.thread_time_ns()
+        if self._open is None:
+            from dre_core.capture.descriptors import Descriptors
+
+            self._open = Descriptors()
+        self._open.look(self._seen)
+        cost_ns = time.thread_time_ns() - began
+        wait_ns = _clamp(elapsed_ns // 20, OPEN_INTERVAL_NS, OPEN_LONGEST_NS)
+        self._next_open_ns = elapsed_ns + max(wait_ns, cost_ns * OPEN_COST_FACTOR)
+        return cost_ns
 
     # --- finding -------------------------------------------------------------------------------------
 
@@ -327,6 +375,7 @@ class Monitor:
             processes=len(alive),
             threads=sum(seen.threads for seen in alive),
         )
+        self.latest = sample
         if self._full_count % self._sample_every == 0:
             self._samples.append(sample)
         self._full_count += 1
@@ -335,6 +384,9 @@ class Monitor:
             self._sample_every *= 2
 
     def _measure_one(self, seen: _Seen) -> None:
+        if self._children is _children_by_psutil:
+            _measure_by_psutil(seen)
+            return
         stat = _read_stat(seen.pid)
         if stat is None:
             return
@@ -379,16 +431,26 @@ class Monitor:
             self._close(seen)
         if unknown:
             self._gaps["exit-status-unknown"] = None
+        if self._open is None:
+            self._gaps["open-files-not-looked-at"] = None
+        elif self._open.is_cut:
+            self._gaps["open-files-limit"] = None
+        most = self._open.most_files if self._open else {}
         return ProcessTree(
-            processes=tuple(_record(seen) for seen in self._order),
+            processes=tuple(_record(seen, most.get(seen.pid, 0)) for seen in self._order),
             samples=tuple(self._samples),
             complete=False,
             interval_ms=-(-self._longest_gap_ns // 1_000_000),
             gaps=tuple(self._gaps),
+            files=tuple(sorted(self._open.files)) if self._open else (),
+            connections=tuple(self._open.connections.values()) if self._open else (),
+            looks=self._looks,
+            cost_ms=self._cost_ns // 1_000_000,
+            cgroup=self._cgroup.used() if self._cgroup else {},
         )
 
 
-def _record(seen: _Seen) -> ProcessRecord:
+def _record(seen: _Seen, open_files: int) -> ProcessRecord:
     code = os.waitstatus_to_exitcode(seen.status) if seen.status is not None else None
     return ProcessRecord(
         pid=seen.pid,
@@ -403,6 +465,7 @@ def _record(seen: _Seen) -> ProcessRecord:
         read_bytes=seen.read_bytes,
         written_bytes=seen.written_bytes,
         threads=seen.max_threads,
+        open_files=open_files,
         exit_code=code if code is not None and code >= 0 else None,
         signal=-code if code is not None and code < 0 else None,
     )
@@ -410,6 +473,47 @@ def _record(seen: _Seen) -> ProcessRecord:
 
 def _clamp(value: int, low: int, high: int) -> int:
     return max(low, min(value, high))
+
+
+class Cgroup:
+    """The control group that DRE and the command share: its accounting also counts what sampling missed.
+
+    Args:
+        cpu_path: File of the CPU time used.
+        cpu_unit_ns: Nanoseconds of its unit.
+        cpu_key: Line of the file; empty where the file is one number.
+        memory_path: File of the largest use of memory.
+    """
+
+    def __init__(self, cpu_path: str, cpu_unit_ns: int, cpu_key: bytes, memory_path: str) -> None:
+        self._cpu_path = cpu_path
+        self._unit_ns = cpu_unit_ns
+        self._key = cpu_key
+        self._memory_path = memory_path
+        self._before = self._cpu()
+
+    @classmethod
+    def own(cls) -> Cgroup | None:
+        """This process's group, by version 2 or 1 of the interface; None where neither is to be read."""
+        for line in _read("/proc/self/cgroup", 4096).decode(errors="replace").splitlines():
+            _, controllers, path = line.split(":", 2)
+            group = f"/sys/fs/cgroup{path}" if not controllers else f"/sys/fs/cgroup/cpuacct{path}"
+            if not controllers and os.path.exists(f"{group}/cpu.stat"):
+                return cls(f"{group}/cpu.stat", 1000, b"usage_usec", f"{group}/memory.peak")
+            if "cpuacct" in controllers.split(",") and os.path.exists(f"{group}/cpuacct.usage"):
+                return cls(f"{group}/cpuacct.usage", 1, b"", "")
+        return None
+
+    def _cpu(self) -> int:
+        words = _read(self._cpu_path, 4096).split()
+        place = words.index(self._key) + 1 if self._key in words else 0
+        return int(words[place]) * self._unit_ns if words[place : place + 1] else 0
+
+    def used(self) -> dict[str, int]:
+        """CPU nanoseconds since the beginning, and the peak of memory ever."""
+        peak = _read(self._memory_path, 64).strip() if self._memory_path else b""
+        used = {"cpuNs": max(0, self._cpu() - self._before)}
+        return {**used, "memoryPeakBytes": int(peak)} if peak.isdigit() else used
 
 
 # --- /proc -------------------------------------------------------------------------------------------
@@ -478,6 +582,31 @@ def _children_source() -> Callable[[int], list[int]]:
 
 def _has_children_file() -> bool:
     return os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+
+
+def _measure_by_psutil(seen: _Seen) -> None:
+    import psutil
+
+    try:
+        process = psutil.Process(seen.pid)
+        with process.oneshot():
+            if not seen.argv:
+                seen.argv, seen.executable = tuple(process.cmdline()), process.exe()
+            times, memory = process.cpu_times(), process.memory_info()
+            seen.threads = process.num_threads()
+            counters: Any = process.io_counters() if hasattr(process, "io_counters") else None
+    except (psutil.Error, OSError):
+        return
+    seen.cpu_seconds = times.user + times.system
+    # Only Linux tells what the children that were waited for have used.
+    waited = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    seen.tree_cpu_seconds = seen.cpu_seconds + waited
+    seen.rss_bytes = memory.rss
+    seen.max_rss_bytes = max(seen.max_rss_bytes, memory.rss)
+    seen.max_threads = max(seen.max_threads, seen.threads)
+    if counters is not None:
+        seen.read_bytes = getattr(counters, "read_chars", counters.read_bytes)
+        seen.written_bytes = getattr(counters, "write_chars", counters.write_bytes)
 
 
 def own_children() -> list[int]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from dre_core.capture.monitor import ProcessTree
 from dre_core.capture.process import ProcessResult
-from dre_core.model.observation import ClosingLine, Observation, Sample, SeenProcess
+from dre_core.model.canonical import JSON
+from dre_core.model.observation import ClosingLine, Observation, Sample, SeenConnection, SeenProcess
 from dre_core.model.run import Claim, RunOutcome
 from dre_core.model.text import printable
 from dre_core.pipeline.mask import Masker
@@ -31,6 +32,8 @@ def observe(
     closing_lines: tuple[ClosingLine, ...],
     patterns: Mapping[str, int],
     masker: Masker,
+    *,
+    metrics: JSON = None,
 ) -> Observation:
     """What the parent process saw.
 
@@ -39,7 +42,8 @@ def observe(
         tree: Its processes.
         closing_lines: Runners' closing lines in the output.
         patterns: Matches in the output by kind.
-        masker: Masks the arguments of the processes.
+        masker: Masks the arguments of the processes and the paths that they have open.
+        metrics: Sliding windows and alerts; None for a short run.
     """
     return Observation(
         exit_code=result.exit_code,
@@ -64,6 +68,10 @@ def observe(
                 ended_ms=process.last_seen_ns // 1_000_000,
                 cpu_seconds=process.cpu_seconds,
                 max_rss_bytes=process.max_rss_bytes,
+                read_bytes=process.read_bytes,
+                written_bytes=process.written_bytes,
+                threads=process.threads,
+                open_files=process.open_files,
             )
             for process in tree.processes
         ),
@@ -75,9 +83,24 @@ def observe(
                 cpu_seconds=sample.cpu_seconds,
                 rss_bytes=sample.rss_bytes,
                 processes=sample.processes,
+                read_bytes=sample.read_bytes,
+                written_bytes=sample.written_bytes,
+                threads=sample.threads,
             )
             for sample in tree.samples
         ),
         closing_lines=closing_lines,
         patterns=tuple(sorted(patterns.items())),
+        connections=tuple(
+            SeenConnection(
+                pid=seen.pid, protocol=seen.protocol, local=seen.local, remote=seen.remote, state=seen.state
+            )
+            for seen in tree.connections
+        ),
+        files=tuple(masker.text(printable(path)) for path in tree.files),
+        unseen=tree.gaps,
+        looks=tree.looks,
+        watching_ms=tree.cost_ms,
+        cgroup=tuple(sorted(tree.cgroup.items())),
+        metrics=metrics,
     )

@@ -26,6 +26,10 @@ class SeenProcess:
         ended_ms: When it was last seen.
         cpu_seconds: CPU time when last seen.
         max_rss_bytes: Largest resident size seen.
+        read_bytes: Bytes through read calls when last seen.
+        written_bytes: Bytes through write calls when last seen.
+        threads: Most threads seen.
+        open_files: Most files seen open at once.
     """
 
     pid: int
@@ -38,6 +42,10 @@ class SeenProcess:
     ended_ms: int = 0
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    threads: int = 0
+    open_files: int = 0
 
     @property
     def runner(self) -> str:
@@ -63,6 +71,10 @@ class SeenProcess:
             "endedMs": self.ended_ms,
             "cpuSeconds": self.cpu_seconds,
             "maxRssBytes": str(self.max_rss_bytes),
+            "readBytes": str(self.read_bytes),
+            "writtenBytes": str(self.written_bytes),
+            "threads": self.threads,
+            "openFiles": self.open_files,
         }
 
     @classmethod
@@ -79,6 +91,50 @@ class SeenProcess:
             ended_ms=fields.integer("endedMs", 0),
             cpu_seconds=fields.number("cpuSeconds"),
             max_rss_bytes=fields.decimal("maxRssBytes"),
+            read_bytes=fields.decimal("readBytes") if fields.has("readBytes") else 0,
+            written_bytes=fields.decimal("writtenBytes") if fields.has("writtenBytes") else 0,
+            threads=fields.integer("threads", 0),
+            open_files=fields.integer("openFiles", 0),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenConnection:
+    """A network connection that a process was seen to have.
+
+    Attributes:
+        pid: The process.
+        protocol: ``tcp`` or ``udp``.
+        local: Address and port.
+        remote: The same of the other end; empty for none.
+        state: Such as ``listen``.
+    """
+
+    pid: int
+    protocol: str
+    local: str
+    remote: str
+    state: str
+
+    def to_json(self) -> dict[str, JSON]:
+        """The connection as it stands in the item."""
+        return {
+            "pid": self.pid,
+            "protocol": self.protocol,
+            "local": self.local,
+            "remote": self.remote,
+            "state": self.state,
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> SeenConnection:
+        """Reads one connection; see :meth:`to_json`."""
+        return cls(
+            pid=fields.integer("pid"),
+            protocol=fields.text("protocol"),
+            local=fields.text("local"),
+            remote=fields.text("remote"),
+            state=fields.text("state"),
         )
 
 
@@ -131,10 +187,21 @@ class Sample:
     cpu_seconds: float
     rss_bytes: int
     processes: int
+    read_bytes: int = 0
+    written_bytes: int = 0
+    threads: int = 0
 
     def to_json(self) -> list[JSON]:
-        """``[milliseconds, CPU seconds, resident bytes, processes]``."""
-        return [self.at_ms, self.cpu_seconds, str(self.rss_bytes), self.processes]
+        """``[milliseconds, CPU seconds, resident bytes, processes, bytes read, bytes written, threads]``."""
+        return [
+            self.at_ms,
+            self.cpu_seconds,
+            str(self.rss_bytes),
+            self.processes,
+            str(self.read_bytes),
+            str(self.written_bytes),
+            self.threads,
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +225,13 @@ class Observation:
         samples: Resource use over time, decimated.
         closing_lines: Runners' closing lines found in the output.
         patterns: Matches in the output by kind.
+        connections: Network connections that were seen.
+        files: Paths that were seen open.
+        unseen: What could not be seen, in a word each.
+        looks: How often the tree was looked at.
+        watching_ms: CPU time that looking has cost.
+        cgroup: Use of the control group shared with DRE, by the kernel's accounting; empty where unreadable.
+        metrics: Sliding windows and alerts; None for a short run.
     """
 
     exit_code: int | None
@@ -176,6 +250,13 @@ class Observation:
     samples: tuple[Sample, ...] = ()
     closing_lines: tuple[ClosingLine, ...] = ()
     patterns: tuple[tuple[str, int], ...] = ()
+    connections: tuple[SeenConnection, ...] = ()
+    files: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    looks: int = 0
+    watching_ms: int = 0
+    cgroup: tuple[tuple[str, int], ...] = ()
+    metrics: JSON = None
 
     def to_json(self) -> dict[str, JSON]:
         """The item's JSON object."""
@@ -196,6 +277,13 @@ class Observation:
             "samples": [sample.to_json() for sample in self.samples],
             "closingLines": [line.to_json() for line in self.closing_lines],
             "patterns": dict(self.patterns),
+            "connections": [connection.to_json() for connection in self.connections],
+            "files": list(self.files),
+            "unseen": list(self.unseen),
+            "looks": self.looks,
+            "watchingMs": self.watching_ms,
+            "cgroup": {name: str(value) for name, value in self.cgroup},
+            "metrics": self.metrics,
         }
 
     @classmethod
@@ -208,6 +296,7 @@ class Observation:
         fields = Fields(value, "$.process")
         bytes_out = fields.object("bytesOut")
         patterns = fields.object("patterns")
+        cgroup = Fields(fields.value.get("cgroup", {}), fields.at("cgroup"))
         return cls(
             exit_code=fields.optional_integer("exitCode"),
             signal=fields.optional_integer("signal"),
@@ -224,6 +313,13 @@ class Observation:
             interval_ms=fields.integer("intervalMs"),
             closing_lines=fields.each("closingLines", ClosingLine.parse),
             patterns=tuple((name, patterns.integer(name)) for name in sorted(patterns.value)),
+            connections=fields.each("connections", SeenConnection.parse),
+            files=fields.texts("files"),
+            unseen=fields.texts("unseen"),
+            looks=fields.integer("looks", 0),
+            watching_ms=fields.integer("watchingMs", 0),
+            cgroup=tuple((name, cgroup.decimal(name)) for name in sorted(cgroup.value)),
+            metrics=fields.value.get("metrics"),
         )
 
     def runners(self) -> tuple[SeenProcess, ...]:

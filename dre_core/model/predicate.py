@@ -4,6 +4,7 @@
 | --- | --- |
 | ``urn:dre:predicate:run:v1`` | the evidence index and the source tree (``model/run.py``) |
 | ``https://in-toto.io/attestation/test-result/v0.1`` | the same, for runs that ran tests |
+| ``https://in-toto.io/attestation/runtime-trace/v0.1`` | the same, for runs watched from outside: processes, network |
 | ``https://in-toto.io/attestation/svr/v0.2`` | one per verification method; also the trust certificate |
 | ``https://slsa.dev/verification_summary/v1`` | the consensus |
 | ``urn:dre:predicate:verdict:v1`` | the reasons: the whole verdict document |
@@ -26,17 +27,20 @@ from dre_core.model.statement import Statement, Subject
 from dre_core.model.verdict import Conclusion, MethodResult, Verdict
 
 if TYPE_CHECKING:
+    from dre_core.model.observation import Observation, SeenConnection, SeenProcess
     from dre_core.model.policy import Policy
     from dre_core.model.replay import ReplayFacts
 
 RUN = runs.PREDICATE_TYPE
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+RUNTIME_TRACE = "https://in-toto.io/attestation/runtime-trace/v0.1"
 SVR = "https://in-toto.io/attestation/svr/v0.2"
 VSA = "https://slsa.dev/verification_summary/v1"
 VERDICT = "urn:dre:predicate:verdict:v1"
 REPLAY = "urn:dre:predicate:replay:v1"
 INDEX = "urn:dre:predicate:index:v1"
 
+MONITOR_ID = "urn:dre:monitor:sampling:v1"
 VERIFIER_ID = "urn:dre:verifier"
 # Names of a large suite would make the Statement unbounded; the session item holds all of them.
 _NAMED_TESTS = 10_000
@@ -92,6 +96,78 @@ def test_result(run: Run, counts: Counts, tests: Sequence[TestRecord], runner: s
         "failedTests": _names(tests, broken),
     }
     return Statement(subjects=run_subjects(run), predicate_type=TEST_RESULT, predicate=predicate)
+
+
+def runtime_trace(run: Run, observation: Observation) -> Statement:
+    """The runtime-trace Statement of a run that was watched from outside.
+
+    The monitor samples: what lived shorter than ``tracePolicy.longestIntervalMs`` can be missing, and its ``unseen``
+    names what could not be looked at. Network entries have the field names that version 0.2 recommends.
+
+    Args:
+        run: The run.
+        observation: What the parent process saw, masked.
+
+    Source: in-toto/attestation, spec/predicates/runtime-trace.md
+    """
+    predicate: dict[str, JSON] = {
+        "monitor": {
+            "type": MONITOR_ID,
+            "tracePolicy": {
+                "method": "sampled",
+                "longestIntervalMs": observation.interval_ms,
+                "looks": observation.looks,
+                "complete": observation.complete,
+                "unseen": list(observation.unseen),
+            },
+        },
+        "monitoredProcess": {
+            "hostID": f"urn:dre:host:{run.environment.get('host', 'unknown')}",
+            "type": "urn:dre:process:command:v1",
+            "event": f"urn:dre:operation:{run.operation}",
+        },
+        "monitorLog": {
+            "process": [_traced(process) for process in observation.processes],
+            "network": [
+                _contacted(connection) for connection in observation.connections if connection.remote
+            ],
+            "fileAccess": _accessed(run),
+        },
+        "metadata": {"buildStartedOn": run.started, "buildFinishedOn": run.ended},
+    }
+    return Statement(subjects=run_subjects(run), predicate_type=RUNTIME_TRACE, predicate=predicate)
+
+
+def _traced(process: SeenProcess) -> JSON:
+    return {
+        "eventType": "process",
+        "processBinary": process.executable,
+        "arguments": list(process.argv),
+        "pid": process.pid,
+        "parentPid": process.parent_pid,
+        "startedMs": process.started_ms,
+        "endedMs": process.ended_ms,
+        "exitCode": process.exit_code,
+        "signal": process.signal,
+    }
+
+
+def _contacted(connection: SeenConnection) -> JSON:
+    host, _, port = connection.remote.rpartition(":")
+    return {
+        "ip": host.strip("[]"),
+        "port": int(port) if port.isdigit() else 0,
+        "protocol": connection.protocol,
+        "invokingProcess": {"pid": connection.pid},
+    }
+
+
+def _accessed(run: Run) -> list[JSON]:
+    """The one file whose use and digest are both known: the command's executable."""
+    command = run.command
+    if not command.executable_digest:
+        return []
+    return [{"name": command.executable, "digest": {"sha256": hex_of(command.executable_digest)}}]
 
 
 def _names(tests: Sequence[TestRecord], outcomes: set[Outcome]) -> Sequence[JSON]:

@@ -54,6 +54,22 @@ def test_the_verification_summary(statements):
     assert {entry["uri"].split(":")[0] for entry in predicate["inputAttestations"]} == {"urn"}
 
 
+def test_a_wrapped_run_with_its_trace(project):
+    assert project.wrap_pytest("-q").returncode == 0
+    (path,) = (project.path / ".dre" / "experiments").glob("*/run.intoto.jsonl")
+    found = [
+        json.loads(base64.b64decode(json.loads(line)["payload"])) for line in path.read_bytes().splitlines()
+    ]
+    for payload in found:
+        Statement.copy_from_pb(ParseDict(payload, StatementMessage())).validate()
+    (trace,) = [s["predicate"] for s in found if "/runtime-trace/" in s["predicateType"]]
+    # No message is published for this predicate; its required members are those of the specification.
+    assert set(trace) == {"monitor", "monitoredProcess", "monitorLog", "metadata"}
+    assert {"type", "tracePolicy"} <= set(trace["monitor"])
+    assert set(trace["monitoredProcess"]) == {"hostID", "type", "event"}
+    assert trace["monitorLog"]["process"]
+
+
 def test_a_changed_statement_is_refused(statements):
     broken = {**statements[0], "predicateType": ""}
     with pytest.raises(ValueError):
