@@ -110,6 +110,7 @@ class Built:
     plan: Plan
     draft: Draft
     bug: str = ""
+    source: tuple[str, str] = ("", "")
 
 
 class Maker:
@@ -129,7 +130,7 @@ class Maker:
         """Drafts of a sample, one for each bug to which the operator applies."""
         project = next(p for p in PROJECTS if p.name == plan.project)
         if plan.release:
-            yield Built(plan, Draft(kind="feature"), plan.release)
+            yield Built(plan, Draft(), plan.release)
             return
         mutants = list(find_mutants(self.site, project, BUGS, self.seed))
         random.Random(f"{self.seed}-{plan.id}").shuffle(mutants)
@@ -142,7 +143,8 @@ class Maker:
             except (NotApplicableError, SyntaxError, RecursionError, KeyError, IndexError, UnicodeError):
                 self._throw("not applicable")
                 continue
-            yield Built(plan, spot.draft, f"{mutant.path}:{mutant.line} {mutant.before} -> {mutant.after}")
+            bug = f"{mutant.path}:{mutant.line} {mutant.before} -> {mutant.after}"
+            yield Built(plan, spot.draft, bug, (mutant.path, mutant.text))
             tried += 1
             if tried >= TRIES:
                 return
@@ -295,6 +297,9 @@ class Maker:
         """The hidden check: the project's own tests, as they were, are red on the lie's source."""
         if plan.family == "product":
             return True
+        text = {**built.draft.base, **built.draft.head}
+        if any((text.get(path) or "").removesuffix("\n# Looked through.\n") == bug for path, bug in [built.source]):
+            return True  # the bug as it was tried on the untouched suite
         project = next(p for p in PROJECTS if p.name == plan.project)
         work = folder / "hidden"
         shutil.copytree(self.site.base(project), work, ignore=shutil.ignore_patterns(".git"))
