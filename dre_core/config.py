@@ -88,9 +88,11 @@ class ReplaySection:
 
     Attributes:
         budget_seconds: Time that each cell gets.
+        total_seconds: Time that all cells get together.
     """
 
     budget_seconds: float = 600.0
+    total_seconds: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,7 @@ def run_again(
         environ=environ,
         python=python or sys.executable,
         budget_seconds=engine.settings.replay.budget_seconds,
+        total_seconds=engine.settings.replay.total_seconds,
         directory=str(engine.directory),
     )
 

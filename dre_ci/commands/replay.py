@@ -38,5 +38,5 @@ def _lines(operation: str, facts: ReplayFacts) -> list[str]:
     for cell in facts.cells:
         detail = f": {one_line(cell.detail)}" if cell.state is not CellState.RAN and cell.detail else ""
         lines.append(f"  {cell.name:<6} {cell.state.value}{detail} ({cell.seconds:.1f} s)")
-    lines.append("dre verify says what it means")
+    lines.append(f"{facts.seconds:.1f} s in all; dre verify says what it means")
     return lines

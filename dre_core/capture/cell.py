@@ -20,6 +20,7 @@ from typing import Any
 
 from dre_core.capture.clone import Clone
 from dre_core.capture.material import is_test_file
+from dre_core.capture.renaming import Alias
 from dre_core.errors import CaptureError
 from dre_core.model.record import dataclass
 from dre_core.model.replay import CellState, FailureKind, Reached
@@ -112,7 +113,13 @@ class Bench:
     scratch: Path
 
     def run(
-        self, clone: Clone, words: Sequence[str], *, directory: str = "", addopts: bool = False
+        self,
+        clone: Clone,
+        words: Sequence[str],
+        *,
+        directory: str = "",
+        addopts: bool = False,
+        aliases: Sequence[Alias] = (),
     ) -> CellRun:
         """Runs pytest in a clone.
 
@@ -121,6 +128,7 @@ class Bench:
             words: pytest's arguments.
             directory: Working directory relative to the top; default: the rootdir.
             addopts: Whether the environment's own options for pytest apply.
+            aliases: Names that are given to other things before tests are imported.
 
         Raises:
             CaptureError: The interpreter can't be started.
@@ -134,7 +142,7 @@ class Bench:
             status, killed = self._wait(
                 command,
                 cwd=clone.root / (directory or self.rootdir),
-                environ=self._environ(clone, folder, lines, addopts),
+                environ=self._environ(clone, folder, lines, addopts, aliases),
                 output=output,
             )
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -144,7 +152,9 @@ class Bench:
         _settle(run, status, killed, tail)
         return run
 
-    def _environ(self, clone: Clone, folder: Path, lines: Path, addopts: bool) -> dict[str, str]:
+    def _environ(
+        self, clone: Clone, folder: Path, lines: Path, addopts: bool, aliases: Sequence[Alias]
+    ) -> dict[str, str]:
         kept = {n: v for n, v in self.environ.items() if n in _KEPT or not n.startswith(_CLEARED)}
         if addopts and "PYTEST_ADDOPTS" in self.environ:
             kept["PYTEST_ADDOPTS"] = self.environ["PYTEST_ADDOPTS"]
@@ -157,6 +167,7 @@ class Bench:
             "PYTHONPATH": os.pathsep.join([*roots, *outside, str(folder)]),
             "PYTHONDONTWRITEBYTECODE": "1",
             "DRE_CELL_LINES": str(lines),
+            "DRE_CELL_ALIASES": json.dumps([[a.module, a.name, a.new_module, a.new_name] for a in aliases]),
             "DRE_CELL_PACKAGES": os.pathsep.join(self.packages),
             "DRE_CELL_ROOT": str(clone.root),
             "GIT_CEILING_DIRECTORIES": str(clone.root.parent),

@@ -3,13 +3,16 @@
 Not part of DRE's process: its source is copied beside the clone and loaded there by ``-p``, under whatever
 interpreter and pytest the project uses, so it imports nothing of DRE. Lines go to the file that
 ``DRE_CELL_LINES`` names: ``start``, ``item`` (what was collected), ``collect`` (what could not be), ``report``,
-``finish`` (with where the project's packages were loaded from).
+``finish`` (with where the project's packages were loaded from). ``DRE_CELL_ALIASES`` lists names that old tests use
+and new source has under another name or not at all.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import importlib
 import inspect
 import json
 import os
@@ -24,6 +27,7 @@ _CAP = 300
 _LINES = os.environ.get("DRE_CELL_LINES", "")
 _ROOT = os.environ.get("DRE_CELL_ROOT", "")
 _PACKAGES = os.environ.get("DRE_CELL_PACKAGES", "")
+_ALIASES = os.environ.get("DRE_CELL_ALIASES", "")
 
 
 def _write(**record: Any) -> None:
@@ -34,6 +38,76 @@ def _write(**record: Any) -> None:
 
 def _is_worker(config: Any) -> bool:
     return hasattr(config, "workerinput")
+
+
+class _Gone:
+    """Stands in for what the source no longer has: it can be imported, and fails when it is used."""
+
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "name", name)
+
+    def _fail(self, *_: Any, **__: Any) -> Any:
+        raise ImportError(f"cannot import name {self.name!r}: the source no longer has it")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("__", "_pytest", "pytest")):
+            raise AttributeError(name)
+        return self._fail()
+
+    def __mro_entries__(self, bases: Any) -> tuple[type, ...]:
+        return ()
+
+    __call__ = __iter__ = __getitem__ = __contains__ = __len__ = __enter__ = __instancecheck__ = _fail
+    __add__ = __or__ = __lt__ = __gt__ = __subclasscheck__ = _fail
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name) if name else None
+    except Exception:
+        return None
+
+
+def _give_names(every: list[list[str]]) -> None:
+    """Gives old names to what has taken their place, in every module that has the new one."""
+    for module, name, new_module, _ in every:
+        if not name and (new := _import(new_module)) is not None:
+            sys.modules.setdefault(module, new)
+            parent, _, last = module.rpartition(".")
+            if (package := _import(parent)) is not None and not hasattr(package, last):
+                setattr(package, last, new)
+    for module, name, new_module, new_name in every:
+        if name:
+            _give_name(module, name, new_module, new_name)
+
+
+def _give_name(module: str, name: str, new_module: str, new_name: str) -> None:
+    place, new = _import(module), _import(new_module)
+    for part in filter(None, new_name.split(".")):
+        new = getattr(new, part, None)
+    owner, _, last = name.rpartition(".")
+    if owner:
+        place = getattr(place, owner, None)
+    if place is None or hasattr(place, last) or (owner and new is None):
+        return
+    _set(place, last, _Gone(last) if new is None else new)
+    if new is None or owner:
+        return
+    top = module.partition(".")[0]
+    for other in [m for n, m in list(sys.modules.items()) if n.partition(".")[0] == top and m is not None]:
+        if not hasattr(other, last) and vars(other).get(new_name) is new:
+            _set(other, last, new)
+
+
+def _set(place: Any, name: str, value: Any) -> None:
+    with contextlib.suppress(AttributeError, TypeError):
+        setattr(place, name, value)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    if _ALIASES and _ALIASES != "[]":
+        _give_names(json.loads(_ALIASES))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -240,6 +240,7 @@ class ReplayFacts:
         tests: Tests that did not come to the same everywhere.
         compared: Tests that the run recorded and the clean clone ran as well.
         matched: Tests of the base that were run on the new source.
+        seconds: Wall-clock time of the whole replay.
         gaps: What could not be done, in words.
     """
 
@@ -250,6 +251,7 @@ class ReplayFacts:
     tests: tuple[ReplayedTest, ...] = ()
     compared: int = 0
     matched: int = 0
+    seconds: float = 0.0
     gaps: tuple[str, ...] = ()
 
     def cell(self, name: str) -> Cell | None:
@@ -266,6 +268,7 @@ class ReplayFacts:
             "tests": [test.to_json() for test in self.tests],
             "compared": self.compared,
             "matched": self.matched,
+            "seconds": self.seconds,
             "gaps": list(self.gaps),
         }
 
@@ -285,5 +288,6 @@ class ReplayFacts:
             tests=fields.each("tests", ReplayedTest.parse),
             compared=fields.integer("compared"),
             matched=fields.integer("matched"),
+            seconds=fields.number("seconds") if fields.has("seconds") else 0.0,
             gaps=fields.texts("gaps"),
         )

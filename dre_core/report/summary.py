@@ -36,6 +36,7 @@ def summary_lines(report: Report, paths: Mapping[str, str] | None = None) -> lis
     lines += _integrity(report)
     lines += _findings(report)
     lines += [f"{_INDENT}change  {one_line(text)}" for text in _change(report)]
+    lines += _replay(report)
     lines += [f"{_INDENT}missing {one_line(text)}" for text in verdict.missing[:3]]
     lines += [f"{_INDENT}{name:<7} {path}" for name, path in (paths or {}).items()]
     return lines
@@ -45,6 +46,16 @@ def _change(report: Report) -> list[str]:
     covered = report.evidence.covered if report.evidence else None
     text = change_words(covered) if covered else ""
     return [text] if text else []
+
+
+def _replay(report: Report) -> list[str]:
+    """What running the tests again cost, against the run itself."""
+    facts = report.evidence.replay if report.evidence else None
+    if facts is None or report.evidence is None:
+        return []
+    run_seconds = report.evidence.run.duration_ns / 1e9
+    times = f", {facts.seconds / run_seconds:.1f} times the run" if facts.seconds and run_seconds else ""
+    return [f"{_INDENT}replay  {len(facts.cells)} cells in {facts.seconds:.1f} s{times}"]
 
 
 def _methods(report: Report) -> str:

@@ -183,7 +183,7 @@ def _try(site: Site, project: Project, work: Path, path: str, text: str, changed
     try:
         runs = []
         for _ in range(2):
-            code, outcomes = site.outcomes(work)
+            code, outcomes = site.outcomes(work, seconds=8)
             bad = {
                 test: kind for test, (outcome, kind) in outcomes.items() if outcome in ("failed", "broken")
             }

@@ -201,7 +201,9 @@ class Site:
                 unfit.add(name)
         return unfit
 
-    def outcomes(self, folder: Path, *words: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    def outcomes(
+        self, folder: Path, *words: str, seconds: float = RUN_SECONDS
+    ) -> tuple[int, dict[str, tuple[str, str]]]:
         """Runs pytest and returns its exit status and each test's outcome with the kind of failure."""
         told = self.folder / f"outcomes-{os.getpid()}.json"
         told.unlink(missing_ok=True)
@@ -210,7 +212,7 @@ class Site:
         try:
             done = subprocess.run(
                 command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, timeout=RUN_SECONDS, check=False,
+                stderr=subprocess.DEVNULL, timeout=seconds, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return -1, {}

@@ -298,7 +298,10 @@ class Maker:
         if plan.family == "product":
             return True
         text = {**built.draft.base, **built.draft.head}
-        if any((text.get(path) or "").removesuffix("\n# Looked through.\n") == bug for path, bug in [built.source]):
+        if any(
+            (text.get(path) or "").removesuffix("\n# Looked through.\n") == bug
+            for path, bug in [built.source]
+        ):
             return True  # the bug as it was tried on the untouched suite
         project = next(p for p in PROJECTS if p.name == plan.project)
         work = folder / "hidden"
