@@ -103,7 +103,9 @@ def _judge(site: Site, options: argparse.Namespace) -> int:
             continue
         if options.seen and (record["held_out_class"] or record["held_out_project"]):
             continue
-        judged = judge.judge(identity, site.folder / "evidence" / record["archive"])
+        judged = judge.judge(
+            identity, site.folder / "evidence" / record["archive"], record["kind"], tuple(record["changes"])
+        )
         rows.append({**record, **asdict(judged)})
     kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
     thrown: dict[str, int] = {}

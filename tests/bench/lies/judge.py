@@ -61,25 +61,27 @@ class Judge:
         self.key = PublicKey.parse_pem(key)
         self.verifiers = list(self.engine.verifiers(Policy()))
 
-    def judge(self, identity: str, archive: Path) -> Judged:
+    def judge(self, identity: str, archive: Path, kind: str, changes: tuple[str, ...]) -> Judged:
         judged = Judged(id=identity)
         (verified,) = verify(self.engine, Request(target=str(archive), keys=(self.key,)))
-        judged.confidence = verified.verdict.consensus.confidence
-        self._note(judged, "full", verified.verdict)
-        judged.messages = [
-            f"{f.severity.value} {f.check}: {f.message}" for m in verified.verdict.methods.values() for f in m.findings
-            if f.severity is not Severity.INFO
-        ]  # fmt: skip
         if verified.evidence is None or verified.run is None:
             judged.problem = "; ".join(c.detail for c in verified.verdict.integrity.checks if not c.passed)
             return judged
         evidence = verified.evidence
         inspected = Inspected(integrity=verified.verdict.integrity, run=verified.run)
+        evidence = _declaring(evidence, kind or None, changes)
+        verdict = judge_evidence(evidence, inspected, self.verifiers)
+        self._note(judged, "full", verdict)
+        judged.confidence = verdict.consensus.confidence
+        judged.messages = [
+            f"{f.severity.value} {f.check}: {f.message}" for m in verdict.methods.values() for f in m.findings
+            if f.severity is not Severity.INFO
+        ]  # fmt: skip
         for way, other in _ways(evidence):
             self._note(judged, way, judge_evidence(other, inspected, self.verifiers))
         self._note(judged, "asked", self._asked(evidence, inspected))
         if evidence.replay is not None:
-            judged.replay_seconds = sum(cell.seconds for cell in evidence.replay.cells)
+            judged.replay_seconds = evidence.replay.seconds
         judged.wall_seconds = verified.run.duration_ns / 1e9
         return judged
 

@@ -1,12 +1,13 @@
 """Records one sample with DRE as a user would, and keeps its sealed archive.
 
-``dre claim`` (where a kind is declared), then ``dre wrap --replay -- COMMAND``, then ``dre evidence export``.
-Judging is another step (``judge.py``), so that a changed rule needs no new runs.
+``dre wrap --replay -- COMMAND``, then the archive that ``dre evidence export`` makes. Judging is another step
+(``judge.py``), so that a changed rule needs no new runs; what the author declares is judged there as well.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -15,6 +16,11 @@ from pathlib import Path
 
 from projects import Site
 from samples import SEED, Built, Maker, Plan
+
+from dre_core.engine import Engine
+from dre_core.errors import DREError
+from dre_core.exchange import export
+from dre_core.verification import LATEST, own_operation
 
 RECORD_SECONDS = 240
 
@@ -53,6 +59,7 @@ class Recorder:
 
     def __init__(self, site: Site, part: str) -> None:
         self.site = site
+        os.environ["HOME"] = str(site.home)
         self.part = part
         self.maker = Maker(site, SEED)
         self.file = site.folder / f"records-{part}.jsonl"
@@ -82,6 +89,8 @@ class Recorder:
             record = self._record(plan, built)
             record.plain_seconds = round(seconds, 3)
             self._run(record, built, base, folder)
+            if plan.honest and record.code != 0 and plan.operator != "red-run":
+                record.problem, record.archive = "the honest run is red", ""
         shutil.rmtree(folder, ignore_errors=True)
         with self.file.open("a") as stream:
             stream.write(json.dumps(asdict(record)) + "\n")
@@ -99,39 +108,31 @@ class Recorder:
         )  # fmt: skip
 
     def _run(self, record: Record, built: Built, base: str, folder: Path) -> None:
-        tree, dre = folder / "tree", [str(self.site.python), "-m", "dre_ci.cli"]
-        environ = self.site.environ(**built.draft.environ)
-        quiet = self.site.environ()
-
-        def call(*words: str, env: dict[str, str] = quiet) -> subprocess.CompletedProcess[bytes]:
-            return subprocess.run(
-                [*dre, *words], cwd=tree, env=env, stdin=subprocess.DEVNULL, capture_output=True,
+        tree = folder / "tree"
+        options = ["--base", base] if base else []
+        if built.draft.junit:
+            options += ["--junit", built.draft.junit]
+        words = self.maker.words(built, folder, recorded=True)
+        began = time.monotonic()
+        try:
+            done = subprocess.run(
+                [str(self.site.python), "-m", "dre_ci.cli", "wrap", "--replay", *options, "--", *words],
+                cwd=tree, env=self.site.environ(**built.draft.environ), stdin=subprocess.DEVNULL, capture_output=True,
                 timeout=RECORD_SECONDS, check=False,
             )  # fmt: skip
-
-        try:
-            if record.kind:
-                changes = [word for test in record.changes for word in ("--changes", test)]
-                call("claim", "--kind", record.kind, *changes)
-            options = ["--base", base] if base else []
-            if built.draft.junit:
-                options += ["--junit", built.draft.junit]
-            words = self.maker.words(built, folder, recorded=True)
-            began = time.monotonic()
-            done = call("wrap", "--replay", *options, "--", *words, env=environ)
-            record.recorded_seconds = round(time.monotonic() - began, 3)
-            record.code = done.returncode
-            archive = self.site.folder / "evidence" / f"{record.id}.zip"
-            archive.unlink(missing_ok=True)
-            exported = call("evidence", "export", "--output", str(archive))
-            if exported.returncode:
-                record.problem = (
-                    exported.stderr.decode(errors="replace")[-300:] or done.stderr.decode()[-300:]
-                )
-            else:
-                record.archive = archive.name
         except subprocess.TimeoutExpired:
             record.problem = "recording took too long"
+            return
+        record.recorded_seconds = round(time.monotonic() - began, 3)
+        record.code = done.returncode
+        archive = self.site.folder / "evidence" / f"{record.id}.zip"
+        archive.unlink(missing_ok=True)
+        try:
+            engine = Engine.open(tree)
+            export(engine, [own_operation(engine, LATEST).operation], archive)
+            record.archive = archive.name
+        except DREError as error:
+            record.problem = f"{error}: {done.stderr.decode(errors='replace')[-200:]}"
 
 
 def key_of(site: Site) -> Path:
