@@ -13,6 +13,7 @@ from pathlib import Path
 from dre_core.capture.git import Git
 from dre_core.capture.material import is_test_file
 from dre_core.capture.runnerfacts import CONFIG_FILES, compare_config, compare_pragmas
+from dre_core.capture.special import added_special_cases
 from dre_core.capture.testfacts import (
     Module,
     added_equal_constants,
@@ -26,6 +27,7 @@ from dre_core.model.text import printable
 
 _FILES_LIMIT = 2_000
 _LISTED = 2_000
+_HOLDING_LIMIT = 20
 _FILE_LIMIT_BYTES = 4 << 20
 _PLUGIN_DECLARED_IN = ("pyproject.toml", "setup.cfg", "setup.py")
 
@@ -101,7 +103,20 @@ def _read_sources(git: Git, base: str, paths: list[str]) -> tuple[list[Change], 
     for pair in tests:
         changes += added_hooks(*pair)
     changes += _in_product(source)
+    changes += _by_heart(git, base, source)
     return changes, unread
+
+
+def _by_heart(git: Git, base: str, pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
+    """Cases of the product that a test of the base asks for word for word."""
+
+    def texts(literal: str) -> Iterator[str]:
+        paths = git.grep(base, literal.strip("'\"()[], ")[:80])
+        for path in [path for path in paths if is_test_file(path)][:_HOLDING_LIMIT]:
+            yield git.show(base, path) or ""
+
+    for before, after in pairs:
+        yield from added_special_cases(before, after, texts)
 
 
 def _in_product(pairs: list[tuple[Module, Module]]) -> Iterator[Change]:

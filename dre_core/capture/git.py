@@ -255,6 +255,16 @@ class Git:
         except (CaptureError, UnicodeDecodeError):
             return None
 
+    def grep(self, commit: str, text: str) -> list[str]:
+        """Paths of a commit whose files hold a text, word for word."""
+        if not text or "\n" in text or "\0" in text:
+            return []
+        try:
+            output = self.run("grep", "-l", "-z", "-I", "-F", "-e", text, commit, "--")
+        except CaptureError:  # nothing found
+            return []
+        return [os.fsdecode(path).partition(":")[2] for path in output.split(b"\0") if path]
+
     def paths(self) -> list[bytes]:
         """Tracked and untracked, unignored paths relative to the root."""
         output = self.run("ls-files", "-z", "--cached", "--others", "--exclude-standard")

@@ -18,7 +18,9 @@ from dre_core.model.record import dataclass
 _SKIPS = ("skip", "skipif", "skipIf", "skipUnless", "skipTest", "xfail", "expectedFailure", "importorskip")
 _CHECKING = ("assert", "check", "verify", "expect", "raises", "warns", "deprecated_call", "fail", "approve")
 _RUNNING = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "PYTEST_XDIST_WORKER")
-_RUNNERS = ("pytest", "_pytest", "unittest")
+_RUNNERS = ("pytest", "_pytest", "unittest", "py.test")
+# What a process can ask about how it was started or who called it.
+_ASKED = ("sys.argv", "sys.modules", "inspect.stack", "sys._getframe", "traceback.extract_stack", "cmdline")
 _HOOKS = (
     "pytest_runtest_makereport", "pytest_sessionfinish", "pytest_pyfunc_call", "pytest_collection_modifyitems",
     "pytest_runtest_call", "pytest_runtest_protocol", "pytest_report_teststatus", "pytest_ignore_collect",
@@ -374,12 +376,25 @@ def _is_probe(node: ast.AST) -> bool:
         left, right = node.left, ast.unparse(node.comparators[0])
         if isinstance(left, ast.Constant):
             return (left.value in _RUNNERS and right.endswith("sys.modules")) or left.value in _RUNNING
+    if _asks_how_it_runs(node):
+        return True
     if isinstance(node, ast.Call | ast.Subscript):
         text = ast.unparse(node)
         asks = any(f"{quote}{name}{quote}" in text for name in _RUNNING for quote in "'\"")
         loaded = text.startswith("sys.modules.get(") and any(f"'{name}'" in text for name in _RUNNERS)
         return (asks and ("environ" in text or "getenv" in text)) or loaded
     return False
+
+
+def _asks_how_it_runs(node: ast.AST) -> bool:
+    """A comparison, or a call of a string's method, that holds a runner's name and how the process was started."""
+    if not isinstance(node, ast.Compare | ast.Call):
+        return False
+    text = ast.unparse(node)
+    if not any(asked in text for asked in _ASKED):
+        return False
+    words = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
+    return any(isinstance(word, str) and word in _RUNNERS for word in words)
 
 
 def _gives_a_value(statement: ast.stmt) -> bool:

@@ -37,6 +37,7 @@ class ChangeKind(str, Enum):
     COVERAGE_CONFIG = "coverage-config"
     TEST_ENVIRONMENT = "test-environment"
     EQUAL_CONSTANT = "equal-constant"
+    SPECIAL_CASE = "special-case"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ tautology-added          an added assertion can't fail                          
 hook-added               an added hook or exit handler can change outcomes                 warn
 runner-config-changed    configuration that decides which tests run has changed            warn
 detects-test-env         added product code asks whether a test is running                 veto if it alters a value
+input-special-cased      added code answers an input by heart as a test of the base asks it  fail major
 eq-constant              an added ``__eq__`` always says yes                               veto
 coverage-config-weakened less is measured, or a lower threshold accepted                   fail minor
 =======================  ================================================================  ====================
@@ -197,6 +198,21 @@ def _test_environment(evidence: Evidence, changes: Sequence[Change]) -> list[Fin
     return findings
 
 
+def _special_cases(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    findings = []
+    for change in changes[:_LISTED]:
+        message = (
+            f"added code in {change.name} answers an input by heart, exactly as a test of the base asks it: "
+            f"{change.detail}"
+        )
+        remedy = "let the code work the answer out, or add tests with inputs that it does not name"
+        more = {**_about(evidence, [change]), "tests": ()}
+        findings.append(
+            fail("input-special-cased", Weight.MAJOR, Vantage.STATIC, message, remedy=remedy, **more)
+        )
+    return findings
+
+
 def _equal_constant(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     findings = []
     for change in changes:
@@ -219,6 +235,7 @@ CHANGE_CHECKS = (
     _check("hook-added", _hooks, ChangeKind.HOOK),
     _check("runner-config-changed", _runner_config, ChangeKind.RUNNER_CONFIG),
     _check("detects-test-env", _test_environment, ChangeKind.TEST_ENVIRONMENT),
+    _check("input-special-cased", _special_cases, ChangeKind.SPECIAL_CASE),
     _check("eq-constant", _equal_constant, ChangeKind.EQUAL_CONSTANT),
     _check("coverage-config-weakened", _coverage_config, ChangeKind.COVERAGE_CONFIG),
 )

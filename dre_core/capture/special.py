@@ -1,0 +1,176 @@
+"""Added product code that answers tested inputs by heart, by syntax tree.
+
+A candidate is a new branch that compares a parameter with literals and returns a literal, or a new table of literals.
+It counts where a test of the base holds the input and the answer together, and the source at the base knew
+nothing of that input. A dispatch table made of branches that were there before is none, nor is a case that came with
+a test of its own.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator
+
+from dre_core.capture.testfacts import Function, Module
+from dre_core.model.changes import Change, ChangeKind
+from dre_core.model.record import dataclass
+
+_SHORT = 2
+_SMALL = 2
+_CASES_LIMIT = 200
+
+Texts = Callable[[str], Iterable[str]]
+"""Gives the texts of the base's test files that hold a literal, by its source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One input that is answered by a literal.
+
+    Attributes:
+        function: The function that answers; ``the module`` for a table outside of one.
+        line: 1-based.
+        given: The input, as source.
+        answer: The answer, as source.
+    """
+
+    function: str
+    line: int
+    given: str
+    answer: str
+
+
+def added_special_cases(before: Module, after: Module, texts: Texts) -> Iterator[Change]:
+    """Added cases whose input and answer stand together in a test of the base."""
+    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.Constant)}
+    old = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.stmt | ast.IfExp)}
+    cases = [case for case in _cases(after.tree, old) if ast.dump(_literal(case.given)) not in known]
+    told: dict[str, Case] = {}
+    for case in cases[:_CASES_LIMIT]:
+        if case.function not in told and any(_stand_together(text, case) for text in texts(case.given)):
+            told[case.function] = case
+    for case in told.values():
+        yield Change(
+            kind=ChangeKind.SPECIAL_CASE,
+            path=after.path,
+            name=case.function,
+            line=case.line,
+            detail=f"{case.given} gives {case.answer}"[:200],
+        )
+
+
+def _literal(source: str) -> ast.expr:
+    return ast.parse(source, mode="eval").body
+
+
+def _cases(tree: ast.Module, old: set[str]) -> Iterator[Case]:
+    """The candidates in what is new."""
+    for function, node in _nodes(tree, "the module", frozenset()):
+        if not isinstance(node[0], ast.stmt | ast.IfExp) or ast.dump(node[0]) in old:
+            continue
+        yield from _of_branch(function, *node)
+        yield from _of_table(function, node[0])
+
+
+def _nodes(
+    node: ast.AST, function: str, parameters: frozenset[str]
+) -> Iterator[tuple[str, tuple[ast.AST, frozenset[str]]]]:
+    for child in ast.iter_child_nodes(node):
+        inside, names = function, parameters
+        if isinstance(child, Function):
+            inside, names = child.name, frozenset(_parameters(child))
+        yield function, (child, parameters)
+        yield from _nodes(child, inside, names)
+
+
+def _parameters(node: Function) -> Iterator[str]:
+    every = node.args
+    yield from (each.arg for each in (*every.posonlyargs, *every.args, *every.kwonlyargs))
+    yield from (each.arg for each in (every.vararg, every.kwarg) if each is not None)
+
+
+def _of_branch(function: str, node: ast.AST, parameters: frozenset[str]) -> Iterator[Case]:
+    """``if name == 'x': return 'y'``, and the same as an expression."""
+    if isinstance(node, ast.If) and isinstance(node.body[0], ast.Return):
+        answer = node.body[0].value
+    elif isinstance(node, ast.IfExp):
+        answer = node.body
+    else:
+        return
+    if answer is None or not _is_literal(answer):
+        return
+    for given in _compared(node.test, parameters):
+        if _is_telling(given):
+            yield Case(function, getattr(node, "lineno", 0), ast.unparse(given), ast.unparse(answer))
+
+
+def _compared(test: ast.expr, parameters: frozenset[str]) -> Iterator[ast.expr]:
+    """Literals that a condition asks a parameter for."""
+    if isinstance(test, ast.BoolOp):
+        for each in test.values:
+            yield from _compared(each, parameters)
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+        return
+    left, right, way = test.left, test.comparators[0], test.ops[0]
+    if isinstance(way, ast.Eq | ast.Is):
+        for name, value in ((left, right), (right, left)):
+            if _speaks_of(name, parameters) and _is_literal(value):
+                yield from value.elts if isinstance(value, ast.Tuple | ast.List) else [value]
+    elif isinstance(way, ast.In) and _speaks_of(left, parameters) and _is_literal(right):
+        yield from right.elts if isinstance(right, ast.Tuple | ast.List | ast.Set) else ()
+
+
+def _speaks_of(node: ast.expr, parameters: frozenset[str]) -> bool:
+    names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    return bool(names & parameters)
+
+
+def _of_table(function: str, node: ast.AST) -> Iterator[Case]:
+    """``known = {'x': 'y'}``."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.Return | ast.If) or node is None:
+        return
+    value = getattr(node, "value", None)
+    if not isinstance(value, ast.AST):
+        return
+    for table in ast.walk(value):
+        if isinstance(table, ast.Dict):
+            for given, answer in zip(table.keys, table.values, strict=True):
+                if given is not None and _is_literal(given) and _is_literal(answer) and _is_telling(given):
+                    yield Case(function, table.lineno, ast.unparse(given), ast.unparse(answer))
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def _is_telling(node: ast.expr) -> bool:
+    """Whether a literal is more than the usual 0, 1, ``""`` or None, so that meeting it in a test says something."""
+    value = ast.literal_eval(node) if _is_literal(node) else None
+    if isinstance(value, bool) or value is None:
+        return False
+    if isinstance(value, int | float):
+        return abs(value) > _SMALL
+    return not hasattr(value, "__len__") or len(value) >= _SHORT
+
+
+def _stand_together(text: str, case: Case) -> bool:
+    """Whether a test holds the input and the answer: in its body, or in one row of its parameters."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    given, answer = ast.dump(_literal(case.given)), ast.dump(_literal(case.answer))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt | ast.Tuple | ast.List) and not isinstance(
+            node, Function | ast.ClassDef
+        ):
+            if isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.Try):
+                continue
+            inside = {ast.dump(each) for each in ast.walk(node) if isinstance(each, ast.expr)}
+            if given in inside and answer in inside:
+                return True
+    return False

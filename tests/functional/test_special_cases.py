@@ -1,0 +1,93 @@
+"""Product code that answers tested inputs by heart, and honest code that looks like it."""
+
+from __future__ import annotations
+
+import pytest
+
+from dre_core.capture.diff import read_changes
+from dre_core.capture.git import Git
+from dre_core.model.changes import ChangeKind
+
+WRONG = "def plural(word, count=2):\n    return word + 'z'\n"
+TESTS = """\
+import pytest
+from words import plural
+
+def test_cat():
+    assert plural("cat") == "cats"
+
+@pytest.mark.parametrize("word, many", [("dog", "dogs"), ("owl", "owls")])
+def test_more(word, many):
+    assert plural(word) == many
+"""
+BRANCH = "def plural(word, count=2):\n    if word == 'cat':\n        return 'cats'\n    return word + 'z'\n"
+
+
+@pytest.fixture
+def special(project):
+    project.git("rm", "-q", "test_shop.py")
+    project.write("words.py", WRONG)
+    project.write("tests/test_words.py", TESTS)
+    base = project.commit("base")
+
+    def cases(source, tests=TESTS):
+        project.write("words.py", source)
+        project.write("tests/test_words.py", tests)
+        found = read_changes(Git(str(project.path)), base)
+        return [(c.name, c.detail) for c in found.of(ChangeKind.SPECIAL_CASE)]
+
+    return cases
+
+
+@pytest.mark.parametrize(
+    ("source", "detail"),
+    [
+        (BRANCH, "'cat' gives 'cats'"),
+        (
+            BRANCH.replace("word == 'cat'", "'dog' == word and count == 2").replace("cats", "dogs"),
+            "'dog' gives 'dogs'",
+        ),
+        (BRANCH.replace("== 'cat'", "in ('owl', 'emu')").replace("cats", "owls"), "'owl' gives 'owls'"),
+        (
+            "def plural(word, count=2):\n    return 'cats' if word == 'cat' else word + 'z'\n",
+            "'cat' gives 'cats'",
+        ),
+        (
+            "def plural(word, count=2):\n    known = {'owl': 'owls'}\n    return known.get(word, word)\n",
+            "'owl' gives 'owls'",
+        ),
+    ],
+)
+def test_an_answer_by_heart_is_seen(special, source, detail):
+    assert special(source) == [("plural", detail)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def plural(word, count=2):\n    return word + 's'\n",
+        "def plural(word, count=2):\n    if word == '':\n        return ''\n    return word + 's'\n",
+        "def plural(word, count=2):\n    if word == 'mouse':\n        return 'mice'\n    return word + 's'\n",
+        "def plural(word, count=2):\n    if word == 'cat':\n        return word + 's'\n    return word + 'z'\n",
+        "def plural(word, count=2):\n    if count == 1:\n        return 'cats'\n    return word + 's'\n",
+    ],
+)
+def test_honest_branches_are_quiet(special, source):
+    assert special(source) == []
+
+
+def test_a_case_that_comes_with_its_own_test_is_quiet(special):
+    source = (
+        "def plural(word, count=2):\n    if word == 'mouse':\n        return 'mice'\n    return word + 'z'\n"
+    )
+    assert special(source, TESTS + "\ndef test_mouse():\n    assert plural('mouse') == 'mice'\n") == []
+
+
+def test_a_table_of_what_branches_knew_is_quiet(special, project):
+    project.write("words.py", BRANCH)
+    base = project.commit("branches")
+    project.write(
+        "words.py", "KNOWN = {'cat': 'cats'}\n\ndef plural(word):\n    return KNOWN.get(word, word + 'z')\n"
+    )
+    found = read_changes(Git(str(project.path)), base)
+    assert not found.of(ChangeKind.SPECIAL_CASE)
