@@ -554,7 +554,7 @@ class Engine:
             if observation is not None:
                 operation.sign(predicate.runtime_trace(run, observation))
             operation.publish({})
-            past.remember(_as_past(run, operation))
+            past.remember(_as_past(run, operation, observation, ()))
             return Sealing(run=run, verdict=None, decode=decode)
         evidence = decode()
         counts = evidence.counts
@@ -575,7 +575,7 @@ class Engine:
             reports = self._render(operation, evidence, verdict)
         # 9
         operation.publish(reports)
-        past.remember(_as_past(run, operation))
+        past.remember(_as_past(run, operation, observation, evidence.bad_tests))
         return Sealing(run=run, verdict=verdict, decode=lambda: evidence)
 
     def _take_session_facts(self, operation: Operation, sessions: Sequence[Session]) -> None:
@@ -750,9 +750,15 @@ def _programs(face: str, command: CommandFacts) -> tuple[str, ...]:
     return tuple(path for path in (command.executable, command.interpreter) if path)
 
 
-def _as_past(run: Run, operation: Operation) -> PastRun:
+def _as_past(
+    run: Run, operation: Operation, observation: Observation | None, failed: tuple[str, ...]
+) -> PastRun:
     """A sealed run as later runs of the same command will name it."""
     return PastRun(
+        passed=run.claim.tests.passed if run.claim.tests else None,
+        failed=failed,
+        cpu_ms=observation.cpu_ms if observation else None,
+        max_rss_bytes=observation.max_rss_bytes if observation else None,
         operation=run.operation,
         outcome=run.claim.outcome,
         exit_code=run.claim.exit_code,

@@ -258,6 +258,11 @@ class Observation:
     cgroup: tuple[tuple[str, int], ...] = ()
     metrics: JSON = None
 
+    @property
+    def cpu_ms(self) -> int:
+        """CPU time of the command and its descendants, in milliseconds."""
+        return round(1000 * (self.user_seconds + self.system_seconds))
+
     def to_json(self) -> dict[str, JSON]:
         """The item's JSON object."""
         return {

@@ -300,6 +300,10 @@ class PastRun:
         started: RFC 3339 wall-clock time.
         commit: HEAD's id; empty without one.
         payload: Payload digest of its run.
+        passed: Tests that passed; None where none were counted.
+        failed: Tests that did not, capped.
+        cpu_ms: CPU time of the command and its descendants; None where nobody watched.
+        max_rss_bytes: Largest resident size of one process; None where nobody watched.
     """
 
     operation: str
@@ -309,6 +313,10 @@ class PastRun:
     started: str
     commit: str
     payload: str
+    passed: int | None = None
+    failed: tuple[str, ...] = ()
+    cpu_ms: int | None = None
+    max_rss_bytes: int | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """The run as it stands in a later one's predicate."""
@@ -320,6 +328,10 @@ class PastRun:
             "started": self.started,
             "commit": self.commit,
             "payload": self.payload,
+            "passed": self.passed,
+            "failed": list(self.failed),
+            "cpuMs": self.cpu_ms,
+            "maxRssBytes": None if self.max_rss_bytes is None else str(self.max_rss_bytes),
         }
 
     @classmethod
@@ -333,6 +345,10 @@ class PastRun:
             started=fields.text("started"),
             commit=fields.text("commit"),
             payload=parse_digest(fields.text("payload")),
+            passed=fields.optional_integer("passed") if fields.has("passed") else None,
+            failed=fields.texts("failed") if fields.has("failed") else (),
+            cpu_ms=fields.optional_integer("cpuMs") if fields.has("cpuMs") else None,
+            max_rss_bytes=fields.decimal("maxRssBytes") if fields.has("maxRssBytes") else None,
         )
 
 

@@ -11,6 +11,7 @@ from dre_core.model.run import RunOutcome
 from dre_core.model.text import command_line
 from dre_core.model.verdict import MethodResult, Vantage, Weight
 from dre_core.verify.evidence import Evidence
+from dre_core.verify.past import PAST_CHECKS
 from dre_core.verify.verifier import (
     Check,
     Ruling,
@@ -21,6 +22,7 @@ from dre_core.verify.verifier import (
     passed,
     run_checks,
     veto,
+    warn,
 )
 
 # Reported times may exceed the wall clock a little: they are rounded and taken at other moments.
@@ -119,10 +121,35 @@ def killed_in_tree(evidence: Evidence) -> Ruling:
     return passed(Vantage.OBSERVED, "no runner was seen to be killed")
 
 
+def retries_used(evidence: Evidence) -> Ruling:
+    """Tests that passed only when they were run again."""
+    retried = [test.id for s in evidence.top_sessions for test in s.tests if test.reruns]
+    if not evidence.top_sessions:
+        return not_applicable("no session")
+    if not retried:
+        return passed(Vantage.IN_PROCESS, "no test was run more than once")
+    noun = "1 test was" if len(retried) == 1 else f"{len(retried)} tests were"
+    message = f"{noun} run more than once: {', '.join(retried[:3])}"
+    return found(warn("retries-used", Vantage.IN_PROCESS, message, tests=tuple(retried[:20])))
+
+
+def leftovers(evidence: Evidence) -> Ruling:
+    """Processes that still held the command's output when it had ended."""
+    held = [gap for gap in evidence.run.gaps if gap.reason.startswith("output-after-exit")]
+    if not held:
+        return passed(Vantage.OBSERVED, "nothing of the command was left when it ended")
+    message = "the command ended while something that it had started went on and held its output"
+    remedy = "wait for what the command starts (`wait PID` gives its status), or redirect a daemon's output"
+    return found(warn("leftovers", Vantage.OBSERVED, message, remedy=remedy))
+
+
 CHECKS = (
     Check("process-tree-has-runner", process_tree_has_runner, weight=2),
     Check("wall-covers-reported", wall_covers_reported),
     Check("killed-or-oom", killed_in_tree),
+    Check("retries-used", retries_used, weight=0.2),
+    Check("leftovers", leftovers, weight=0.2),
+    *PAST_CHECKS,
 )
 
 

@@ -27,9 +27,11 @@ from dre_core.model.policy import Policy
 from dre_core.model.record import dataclass
 from dre_core.model.replay import ReplayFacts
 from dre_core.model.run import Item, Run
-from dre_core.model.session import Counts, Session
+from dre_core.model.session import Counts, Outcome, Session
 from dre_core.pipeline import codec
 from dre_core.store.sealed import Blobs
+
+_NAMED_TESTS = 20
 
 T = TypeVar("T")
 
@@ -102,6 +104,14 @@ class Evidence:
         named = {process.pid for process in self.observation.processes if not process.argv or process.runner}
         unseen = self.unseen_sessions
         return tuple(s for s in self.top_sessions if s not in unseen and s.pid not in named)
+
+    @property
+    def bad_tests(self) -> tuple[str, ...]:
+        """The first tests that failed or could not run, by id."""
+        bad = [
+            t.id for s in self.top_sessions for t in s.tests if t.outcome in (Outcome.FAILED, Outcome.ERROR)
+        ]
+        return tuple(bad[:_NAMED_TESTS])
 
     @property
     def has_tests(self) -> bool:
