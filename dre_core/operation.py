@@ -209,6 +209,19 @@ class Operation:
                 media_type="application/x-ndjson",
             )
             self._attempt("session", partial(self._take_lines, captured, masked_lines(path, self.masker)))
+            self._take_output(path.with_suffix(".out"))
+
+    def _take_output(self, path: Path) -> None:
+        """What the tests of one process printed, whole, where they printed anything."""
+        if path.is_file() and not path.is_symlink():
+            captured = Captured(
+                name=f"test-output/{path.parent.name}/{path.stem}.txt",
+                kind="test-output",
+                vantage=Vantage.IN_PROCESS,
+                media_type="text/plain",
+                path=path,
+            )
+            self._look("test-output", partial(iter, (captured,)))
 
     def _take_lines(self, captured: Captured, lines: Iterable[bytes]) -> None:
         sink = self.intake.open(captured, masked=True)

@@ -1,17 +1,30 @@
-"""Whether ``assert`` checked anything: the interpreter's and pytest's settings, and the files they reach.
+"""Whether ``assert`` checked anything: the settings and the files they reach, and how many assertions a test holds.
 
-Not a count of assertions: that is read from the source, without a run.
+Assertions are counted without running them and without parsing, which would cost more than many a test: in the
+compiled code every ``assert`` loads ``AssertionError`` once, rewritten by pytest or not. So this is the number that the
+syntax tree has, and each ``raise AssertionError`` counts as well; a call whose name says that it checks
+(``assertEqual``, ``raises``) counts once for each name. What a helper function asserts is not the test's own.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from opcode import opmap
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import pytest
 
+from dre_core.capture.testfacts import CHECKING
+
+_ERROR = "AssertionError"
+_LOAD_GLOBAL = opmap["LOAD_GLOBAL"]
+_LOAD_ERROR = opmap.get("LOAD_ASSERTION_ERROR")  # until 3.13
+_LOAD_COMMON = opmap.get("LOAD_COMMON_CONSTANT")  # since 3.14; the first of them is AssertionError
+_WIDE = 128  # an index from here on takes more than one byte
 _MAX_SOURCE_BYTES = 4 * 2**20
 
 
@@ -47,3 +60,51 @@ def _has_assert(path: Path) -> bool:
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+
+
+def count_assertions(code: CodeType) -> int:
+    """Assertions in a function, in the functions within it, and the names of what it calls to check."""
+    return sum(_statements(each) + sum(map(_checks, each.co_names)) for each in _codes(code))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+@lru_cache(maxsize=4096)
+def _checks(name: str) -> bool:
+    return name != _ERROR and name.lstrip("_").lower().startswith(CHECKING)
+
+
+def _statements(code: CodeType) -> int:
+    raw = code.co_code
+    count = raw[::2].count(_LOAD_ERROR) if _LOAD_ERROR is not None else 0
+    if _LOAD_COMMON is not None:
+        count += _pairs(raw, _LOAD_COMMON, 0)
+    if _ERROR not in code.co_names:
+        return count
+    index = code.co_names.index(_ERROR)
+    if index >= _WIDE:
+        return count + _disassembled(code)
+    if sys.version_info < (3, 11):
+        return count + _pairs(raw, _LOAD_GLOBAL, index)
+    return count + _pairs(raw, _LOAD_GLOBAL, index << 1) + _pairs(raw, _LOAD_GLOBAL, index << 1 | 1)
+
+
+def _pairs(raw: bytes, operation: int, argument: int) -> int:
+    """How often an instruction stands in the code; all are two bytes long."""
+    pair = bytes((operation, argument))
+    count, place = 0, raw.find(pair)
+    while place >= 0:
+        count += not place % 2
+        place = raw.find(pair, place + 1)
+    return count
+
+
+def _disassembled(code: CodeType) -> int:
+    from dis import get_instructions
+
+    return sum(each.argval == _ERROR for each in get_instructions(code) if each.opcode == _LOAD_GLOBAL)

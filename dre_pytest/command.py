@@ -24,6 +24,7 @@ _INI: dict[str, list[str]] = {
     "python_classes": ["Test"],
     "python_functions": ["test"],
 }
+_MAX_SETTING = 4_096
 _SEEDS = ("randomly_seed", "random_order_seed", "random_seed")
 
 
@@ -47,6 +48,20 @@ def options(config: pytest.Config) -> list[JSON]:
     if added := os.environ.get("PYTEST_ADDOPTS"):
         chosen.append(f"PYTEST_ADDOPTS={clean(added)}")
     return chosen
+
+
+def ini(config: pytest.Config) -> dict[str, JSON]:
+    """The settings of pytest in the ini file, as text, read from the file itself."""
+    from dre_core.capture.runnerfacts import sections
+
+    if config.inipath is None:
+        return {}
+    try:
+        text = config.inipath.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    values = sections(config.inipath.name, text)["pytest"]
+    return {str(name): clean(str(value))[:_MAX_SETTING] for name, value in values.items()}
 
 
 def seed(config: pytest.Config) -> str:

@@ -60,18 +60,35 @@ class Attach:
 
     def _keep(self, source: str | os.PathLike[str] | bytes, name: str, media_type: str, kind: str) -> None:
         recorder = self._recorder
-        if recorder is None or not recorder.owned:
-            return
-        own_name = "" if isinstance(source, bytes) else os.path.basename(os.fspath(source))
-        digest, size, file = _copy(source, recorder.attachments, recorder.problem)
-        fields: dict[str, JSON] = {
-            "name": name or own_name,
-            "media_type": media_type,
-            "type": kind,
-            "file": file,
-            "size": size,
-        }
-        recorder.attach(self._test, fields, f"sha256:{digest}")
+        if recorder is not None:
+            keep(recorder, self._test, source, name, media_type, kind)
+
+
+def keep(
+    recorder: Recorder,
+    test: str,
+    source: str | os.PathLike[str] | bytes,
+    name: str,
+    media_type: str,
+    kind: str,
+) -> None:
+    """Copy a file or bytes, and record it with a test.
+
+    Raises:
+        OSError: The file can't be read.
+    """
+    if not recorder.owned:
+        return
+    own_name = "" if isinstance(source, bytes) else os.path.basename(os.fspath(source))
+    digest, size, file = _copy(source, recorder.attachments, recorder.problem)
+    fields: dict[str, JSON] = {
+        "name": name or own_name,
+        "media_type": media_type,
+        "type": kind,
+        "file": file,
+        "size": size,
+    }
+    recorder.attach(test, fields, f"sha256:{digest}")
 
 
 def _copy(

@@ -14,35 +14,52 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import datetime, timezone
 from hashlib import sha256
 from json.encoder import encode_basestring
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
 
-from dre_core.capture.journal import Journal, Mask
-from dre_core.model.canonical import JSON
+from dre_core.capture.journal import Journal, Mask, Outputs
+from dre_core.model.canonical import JSON, dumps
 from dre_core.model.journal import MAIN, NO_OUTCOME, fold, phase_counts
 from dre_core.model.session import HookNote, Session
 from dre_pytest import hooks
-from dre_pytest.asserts import assert_mode, unrewritten
+from dre_pytest.alerts import Alerts
+from dre_pytest.asserts import assert_mode, count_assertions, unrewritten
 from dre_pytest.body import QUIET, Body, is_unittest_skip
+from dre_pytest.calls import Calls
 from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conftests, marked, modules_of
-from dre_pytest.command import distributions, options, seed
+from dre_pytest.command import distributions, ini, options, seed
+from dre_pytest.fixtures import keep
 from dre_pytest.imports import loaded
 from dre_pytest.intact import is_foreign
-from dre_pytest.running import MAX_MESSAGE, Running, Stopwatch, cap, contradicts, microseconds, worker_of
+from dre_pytest.pictures import Picture, of_playwright, of_report
+from dre_pytest.running import (
+    MAX_MESSAGE,
+    MAX_PARTS,
+    Running,
+    Stopwatch,
+    cap,
+    contradicts,
+    microseconds,
+    part_of,
+    worker_of,
+)
 from dre_pytest.suspects import suspects
+from dre_pytest.swap import own_code
 
 MAX_PROBLEMS = 100
 
 # Tests patch the modules; the recorder keeps the genuine functions.
 _now = datetime.now
+_cpu_ns = time.process_time_ns
 _TestReport = pytest.TestReport
 _Function = pytest.Function
 
@@ -86,7 +103,14 @@ class Recorder:
         self.collection = Collection(config.rootpath)
         self.after_finish: Callable[[pytest.Session], None] | None = None
         self._journal = Journal(self.folder / f"{worker}.jsonl", nonce=nonce, mask=mask)
-        self._rootdir = config.rootpath
+        self._rootdir, self._prefix = _top(config.rootpath)
+        self._outputs = Outputs(self.folder / f"{worker}.out")
+        self._alerts = Alerts(self._journal, self._rootdir, self.problem)
+        self._calls = Calls(self._rootdir)
+        self._started = time.time()
+        self._cpu: dict[str, int] = {}
+        self._cpu_last = 0
+        self._members: dict[str, tuple[str, str, int | None, list[JSON]]] = {}
         self._controller = worker == MAIN and bool(getattr(config.option, "dist", "no") != "no")
         self._running: dict[str, Running] = {}
         self._evidence: tuple[str, bool | None, bool | None] = ("", None, None)
@@ -116,6 +140,9 @@ class Recorder:
             if manager.is_registered(plugin):
                 manager.unregister(plugin)
             manager.register(plugin, name)
+        if not self._controller and not manager.is_registered(self._alerts):
+            # The controller hears the warnings of its workers, who write them down themselves.
+            manager.register(self._alerts, "dre-alerts")
         if self not in _active:
             _active.append(self)
 
@@ -191,7 +218,13 @@ class Recorder:
             ),
         ]
         digest = sha256("\n".join(sorted(masked)).encode()).hexdigest()
-        fields = {**collection.fields(selected), **self._loaded(), "hooks": self._new(notes)}
+        self._members = self._describe(session.items)
+        fields = {
+            **collection.fields(selected),
+            **self._loaded(),
+            "hooks": self._new(notes),
+            "seed": seed(self.config),
+        }
         self._journal.write(
             "collected", fields, {"digest": f"sha256:{digest}", "conftests": self._conftests()}
         )
@@ -217,6 +250,26 @@ class Recorder:
             masked = [self._journal.text(each) for each in ids]
         self._ids = {each: encode_basestring(other) for each, other in zip(ids, masked, strict=True)}
         return masked
+
+    def _describe(self, items: Iterable[pytest.Item]) -> dict[str, tuple[str, str, int | None, list[JSON]]]:
+        """What is known of each test before it runs: assertions and markers, as members of its line and as values."""
+        found: dict[str, tuple[str, str, int | None, list[JSON]]] = {}
+        by_code: dict[CodeType, int] = {}
+        by_names: dict[tuple[str, ...], str] = {}
+        inherited: dict[int, frozenset[str]] = {}
+        for item in items:
+            names = _marker_names(item, inherited)
+            member = by_names.get(names)
+            if member is None:
+                member = f'"markers":{dumps(list(names)).decode()},' if names else ""
+                by_names[names] = member
+            code = own_code(item)
+            asserts = None
+            if code is not None and (asserts := by_code.get(code)) is None:
+                asserts = by_code[code] = count_assertions(code)
+            text = "" if asserts is None else f'"asserts":{asserts},'
+            found[item.nodeid] = (text, member, asserts, list(names))
+        return found
 
     def _loaded(self) -> dict[str, JSON]:
         """Where the code under test came from, and whether its tests' assertions are pytest's."""
@@ -247,6 +300,9 @@ class Recorder:
         raised = call.excinfo
         when = call.when
         report = yield
+        now = _cpu_ns()
+        self._cpu[when] = (now - self._cpu_last) // 1000
+        self._cpu_last = now
         if raised is None:
             raised = call.excinfo  # unittest's failures are put there by pytest's own implementation
         if when == "call" or raised is not None:
@@ -295,7 +351,7 @@ class Recorder:
         if report.__class__ is not _TestReport and hasattr(report, "context"):
             self._take_subtest(running, report)
         elif report.outcome == "rerun":
-            running.restart()
+            running.restart(report)
         elif when == "setup":
             running.setup = report
             running.again = False
@@ -311,9 +367,13 @@ class Recorder:
             # The terminal may still change the call's outcome while it sorts the report: all is read here.
             self._write_test(node, report, running)
             del self._running[key]
+            self._cpu = {}
+            self._cpu_last = _cpu_ns()
 
     def _take_subtest(self, running: Running, report: pytest.TestReport) -> None:
         running.subtests += 1
+        if len(running.parts) < MAX_PARTS:
+            running.parts.append(part_of(report))
         if report.failed:
             running.subtests_failed += 1
             running.subtest = running.subtest or report
@@ -331,33 +391,46 @@ class Recorder:
                 teardown.sections or call.sections or running.reruns or running.subtests or self._controller
             )
             and not hasattr(call, "wasxfail")
+            and not hasattr(call, "extras")
         ):
             known, called, raised = self._evidence
             if known != node:
                 called = raised = None
                 self._unwitnessed.append(node)
             file, line, _ = last.location
-            phases = microseconds(setup), microseconds(call), microseconds(teardown)
-            if sum(phases) > self._stopwatch.lap_us():
-                phases = 0, 0, 0
+            times = microseconds(setup), microseconds(call), microseconds(teardown)
+            if sum(times) > self._stopwatch.lap_us():
+                times = 0, 0, 0
+            cpu = self._cpu
+            phases = (
+                times[0], cpu.get("setup", 0), times[1], cpu.get("call", 0), times[2], cpu.get("teardown", 0)
+            )  # fmt: skip
+            asserts, markers, _, _ = self._members.get(node, _UNDESCRIBED)
             self._plain_passes += self._journal.passed(
                 self._ids.get(node) or self._journal.quoted(node),
                 self._files.get(file) or self._quote_file(file),
                 0 if line is None else line + 1,
                 _WORDS[called],
                 _WORDS[raised],
-                *phases,
+                phases,
+                asserts,
+                markers,
+                _REACHES[self._calls.lap()],
             )
         else:
             self._write_slowly(last, running)
 
     def _quote_file(self, file: str) -> str:
-        quoted = self._files[file] = self._journal.quoted(file.replace(os.sep, "/"))
+        quoted = self._files[file] = self._journal.quoted(self._path(file))
         return quoted
+
+    def _path(self, file: str) -> str:
+        """Path from the top of the tree; pytest's are relative to its root folder."""
+        return self._prefix + file.replace(os.sep, "/")
 
     def _write_slowly(self, last: Any, running: Running) -> None:
         """Write any test line; the fast way above is its special case."""
-        words = running.words()
+        words = running.words(self._cpu if not self._controller else {})
         if not self._controller:
             lap_us = self._stopwatch.lap_us()
             if sum(microseconds(report) for _, report in running.reports()) > lap_us:
@@ -370,10 +443,36 @@ class Recorder:
             words["body_raised"] = self._evidence[2] and words["outcome"] == "passed"
         elif words["outcome"] == "passed":
             self._unwitnessed.append(last.nodeid)
-        if self._journal.write("test", running.texts(last), words) and words["outcome"] != NO_OUTCOME:
+        if not self._controller:
+            self._add_details(last, running, words)
+        texts = running.texts(last, self._path(str(last.location[0])))
+        if self._journal.write("test", texts, words) and words["outcome"] != NO_OUTCOME:
             self._tally.update(phase_counts(running.phases()))
             self._tally["failed"] += running.subtests_failed
             self._tally["rerun"] += running.reruns
+
+    def _add_details(self, last: Any, running: Running, words: dict[str, JSON]) -> None:
+        """What only the process that ran the test knows: markers, assertions, calls, whole output, pictures."""
+        _, _, asserts, markers = self._members.get(last.nodeid, _UNDESCRIBED)
+        reaches = self._calls.lap()
+        if asserts is not None:
+            words["asserts"] = asserts
+        if markers:
+            words["markers"] = markers
+        if reaches is not None:
+            words["reaches"] = reaches
+        if whole := running.whole():
+            text = self._journal.text(f"=== {last.nodeid} ===\n{whole}\n")
+            if place := self._outputs.append(text):
+                words["output_at"] = place
+        for report in dict.fromkeys(report for _, report in running.reports()):
+            self._keep(of_report(report))
+
+    def _keep(self, pictures: Iterable[Picture]) -> None:
+        """Keep what other plugins took; a picture that hangs on several reports is one."""
+        for test, name, media_type, source in pictures:
+            kind = "screenshot" if media_type.startswith("image/") else "attachment"
+            keep(self, test, source, name, media_type, kind)
 
     def _note_skip(self, last: Any, running: Running) -> None:
         """Note a skip that another file than the test's own decided on."""
@@ -387,7 +486,7 @@ class Recorder:
                 name = hooks.relative(file, self._rootdir)
                 if (
                     os.path.basename(file) == "conftest.py"
-                    and name != last.location[0]
+                    and name != self._path(str(last.location[0]))
                     and isinstance(line, int)
                 ):
                     note = HookNote(hook="pytest.skip", plugin="", file=name, line=line, concern="skips")
@@ -408,6 +507,8 @@ class Recorder:
     def _finish(self, session: pytest.Session, before: int) -> None:
         try:
             self._write_unfinished()
+            if not self._controller:
+                self._keep(of_playwright(self.config, self._started, self._members))
             self._exit_status = int(session.exitstatus)
             self._journal.write("finish", self._tail(session, before), {"conftests": self._conftests()})
         except Exception as error:
@@ -443,6 +544,8 @@ class Recorder:
             self.problem(
                 f"unwitnessed: {len(self._unwitnessed)} passed without a call: {self._unwitnessed[0]}"
             )
+        if self._outputs.problem:
+            self.problem(f"output-lost: {self._outputs.problem}")
         tally = self._tally
         tally["passed"] += self._plain_passes
         tally["errors"] += len(self.collection.errors)
@@ -455,6 +558,7 @@ class Recorder:
             "stopped": str(stopped) if stopped else "",
             "counts": {name: tally[name] for name in _COUNTED},
             "lost": self._journal.lost,
+            "warnings": self._alerts.count,
             **self.collection.failures(),
             **self._loaded(),
             "hooks": self._new(notes),
@@ -471,6 +575,8 @@ class Recorder:
             if self.owned:
                 self._check_late()
                 self._journal.close()
+                self._outputs.close()
+                self._calls.stop()
 
     def _check_late(self) -> None:
         """Record an exit status that was changed when the session had already ended."""
@@ -498,8 +604,9 @@ class Recorder:
         return {
             "argv": ["pytest", *map(str, config.invocation_params.args)],
             "directory": str(config.invocation_params.dir),
-            "rootdir": str(self._rootdir),
+            "rootdir": str(config.rootpath),
             "inifile": str(config.inipath or ""),
+            "ini": ini(config),
             "python": f"{platform.python_version()} {platform.python_implementation()}",
             "executable": sys.executable or "",
             "pytest": pytest.__version__,
@@ -530,11 +637,35 @@ class Recorder:
 _OURS = os.path.dirname(os.path.realpath(__file__)) + os.sep
 
 
+def _top(rootdir: Path) -> tuple[Path, str]:
+    """The top of the tree that pytest's root folder lies in, and the way down to it, with a slash at the end."""
+    for folder in (rootdir, *rootdir.parents):
+        if (folder / ".git").exists():
+            down = rootdir.relative_to(folder).as_posix()
+            return folder, "" if down == "." else f"{down}/"
+    return rootdir, ""
+
+
+def _marker_names(item: pytest.Item, inherited: dict[int, frozenset[str]]) -> tuple[str, ...]:
+    """Names of a test's markers, its class's and module's included, sorted."""
+    parent = item.parent
+    above = inherited.get(id(parent))
+    if above is None:
+        above = frozenset(mark.name for mark in parent.iter_markers()) if parent is not None else frozenset()
+        inherited[id(parent)] = above
+    own = item.own_markers
+    if not own and not above:
+        return ()
+    return tuple(sorted({*above, *(mark.name for mark in own)}))
+
+
 def _is_ours(file: str) -> bool:
     return os.path.realpath(file).startswith(_OURS)
 
 
 _COUNTED = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "rerun")
+_UNDESCRIBED: tuple[str, str, int | None, list[JSON]] = ("", "", None, [])
+_REACHES: dict[bool | None, str] = {True: '"reaches":true,', False: '"reaches":false,', None: ""}
 _WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -15,13 +15,15 @@ from dre_pytest.body import QUIET, is_unittest_skip
 
 MAX_TEXT = 16_384
 MAX_MESSAGE = 512
+MAX_PARTS = 1_000
 
 
 class Running:
     """The reports of a test so far."""
 
     __slots__ = (
-        "again", "call", "crash", "reruns", "setup", "subtest", "subtests", "subtests_failed", "teardown",
+        "again", "attempts", "call", "crash", "parts", "reruns", "setup", "subtest", "subtests", "subtests_failed",
+        "teardown",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -32,9 +34,14 @@ class Running:
         self.subtest: pytest.TestReport | None = None
         self.reruns = self.subtests = self.subtests_failed = 0
         self.again = False
+        self.attempts: list[JSON] = []
+        self.parts: list[JSON] = []
 
-    def restart(self) -> None:
+    def restart(self, report: Any) -> None:
         """Forget the phases of a run that will be done again; its teardown may still be reported."""
+        if len(self.attempts) < MAX_PARTS:
+            self.attempts.append(_message(report, _text(report)))
+        self.parts = []
         self.setup = self.call = self.teardown = self.subtest = None
         self.subtests = self.subtests_failed = 0
         self.reruns += 1
@@ -66,8 +73,12 @@ class Running:
                 return word
         return "passed" if phases.get("call") == "passed" and "teardown" in phases else NO_OUTCOME
 
-    def words(self) -> dict[str, JSON]:
-        """The members of the test line that hold no text of the test's: outcome, phases and counts."""
+    def words(self, cpu_us: Mapping[str, int]) -> dict[str, JSON]:
+        """The members of the test line that hold no text of the test's: outcome, phases and counts.
+
+        Args:
+            cpu_us: Processor time by phase, as far as it was measured.
+        """
         counts = {
             "reruns": self.reruns,
             "subtests": self.subtests,
@@ -76,17 +87,20 @@ class Running:
         return {
             "outcome": self.outcome(),
             **{name: count for name, count in counts.items() if count},
-            **{name: [_phase(report), microseconds(report)] for name, report in self.reports()},
+            **{
+                name: [_phase(report), microseconds(report), *filter(None, (cpu_us.get(name),))]
+                for name, report in self.reports()
+            },
         }
 
-    def texts(self, last: Any) -> dict[str, JSON]:
+    def texts(self, last: Any, name: str) -> dict[str, JSON]:
         """The members that do: id, place, reason, failure and captured output.
 
         Args:
             last: Any report of the test.
+            name: Path of its file, relative to the top of the tree.
         """
-        file, line, _ = last.location
-        name = str(file).replace(os.sep, "/")
+        line = last.location[1]
         fields: dict[str, JSON] = {"id": last.nodeid, "file": name, "line": 0 if line is None else line + 1}
         reports = [report for _, report in self.reports()]
         failed = [report for report in reports if report.outcome == "failed"]
@@ -97,7 +111,20 @@ class Running:
         elif why := next(filter(None, map(reason, reports)), ""):
             fields["reason"] = why
         fields.update(_captured(reports, keep=bool(failed)))
+        if self.attempts:
+            fields["attempts"] = self.attempts
+        if self.parts:
+            fields["parts"] = self.parts
         return fields
+
+    def whole(self) -> str:
+        """All that was captured, and a failure that the line has no room for; empty if there is neither."""
+        reports = [report for _, report in self.reports()]
+        parts = [f"--- {name} ---\n{text}" for name, text in _sections(reports).items() if text]
+        for report in (*reports, self.subtest):
+            if report is not None and report.outcome == "failed" and len(text := _text(report)) > MAX_TEXT:
+                parts.append(f"--- failure in {report.when} ---\n{text}")
+        return "\n".join(parts)
 
 
 def worker_of(report: Any) -> str:
@@ -137,32 +164,46 @@ def _failure(report: Any, file: str) -> dict[str, JSON]:
     """Message, text and place of a failure; the place only where it lies in the test's own file."""
     text = _text(report)
     crash = getattr(report.longrepr, "reprcrash", None)
-    message = str(getattr(crash, "message", "") or text)
-    fields: dict[str, JSON] = {
-        "message": cap(message.strip().partition("\n")[0], MAX_MESSAGE),
-        "text": cap(text),
-    }
+    fields: dict[str, JSON] = {"message": _message(report, text), "text": cap(text)}
     line, path = getattr(crash, "lineno", None), str(getattr(crash, "path", ""))
     if isinstance(line, int) and line > 0 and file and path.replace(os.sep, "/").endswith(f"/{file}"):
         fields["line"] = line
     return fields
 
 
-def _captured(reports: Iterable[Any], *, keep: bool) -> dict[str, JSON]:
-    """Lengths of what was captured, in characters; the text of it for a failed test.
+def _message(report: Any, text: str) -> str:
+    """The first line of a failure."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = str(getattr(crash, "message", "") or text)
+    return cap(message.strip().partition("\n")[0], MAX_MESSAGE)
 
-    Each report repeats the sections of the phases before it, so the last one has all.
-    """
-    sections: dict[str, str] = {}
-    for report in reports:
-        for name, content in report.sections:
-            sections[str(name)] = str(content)
+
+def part_of(report: Any) -> list[JSON]:
+    """What a subtest is called, and its outcome."""
+    try:
+        context = report.context
+        kwargs = dict(getattr(context, "kwargs", {}) or {})
+        words = [f"[{context.msg}]"] if getattr(context, "msg", None) else []
+        words += [f"({', '.join(f'{name}={value!r}' for name, value in kwargs.items())})"] if kwargs else []
+    except Exception:  # a parameter's representation may raise
+        words = []
+    return [cap(" ".join(words) or "(<subtest>)", MAX_MESSAGE), str(report.outcome)]
+
+
+def _captured(reports: Iterable[Any], *, keep: bool) -> dict[str, JSON]:
+    """Lengths of what was captured, in characters; the text of it for a failed test."""
+    sections = _sections(reports)
     if not sections:
         return {}
     fields: dict[str, JSON] = {"captured": {name: len(content) for name, content in sections.items()}}
     if keep:
         fields["output"] = cap("\n".join(f"--- {name} ---\n{content}" for name, content in sections.items()))
     return fields
+
+
+def _sections(reports: Iterable[Any]) -> dict[str, str]:
+    """What was captured, by name. Each report repeats the sections of the phases before it."""
+    return {str(name): str(content) for report in reports for name, content in report.sections}
 
 
 def cap(text: str, limit: int = MAX_TEXT) -> str:

@@ -50,6 +50,19 @@ def judge(item: pytest.Function) -> tuple[str, CodeType | None]:
     return "own", None
 
 
+def own_code(item: pytest.Item) -> CodeType | None:
+    """The code that stands in the item's file; None for doctests and others that have no function of their own."""
+    function = getattr(item, "obj", None) if isinstance(item, pytest.Function) else None
+    file = str(item.path)
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if isinstance(code, CodeType) and code.co_filename == file:
+        return code
+    try:
+        return next((code for code in _reachable(function) if code.co_filename == file), None)
+    except Exception:  # an object that raises when it is looked at has no code to show
+        return None
+
+
 def _owner(item: pytest.Function, name: str) -> str | None:
     """Qualified name of the class that defines the method, empty for a function; None if inherited."""
     cls = item.cls

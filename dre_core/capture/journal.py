@@ -103,9 +103,10 @@ class Journal:
         line: int,
         body_called: str,
         body_raised: str,
-        setup_us: int,
-        call_us: int,
-        teardown_us: int,
+        phases: tuple[int, int, int, int, int, int],
+        asserts: str = "",
+        markers: str = "",
+        reaches: str = "",
     ) -> bool:
         """Append the line of an ordinary passed test: :meth:`write`, formatted by hand for speed.
 
@@ -115,16 +116,18 @@ class Journal:
             line: 1-based line of the definition.
             body_called: ``true``, ``false`` or ``null``.
             body_raised: The same.
-            setup_us: Microseconds.
-            call_us: Microseconds.
-            teardown_us: Microseconds.
+            phases: Microseconds and CPU microseconds of setup, call and teardown.
+            asserts: The member ``"asserts":1,`` or nothing.
+            markers: The member ``"markers":["slow"],`` or nothing.
+            reaches: The member ``"reaches":true,`` or nothing.
         """
+        setup, setup_cpu, call, call_cpu, teardown, teardown_cpu = phases
         return self._append(
             (
-                f'{{"body_called":{body_called},"body_raised":{body_raised},"call":["passed",{call_us}],'
-                f'"file":{quoted_file},"id":{quoted_id},"kind":"test","line":{line},"outcome":"passed",'
-                f'"prev":"{self._previous}","seq":{self._seq},"setup":["passed",{setup_us}],'
-                f'"teardown":["passed",{teardown_us}]}}'
+                f'{{{asserts}"body_called":{body_called},"body_raised":{body_raised},'
+                f'"call":["passed",{call},{call_cpu}],"file":{quoted_file},"id":{quoted_id},"kind":"test",'
+                f'"line":{line},{markers}"outcome":"passed","prev":"{self._previous}",{reaches}"seq":{self._seq},'
+                f'"setup":["passed",{setup},{setup_cpu}],"teardown":["passed",{teardown},{teardown_cpu}]}}'
             ).encode()
         )
 
@@ -190,3 +193,56 @@ class Journal:
                     _ftruncate(self._descriptor, self._size)
             except OSError:
                 pass
+
+
+class Outputs:
+    """The writer of ``<worker>.out``: captured output whole, masked, one test after the other.
+
+    Args:
+        path: The file; made when there is something to write.
+
+    Errors never raise: the text is lost, and :attr:`problem` says why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = os.fspath(path.absolute())
+        self._descriptor = -1
+        self._size = 0
+        self._pid = _getpid()
+        self.problem = ""
+
+    def append(self, text: str) -> list[JSON]:
+        """Write a text that is masked already.
+
+        Returns:
+            Offset and size in bytes; empty if it was lost.
+        """
+        if self.problem or _getpid() != self._pid:
+            return []
+        data = clean(text).encode()
+        offset = self._size
+        try:
+            if self._descriptor < 0 or not self._is_mine():
+                self._descriptor = _open(self._name, _FLAGS | os.O_CREAT, 0o600)
+            view = memoryview(data)
+            while view:
+                view = view[_write(self._descriptor, view) :]
+        except OSError as error:
+            self.problem = error.strerror or type(error).__name__
+            return []
+        self._size += len(data)
+        return [offset, len(data)]
+
+    def _is_mine(self) -> bool:
+        """A test may have closed every descriptor; ours could be another file's by now."""
+        try:
+            here, there = _fstat(self._descriptor), os.stat(self._name)
+        except OSError:
+            return False
+        return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0 and self._is_mine():
+            _close(self._descriptor)
+        self._descriptor = -1

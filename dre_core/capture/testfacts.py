@@ -16,7 +16,7 @@ from dre_core.model.changes import CONDITION, Change, ChangeKind
 from dre_core.model.record import dataclass
 
 _SKIPS = ("skip", "skipif", "skipIf", "skipUnless", "skipTest", "xfail", "expectedFailure", "importorskip")
-_CHECKING = ("assert", "check", "verify", "expect", "raises", "warns", "deprecated_call", "fail", "approve")
+CHECKING = ("assert", "check", "verify", "expect", "raises", "warns", "deprecated_call", "fail", "approve")
 _RUNNING = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "PYTEST_XDIST_WORKER")
 _RUNNERS = ("pytest", "_pytest", "unittest", "py.test")
 # What a process can ask about how it was started or who called it.
@@ -178,7 +178,7 @@ def assertion_lines(tree: ast.AST) -> set[int]:
 
 def _checks(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
-        return _last_name(node).lstrip("_").lower().startswith(_CHECKING)
+        return _last_name(node).lstrip("_").lower().startswith(CHECKING)
     return isinstance(node, ast.Assert)
 
 

@@ -7,14 +7,17 @@ without its newline; the first line's ``prev`` is the session's nonce. Text is m
 
     {"kind":"session","nonce":"5f…","pid":7,…,"prev":"5f…","seq":0}
     {"collected":2,"digest":"sha256:…","kind":"collected",…,"prev":"9c…","seq":1}
-    {"body_called":true,"call":["passed",12],"file":"test_a.py","id":"test_a.py::test_x","kind":"test","line":3,
-     "outcome":"passed","prev":"07…","seq":2,"setup":["passed",80],"teardown":["passed",60]}
+    {"asserts":1,"body_called":true,"body_raised":false,"call":["passed",12,11],"file":"test_a.py",
+     "id":"test_a.py::test_x","kind":"test","line":3,"outcome":"passed","prev":"07…","seq":2,
+     "setup":["passed",80,79],"teardown":["passed",60,58]}
     {"exit_status":0,"exit_status_before":0,"kind":"finish",…,"prev":"d1…","seq":3}
 
-Kinds: ``session`` (first), ``collected``, ``test``, ``attachment``, ``note``, ``problem``, ``finish``, and
+Kinds: ``session`` (first), ``collected``, ``test``, ``attachment``, ``note``, ``warning``, ``problem``, ``finish``, and
 ``late`` (the exit status was changed after the finish). Readers skip kinds that they do not know. A phase is
-``[outcome, microseconds]`` with the outcomes ``passed failed skipped xfailed xpassed``. A ``test`` line's
-``outcome`` is one of :class:`~dre_core.model.session.Outcome`, or ``none`` for a test left unfinished.
+``[outcome, microseconds, CPU microseconds]``, the last one where this process ran it, with the outcomes ``passed
+failed skipped xfailed xpassed``. ``output_at`` is ``[offset, bytes]`` in ``<worker>.out`` beside the journal, where
+captured output and long failures stand whole. A ``test`` line's ``outcome`` is one of
+:class:`~dre_core.model.session.Outcome`, or ``none`` for a test left unfinished.
 
 Files: ``main.jsonl``, and with xdist ``gw0.jsonl`` ... beside it; main is then the controller's view. A line
 is one ``write`` to a file opened for appending: it outlives the process, not a loss of power.
@@ -29,10 +32,18 @@ from dataclasses import field, replace
 from hashlib import sha256
 
 from dre_core.errors import FormatError, LimitError
-from dre_core.model.canonical import loads
+from dre_core.model.canonical import JSON, loads
 from dre_core.model.fields import Fields
 from dre_core.model.record import dataclass
-from dre_core.model.session import Attachment, Counts, HookNote, Outcome, Session, TestRecord
+from dre_core.model.session import (
+    Attachment,
+    Counts,
+    HookNote,
+    Outcome,
+    Session,
+    TestRecord,
+    WarningNote,
+)
 
 FORMAT = 1
 MAIN = "main"
@@ -42,7 +53,7 @@ MAX_LINE_BYTES = 16 * 2**20
 _MAX_SAME_PROBLEMS = 100
 _DIGEST = re.compile("[0-9a-f]{64}")
 
-Phase = tuple[str, int]
+Phase = tuple[str, int, int]
 
 
 def fold(files: Mapping[str, Iterable[bytes]]) -> Session:
@@ -101,6 +112,7 @@ class _Stream:
     tests: list[_Entry] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[WarningNote] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -173,6 +185,8 @@ class _Stream:
             self.attachments.append(_attachment(record))
         elif kind == "note":
             self.notes.append((record.text("test"), record.text("text")))
+        elif kind == "warning":
+            self.warnings.append(_warning(record))
         elif kind == "problem":
             self.problems.append(record.text("text"))
         elif kind == "finish":
@@ -217,7 +231,8 @@ def _entry(record: Fields, worker: str) -> _Entry:
             message=record.text("message", ""),
             file=record.text("file", ""),
             line=record.integer("line", 0),
-            duration_seconds=sum(max(0, microseconds) for _, microseconds in phases.values()) / 1e6,
+            duration_seconds=sum(max(0, microseconds) for _, microseconds, _ in phases.values()) / 1e6,
+            cpu_seconds=sum(max(0, microseconds) for _, _, microseconds in phases.values()) / 1e6,
             body_raised=record.boolean("body_raised") if record.has("body_raised") else None,
             body_called=record.boolean("body_called") if record.has("body_called") else None,
             reruns=record.integer("reruns", 0),
@@ -226,20 +241,29 @@ def _entry(record: Fields, worker: str) -> _Entry:
             output=record.text("output", ""),
             subtests=record.integer("subtests", 0),
             subtests_failed=record.integer("subtests_failed", 0),
+            parts=tuple(_pair(each, record.at("parts")) for each in record.array("parts")),
+            attempts=record.texts("attempts"),
+            markers=record.texts("markers"),
+            assertions=record.optional_integer("asserts"),
+            calls_subject=record.boolean("reaches") if record.has("reaches") else None,
+            output_at=_span(record),
         ),
-        {name: outcome for name, (outcome, _) in phases.items()},
+        {name: outcome for name, (outcome, _, _) in phases.items()},
     )
 
 
 _NUMBER = rb"(0|[1-9][0-9]{0,14})"
 _TEXT = rb'"([^"\\\x00-\x1f]*)"'
+_FLAG = rb"(true|false|null)"
+_PHASE = rb'\["passed",%b,%b\]' % (_NUMBER, _NUMBER)
 _PASSED = re.compile(
-    rb'\{"body_called":(true|false|null),"body_raised":(true|false|null),"call":\["passed",%b\],"file":%b,"id":%b,'
-    rb'"kind":"test","line":%b,"outcome":"passed","prev":"([0-9a-f]{64})","seq":%b,"setup":\["passed",%b\],'
-    rb'"teardown":\["passed",%b\]\}' % (_NUMBER, _TEXT, _TEXT, _NUMBER, _NUMBER, _NUMBER, _NUMBER)
+    rb'\{(?:"asserts":%b,)?"body_called":%b,"body_raised":%b,"call":%b,"file":%b,"id":%b,"kind":"test","line":%b,'
+    rb'(?:"markers":\["([\w",]+)"\],)?"outcome":"passed","prev":"([0-9a-f]{64})",(?:"reaches":(true|false),)?"seq":%b,'
+    rb'"setup":%b,"teardown":%b\}'
+    % (_NUMBER, _FLAG, _FLAG, _PHASE, _TEXT, _TEXT, _NUMBER, _NUMBER, _PHASE, _PHASE)
 )
 _ALL_PASSED = {"setup": "passed", "call": "passed", "teardown": "passed"}
-_FLAGS_BY_WORD = {b"true": True, b"false": False, b"null": None}
+_FLAGS_BY_WORD = {b"true": True, b"false": False, b"null": None, None: None}
 
 
 def _read_passed(line: bytes, worker: str) -> tuple[_Entry, int, str] | None:
@@ -250,7 +274,10 @@ def _read_passed(line: bytes, worker: str) -> tuple[_Entry, int, str] | None:
     match = _PASSED.fullmatch(line)
     if match is None:
         return None
-    called, raised, call, file, node, number, prev, seq, setup, teardown = match.groups()
+    (
+        asserts, called, raised, call, call_cpu, file, node, number, markers, prev, reaches, seq,
+        setup, setup_cpu, teardown, teardown_cpu,
+    ) = match.groups()  # fmt: skip
     try:
         record = TestRecord(
             id=node.decode(),
@@ -258,9 +285,13 @@ def _read_passed(line: bytes, worker: str) -> tuple[_Entry, int, str] | None:
             file=file.decode(),
             line=int(number),
             duration_seconds=(int(setup) + int(call) + int(teardown)) / 1e6,
+            cpu_seconds=(int(setup_cpu) + int(call_cpu) + int(teardown_cpu)) / 1e6,
             body_called=_FLAGS_BY_WORD[called],
             body_raised=_FLAGS_BY_WORD[raised],
             worker=worker,
+            markers=tuple(markers.decode().split('","')) if markers else (),
+            assertions=int(asserts) if asserts else None,
+            calls_subject=_FLAGS_BY_WORD[reaches],
         )
     except UnicodeDecodeError:
         return None
@@ -269,9 +300,37 @@ def _read_passed(line: bytes, worker: str) -> tuple[_Entry, int, str] | None:
 
 def _phase(record: Fields, name: str) -> Phase:
     match record.array(name):
-        case [str(outcome), int(microseconds)] if microseconds is not True and microseconds is not False:
-            return outcome, microseconds
-    raise FormatError("expected [outcome, microseconds]", path=record.at(name))
+        case [str(outcome), *times] if len(times) in (1, 2) and all(type(each) is int for each in times):
+            numbers = [each for each in times if isinstance(each, int)]
+            return outcome, numbers[0], numbers[1] if len(numbers) > 1 else 0
+    raise FormatError("expected [outcome, microseconds, CPU microseconds]", path=record.at(name))
+
+
+def _pair(value: JSON, path: str) -> tuple[str, str]:
+    match value:
+        case [str(first), str(second)]:
+            return first, second
+    raise FormatError("expected two strings", path=path)
+
+
+def _span(record: Fields) -> tuple[int, int] | None:
+    match record.array("output_at"):
+        case []:
+            return None
+        case [int(offset), int(size)] if type(offset) is int and type(size) is int:
+            return offset, size
+    raise FormatError("expected [offset, bytes]", path=record.at("output_at"))
+
+
+def _warning(record: Fields) -> WarningNote:
+    return WarningNote(
+        category=record.text("category"),
+        message=record.text("message"),
+        file=record.text("file", ""),
+        line=record.integer("line", 0),
+        test=record.text("test", ""),
+        when=record.text("when", ""),
+    )
 
 
 def _attachment(record: Fields) -> Attachment:
@@ -475,7 +534,8 @@ def _session(
         conftests=_maps(streams, "conftests"),
         imports=_maps(streams, "imports", problems),
         hooks=_hooks(streams),
-        seed=head.text("seed", ""),
+        seed=(collected.text("seed", "") if collected else "") or head.text("seed", ""),
+        ini=head.text_map("ini"),
         options=head.texts("options"),
         workers=tuple(sorted({*workers, *(entry.record.worker for entry in tests)} - {MAIN}, key=_natural)),
         problems=tuple(problems),
@@ -491,6 +551,11 @@ def _session(
         parent=head.text("parent", ""),
         attachments=tuple(attachment for stream in streams for attachment in stream.attachments),
         notes=tuple(note for stream in streams for note in stream.notes),
+        warnings=tuple(dict.fromkeys(warning for stream in streams for warning in stream.warnings)),
+        warning_count=sum(
+            stream.finish.integer("warnings", 0) if stream.finish else len(stream.warnings)
+            for stream in streams
+        ),
     )
 
 

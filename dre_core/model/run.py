@@ -41,7 +41,8 @@ class Item:
     Attributes:
         name: Unique in the operation, such as ``stdout`` or ``junit/reports/junit.xml``.
         kind: What it is: ``output``, ``recording``, ``process``, ``git``, ``difference``, ``environment``,
-            ``dependencies``, ``session``, ``junit``, ``coverage``, ``artifact``, ``attachment``, ``screenshot``.
+            ``dependencies``, ``session``, ``test-output``, ``junit``, ``coverage``, ``covered``, ``artifact``,
+            ``attachment``, ``screenshot``.
         vantage: From where it was seen.
         media_type: Of the plain form.
         size: Bytes of the plain form.

@@ -60,6 +60,7 @@ class TestRecord:
         file: Repository-relative path with forward slashes; empty if unknown.
         line: 1-based line of the definition or of the failure; 0 if unknown.
         duration_seconds: Sum of the phases.
+        cpu_seconds: Processor time of the process over the phases, all its threads; 0 if it was not measured.
         body_raised: Whether the test's body raised although the outcome is passed; None if it can't be told.
         reruns: Runs before the final one.
         worker: ``main`` or the xdist worker's id.
@@ -71,6 +72,11 @@ class TestRecord:
         subtests_failed: How many of them failed.
         calls_subject: Whether it ran code of the project beside its own module; None if nobody watched.
         assertions: Assertions in the test's own code; None if its code could not be looked at.
+        markers: Names of its markers, its class's and module's included, sorted.
+        attempts: First lines of the failures that reruns followed, in order.
+        parts: Its subtests: description and outcome, the first thousand.
+        output_at: Offset and size, in bytes, of its captured output in the item ``test-output``; None if it printed
+            nothing.
     """
 
     __test__ = False  # not a test class, whatever its name says to pytest
@@ -82,6 +88,7 @@ class TestRecord:
     file: str = ""
     line: int = 0
     duration_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     body_raised: bool | None = None
     reruns: int = 0
     worker: str = "main"
@@ -92,6 +99,36 @@ class TestRecord:
     subtests_failed: int = 0
     calls_subject: bool | None = None
     assertions: int | None = None
+    markers: tuple[str, ...] = ()
+    attempts: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
+    output_at: tuple[int, int] | None = None
+
+    @property
+    def parameters(self) -> str:
+        """The ids of its parameters as pytest joined them: what stands in brackets at the end of the node id."""
+        return self.id.partition("[")[2].removesuffix("]") if self.id.endswith("]") else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningNote:
+    """A warning that pytest recorded; one for each place and text.
+
+    Attributes:
+        category: Its class.
+        message: Its text, masked and capped.
+        file: Where it was issued.
+        line: 1-based; 0 if unknown.
+        test: Node id of the first test that saw it; empty outside of tests.
+        when: ``config``, ``collect`` or ``runtest``.
+    """
+
+    category: str
+    message: str
+    file: str = ""
+    line: int = 0
+    test: str = ""
+    when: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +225,9 @@ class Session:
         parent: Id of the session that this one ran within, in the same process; empty if none.
         attachments: What tests attached.
         notes: What tests noted: (node id, text).
+        ini: Settings of pytest in the ini file, as text.
+        warnings: What pytest's summary of warnings shows, each place and text once.
+        warning_count: How many there were.
     """
 
     id: str
@@ -231,3 +271,6 @@ class Session:
     parent: str = ""
     attachments: tuple[Attachment, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
+    ini: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[WarningNote, ...] = ()
+    warning_count: int = 0

@@ -78,7 +78,9 @@ class Recorded:
 
 
 def _fold(folder: Path) -> Session:
-    session = fold({file.stem: file.read_bytes().splitlines(keepends=True) for file in folder.iterdir()})
+    session = fold(
+        {file.stem: file.read_bytes().splitlines(keepends=True) for file in folder.glob("*.jsonl")}
+    )
     # The stand-in for the operation replaces functions of the plugin, as it should.
     return replace(session, hooks=tuple(note for note in session.hooks if note.file != "plain_operation.py"))
 

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from dre_core.capture.journal import Journal
 from dre_core.errors import FormatError
 from dre_core.model.canonical import dumps, loads
-from dre_core.model.journal import fold
+from dre_core.model.fields import Fields
+from dre_core.model.journal import _entry, _read_passed, fold
 from dre_core.model.session import Outcome, Session
 
 TEXT = st.text(st.characters(blacklist_categories=()), max_size=40)
 MICROSECONDS = st.integers(0, 2**53)
+PHASES = st.tuples(*[MICROSECONDS] * 6)
+ASSERTS = st.none() | st.integers(0, 999)
+MARKERS = (
+    st.lists(st.sampled_from(["slow", "x_1", "parametrize", "a b", 'q"', "é"]), unique=True)
+    .map(sorted)
+    .map(tuple)
+)
 FLAG = st.sampled_from([True, False, None])
 WORDS = {True: "true", False: "false", None: "null"}
 HEAD = {
@@ -32,16 +40,26 @@ def test_passed_writes_canonical_json():
         writer.write("session", HEAD)
 
         @settings(max_examples=200)
-        @given(TEXT, TEXT, st.integers(0, 2**31), FLAG, FLAG, MICROSECONDS, MICROSECONDS, MICROSECONDS)
-        @example('a\x00\x1f\x7f"\\/\b\f\n\r\t\u2028\ud800é😀', "", 0, None, None, 0, 0, 0)
-        def check(node, file, line, called, raised, setup, call, teardown):
+        @given(TEXT, TEXT, st.integers(0, 2**31), FLAG, FLAG, PHASES, ASSERTS, MARKERS, FLAG)
+        @example('a\x00\x1f\x7f"\\/\b\f\n\r\t\u2028\ud800é😀', "", 0, None, None, (0,) * 6, None, (), None)
+        def check(node, file, line, called, raised, phases, asserts, markers, reaches):
             size = writer.path.stat().st_size
             quoted = writer.quoted(node), writer.quoted(file)
-            assert writer.passed(*quoted, line, WORDS[called], WORDS[raised], setup, call, teardown)
+            members = (
+                "" if asserts is None else f'"asserts":{asserts},',
+                f'"markers":{dumps(list(markers)).decode()},' if markers else "",
+                "" if reaches is None else f'"reaches":{WORDS[reaches]},',
+            )
+            assert writer.passed(*quoted, line, WORDS[called], WORDS[raised], phases, *members)
             written = writer.path.read_bytes()[size:]
             record = loads(written)
             assert dumps(record) + b"\n" == written
             assert (record["id"], record["file"]) == (writer.text(node), writer.text(file))
+            quick = _read_passed(written[:-1], "main")
+            entry = _entry(Fields(record), "main")
+            assert quick is None or quick[0] == entry
+            assert (entry.record.assertions, entry.record.calls_subject) == (asserts, reaches)
+            assert entry.record.markers == markers
 
         check()
         with writer.path.open("rb") as lines:

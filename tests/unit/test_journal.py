@@ -57,7 +57,7 @@ class TestWriter:
     def test_chain_and_sequence(self, tmp_path):
         writer = journal(tmp_path)
         assert writer.write("session", HEAD)
-        assert writer.passed('"a"', '"f"', 1, "true", "false", 1, 2, 3)
+        assert writer.passed('"a"', '"f"', 1, "true", "false", (1, 1, 2, 2, 3, 3))
         assert writer.write("finish", finish())
         first, second, third = writer.path.read_bytes().splitlines()
         assert loads(first)["prev"] == "n"
