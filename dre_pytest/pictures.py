@@ -25,6 +25,7 @@ _MEDIA_TYPES = {
 }
 _PLAYWRIGHT = ("playwright", "pytest_playwright.pytest_playwright")
 _MAX_FILES = 10_000
+_RETRY = re.compile(r"-retry\d+$")
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
 Picture = tuple[str, str, str, Any]
@@ -64,7 +65,8 @@ def of_playwright(config: pytest.Config, started: float, tests: Iterable[str]) -
             return
         kind = _MEDIA_TYPES.get(path.suffix.lower())
         if kind and path.is_file() and not path.is_symlink() and path.stat().st_mtime >= started - 1:
-            yield names.get(path.relative_to(folder).parts[0], ""), path.name, kind, os.fspath(path)
+            place = _RETRY.sub("", path.relative_to(folder).parts[0])
+            yield names.get(place, ""), path.name, kind, os.fspath(path)
 
 
 def _slug(node: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -257,8 +258,7 @@ def test_pictures_of_pytest_selenium(recorded):
         """
     )
     recorded.pytester.makepyfile("def test_a(): pass\ndef test_b(): assert 0")
-    plugins = ("pytest_metadata.plugin", "pytest_html.plugin", "pytest_base_url.plugin", "pytest_variables.plugin",
-               "pytest_selenium.pytest_selenium", "pytest_selenium.drivers.firefox")  # fmt: skip
+    plugins = ("metadata", "html", "base_url", "variables", "selenium", "firefox_driver")
     result = recorded.run(*(word for name in plugins for word in ("-p", name)))
     assert result.ret == 1
     (picture,) = recorded.session().attachments
@@ -271,23 +271,16 @@ def test_files_of_pytest_playwright(recorded):
     old = recorded.pytester.path / "shots" / "old"
     old.mkdir(parents=True)
     (old / "test-failed-1.png").write_bytes(b"old")
-    import os
-
     os.utime(old / "test-failed-1.png", (1, 1))
     recorded.pytester.makepyfile(
         """
         import os, pytest
-        from pytest_playwright.pytest_playwright import _build_artifact_test_folder
-        @pytest.mark.parametrize("browser_name", ["chromium"])
-        def test_page(request, pytestconfig, browser_name):
-            path = _build_artifact_test_folder(pytestconfig, request, "test-failed-1.png")
-            os.makedirs(os.path.dirname(path))
-            with open(path, "wb") as file: file.write(b"png")
+        def test_page(output_path, browser_name):
+            os.makedirs(output_path)
+            with open(os.path.join(output_path, "test-failed-1.png"), "wb") as file: file.write(b"png")
         """
     )
-    recorded.run(
-        "-p", "pytest_base_url.plugin", "-p", "pytest_playwright.pytest_playwright", "--output", "shots"
-    )
+    recorded.run("-p", "base_url", "-p", "playwright", "--output", "shots")
     (picture,) = recorded.session().attachments
     assert picture.test == "test_files_of_pytest_playwright.py::test_page[chromium]"
     assert (picture.name, picture.kind) == ("test-failed-1.png", "screenshot")
