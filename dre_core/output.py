@@ -60,7 +60,9 @@ class Output:
         self._sinks: dict[str, ItemSink] = {}
         self._patterns: dict[str, Patterns] = {}
         command = operation.masker.text(shlex.join(operation.command.argv))
-        self._recording = Recording(operation.experiment.cast, command, operation.name, returns=not is_terminal)
+        self._recording = Recording(
+            operation.experiment.cast, command, operation.name, returns=not is_terminal
+        )
         self._last_ns = 0
         self._seen_bytes = 0
         self._workers: tuple[Worker, Worker] | None = None
