@@ -32,7 +32,7 @@ from dre_core.store.folder import storage_errors
 
 # A recording beyond this can't be watched; the raw streams hold every byte.
 _CAST_LIMIT_BYTES = 16 << 20
-QUEUE_BYTES = 16 << 20
+QUEUE_BYTES = 8 << 20
 THREAD_AFTER_BYTES = 256 << 10
 """Less output than this is recorded as it comes, without threads."""
 _BATCH_BYTES = 512 << 10
