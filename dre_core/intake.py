@@ -31,6 +31,8 @@ _COMPARED_BYTES = 64 << 20
 _COMPRESSED_FROM_BYTES = max(4096, codec.MIN_BYTES)
 # The kernel begins to write out this often, so that making a large item durable at the end waits for little.
 _WRITE_OUT_BYTES = 16 << 20
+# A long item begins a new frame so often, for readers that want a part of it.
+FRAME_BYTES = 4 << 20
 _WITHHELD = {"withheld": "masking would change these bytes"}
 
 
@@ -45,6 +47,7 @@ class ItemSink:
 
     Attributes:
         masked: Replacements by rule.
+        frames: Plain and stored offset at which each frame begins.
     """
 
     def __init__(
@@ -62,6 +65,8 @@ class ItemSink:
         # The first bytes wait, because a small item is stored plain.
         self._head: bytes | None = b"" if compress else None
         self._encoder: codec.Encoder | None = None
+        self._frame_end = FRAME_BYTES
+        self.frames: list[tuple[int, int]] = [(0, 0)]
 
     @property
     def size(self) -> int:
@@ -112,6 +117,8 @@ class ItemSink:
             return
         if self._encoder is not None:
             self.writer.write(self._encoder.compress(data))
+            if self._size >= self._frame_end:
+                self._begin_frame()
         elif self._head is None:
             self.writer.write(data)
         else:
@@ -123,6 +130,14 @@ class ItemSink:
         if self.writer.size_bytes - self._written_out >= _WRITE_OUT_BYTES:
             self._written_out = self.writer.size_bytes
             self.writer.start_flush()
+
+    def _begin_frame(self) -> None:
+        """Ends the frame; what follows can be read without it."""
+        assert self._encoder is not None
+        self.writer.write(self._encoder.flush())
+        self._encoder = codec.ZSTD.encoder()
+        self.frames.append((self._size, self.writer.size_bytes))
+        self._frame_end = self._size + FRAME_BYTES
 
     def give_up(self, reason: str) -> None:
         """Keeps only the digest and the size from now on, and frees the room that was taken."""

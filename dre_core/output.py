@@ -18,20 +18,26 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dre_core.capture.cast import Cast
 from dre_core.capture.collector import Captured
 from dre_core.errors import StorageError
 from dre_core.intake import Intake, ItemSink
+from dre_core.model.canonical import JSON
 from dre_core.model.observation import ClosingLine
 from dre_core.model.verdict import Vantage
 from dre_core.operation import Operation
 from dre_core.pipeline.patterns import Patterns, RunnerSummary
 from dre_core.store.folder import storage_errors
 
+if TYPE_CHECKING:
+    from dre_core.model.streams import Times
+
 # A recording beyond this can't be watched; the raw streams hold every byte.
 _CAST_LIMIT_BYTES = 16 << 20
+# Below this a stream is read from its beginning as fast.
+_INDEXED_FROM_BYTES = 64 << 10
 QUEUE_BYTES = 8 << 20
 THREAD_AFTER_BYTES = 256 << 10
 """Less output than this is recorded as it comes, without threads."""
@@ -59,6 +65,7 @@ class Output:
         self._facts = operation.facts
         self._sinks: dict[str, ItemSink] = {}
         self._patterns: dict[str, Patterns] = {}
+        self._times: dict[str, Times] = {}
         command = operation.masker.text(shlex.join(operation.command.argv))
         self._recording = Recording(
             operation.experiment.cast, command, operation.name, returns=not is_terminal
@@ -130,6 +137,11 @@ class Output:
         except StorageError as error:
             self._give_up(sink, error)
         self._patterns[stream].feed(data)
+        if stream not in self._times:
+            from dre_core.model.streams import Times
+
+            self._times[stream] = Times()
+        self._times[stream].add(elapsed_ns // 1_000_000, self._sinks[stream].size)
         if self.listener is not None:
             self.listener(stream, data, self._patterns[stream], elapsed_ns)
         try:
@@ -165,6 +177,45 @@ class Output:
                 self._intake.close(sink)
         if self._recording.close():
             self._intake.take(self._recording.captured(), masked=True)
+        if any(sink.size > _INDEXED_FROM_BYTES and sink.is_kept for sink in self._sinks.values()):
+            self._take_index()
+        if any(patterns.matches for patterns in self._patterns.values()):
+            self._take_matches()
+
+    def _take_index(self) -> None:
+        """The way from places and times in the streams to their frames."""
+        from dre_core.model.streams import StreamIndex, index_to_json
+
+        streams = {
+            name: StreamIndex(size=sink.size, frames=tuple(sink.frames), times=tuple(self._times[name].pairs))
+            for name, sink in self._sinks.items()
+            if name in self._times
+        }
+        self._take_value("streams.index", "index", index_to_json(streams))
+
+    def _take_matches(self) -> None:
+        """The first places that each rule found, with their offsets."""
+        matches: list[JSON] = [
+            {
+                "stream": stream,
+                "offset": str(match.offset),
+                "kind": match.kind,
+                "rule": match.rule,
+                "text": match.text,
+            }
+            for stream, patterns in self._patterns.items()
+            for match in sorted(patterns.matches, key=lambda match: match.offset)
+        ]
+        self._take_value("patterns", "patterns", {"matches": matches})
+
+    def _take_value(self, name: str, kind: str, value: JSON) -> None:
+        captured = Captured(
+            name=name, kind=kind, vantage=Vantage.OBSERVED, media_type="application/json", value=value
+        )
+        try:
+            self._intake.take(captured)
+        except StorageError as error:
+            self._facts.gap("output", f"{name} could not be kept: {error.message}", error.hint)
 
     def progress(self) -> dict[str, tuple[int, dict[str, int]]]:
         """How many bytes of each stream are on record, and the matches by rule; any thread may ask."""

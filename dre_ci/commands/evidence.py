@@ -1,29 +1,43 @@
-"""``dre evidence list|show|export|import``: the evidence at hand, and its archives."""
+"""``dre evidence list|show|cat|export|import``: the evidence at hand, and its archives."""
 
 from __future__ import annotations
 
 import argparse
+import codecs
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
 from dre_core.engine import Engine
-from dre_core.errors import DREError, NotFoundError
+from dre_core.errors import DREError, NotFoundError, UsageError
 from dre_core.exchange import export, import_archive
+from dre_core.model import canonical
 from dre_core.model.run import Item, Run
-from dre_core.model.text import one_line
+from dre_core.model.streams import StreamIndex, parse_index
+from dre_core.model.text import one_line, plain
 from dre_core.recovery import recover
+from dre_core.store.excerpt import excerpt
 from dre_core.store.sealed import Sealed, from_folder
 from dre_core.verification import LATEST, latest, picked, sealed_operations
+from dre_core.verify.evidence import JSON_LIMIT_BYTES, read_whole
 from dre_core.verify.integrity import Expectations, Trust, inspect
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|export|import")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|cat|export|import")
     actions.add_parser("list", help="show the operations here, oldest first")
     show = actions.add_parser("show", help="show one operation's claim and items")
     show.add_argument("target", nargs="?", default=LATEST, help="operation id, latest, archive or folder")
+    cat = actions.add_parser("cat", help="write an item's bytes, or a part of a recorded stream")
+    cat.add_argument("item", help="name of the item, such as stdout")
+    cat.add_argument("target", nargs="?", default=LATEST, help="operation id, latest, archive or folder")
+    cat.add_argument("--offset", type=_count, default=None, metavar="N", help="first byte")
+    cat.add_argument("--length", type=_count, default=None, metavar="N", help="number of bytes")
+    cat.add_argument("--from", dest="since", type=_time, default=None, metavar="SECONDS", help="first moment")
+    cat.add_argument("--to", dest="until", type=_time, default=None, metavar="SECONDS", help="last moment")
     out = actions.add_parser("export", help="write an archive that anyone can verify")
     out.add_argument("ids", nargs="*", metavar="ID", help="operations (default: the latest)")
     out.add_argument("--all", action="store_true", help="every sealed operation here")
@@ -40,6 +54,8 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         return _list(engine, console)
     if arguments.action == "show":
         return _show(engine, arguments, console)
+    if arguments.action == "cat":
+        return _cat(engine, arguments, console)
     if arguments.action == "export":
         return _export(engine, arguments, console)
     taken = import_archive(engine, Path(arguments.archive))
@@ -96,6 +112,80 @@ def _show(engine: Engine, arguments: argparse.Namespace, console: Console) -> Ex
             lines += _described(run)
     console.result(lines, documents[0] if len(documents) == 1 else {"operations": documents})
     return Exit()
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes")
+    return int(text)
+
+
+def _time(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def _cat(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    with sealed_operations(engine, arguments.target) as found:
+        for sealed in picked(found, arguments.target):
+            run = _read(sealed)
+            item = next((item for item in run.items if item.name == arguments.item), None) if run else None
+            if run is None or item is None or not item.kept:
+                raise NotFoundError(
+                    f"no item {arguments.item} is kept",
+                    hint="dre evidence show lists them",
+                    path=sealed.operation,
+                )
+            index = _index(sealed, run, item)
+            start, stop = _range(arguments, item, index)
+            pieces = excerpt(sealed.blobs, item, index, start, stop)
+            if console.as_json:
+                text = b"".join(pieces).decode("utf-8", "replace")
+                console.result((), {"item": item.name, "offset": start, "text": text})
+            else:
+                _write(pieces, console)
+    return Exit()
+
+
+def _index(sealed: Sealed, run: Run, item: Item) -> StreamIndex | None:
+    """The index of a recorded stream; None where there is none."""
+    for entry in run.items_of("index"):
+        if entry.kept:
+            return parse_index(canonical.loads(read_whole(sealed.blobs, entry, JSON_LIMIT_BYTES))).get(
+                item.name
+            )
+    return None
+
+
+def _range(arguments: argparse.Namespace, item: Item, index: StreamIndex | None) -> tuple[int, int]:
+    """First byte, and byte to stop before."""
+    start, stop = 0, item.size
+    if arguments.since is not None or arguments.until is not None:
+        if index is None:
+            raise UsageError(
+                f"{item.name} has no index of times",
+                hint="short streams have none; terminal.cast has every time",
+            )
+        start = index.offset_at(int(arguments.since * 1000)) if arguments.since is not None else start
+        stop = index.offset_at(int(arguments.until * 1000)) if arguments.until is not None else stop
+    if arguments.offset is not None:
+        start = max(start, arguments.offset)
+    if arguments.length is not None:
+        stop = min(stop, start + arguments.length)
+    return start, stop
+
+
+def _write(pieces: Iterable[bytes], console: Console) -> None:
+    """The bytes as they are into a file or pipe; on a terminal without what would steer it."""
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for piece in pieces:
+        console.data(plain(decoder.decode(piece)).encode() if on_terminal else piece)
 
 
 def _described(run: Run) -> list[str]:

@@ -42,7 +42,7 @@ class Item:
         name: Unique in the operation, such as ``stdout`` or ``junit/reports/junit.xml``.
         kind: What it is: ``output``, ``recording``, ``process``, ``git``, ``difference``, ``environment``,
             ``dependencies``, ``session``, ``test-output``, ``junit``, ``coverage``, ``covered``, ``artifact``,
-            ``attachment``, ``screenshot``.
+            ``attachment``, ``screenshot``, ``screen``, ``index``, ``patterns``.
         vantage: From where it was seen.
         media_type: Of the plain form.
         size: Bytes of the plain form.

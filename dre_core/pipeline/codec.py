@@ -1,9 +1,9 @@
 """Codecs: the stages with an inverse that stand between plain bytes and stored bytes.
 
-A codec turns a stream of chunks into another, in constant memory both ways. ``zstd`` writes one frame at
-level 3; its reader takes exactly one frame, bounds the window before memory is reserved and the output while
-it grows. Items below 512 bytes are stored plain: a frame would save nothing. Not encryption (``crypto/aead``)
-and not masking, which has no inverse.
+A codec turns a stream of chunks into another, in constant memory both ways. ``zstd`` writes frames at level 3,
+one unless whoever writes begins another so that a reader can start there; its reader takes whole frames, bounds
+the window before memory is reserved and the output while it grows. Items below 512 bytes are stored plain: a frame
+would save nothing. Not encryption (``crypto/aead``) and not masking, which has no inverse.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Codec(Protocol):
             limit_bytes: Most plain bytes to give.
 
         Raises:
-            FormatError: Not what :meth:`encode` writes: garbage, cut off, or with something behind it.
+            FormatError: Not what an encoder writes: garbage, cut off, or with something behind it.
             LimitError: More than ``limit_bytes``, or more memory needed than allowed.
         """
 
@@ -83,25 +83,26 @@ class Zstd:
         yield frame.flush()
 
     def decode(self, source: Iterable[bytes], *, limit_bytes: int = MAX_OUTPUT_BYTES) -> Iterator[bytes]:
-        """The plain bytes of exactly one frame; see :meth:`Codec.decode`."""
+        """The plain bytes of one frame or several; see :meth:`Codec.decode`."""
         import zstandard
 
-        frame = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        frame = decompressor.decompressobj()
         total = 0
         for step in _steps(source):
-            if frame.eof:
-                raise FormatError("data behind the zstd frame")
-            try:
-                plain = frame.decompress(step)
-            except zstandard.ZstdError as error:
-                raise _unreadable(error) from None
-            if frame.unused_data:
-                raise FormatError("data behind the zstd frame")
-            total += len(plain)
-            if total > limit_bytes:
-                raise LimitError(f"more than {limit_bytes} bytes after decompression")
-            if plain:
-                yield plain
+            while step:
+                if frame.eof:
+                    frame = decompressor.decompressobj()
+                try:
+                    plain = frame.decompress(step)
+                except zstandard.ZstdError as error:
+                    raise _unreadable(error) from None
+                step = frame.unused_data
+                total += len(plain)
+                if total > limit_bytes:
+                    raise LimitError(f"more than {limit_bytes} bytes after decompression")
+                if plain:
+                    yield plain
         if not frame.eof:
             raise FormatError("the zstd frame is cut off")
 

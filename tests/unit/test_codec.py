@@ -46,11 +46,12 @@ STORED = b"".join(ZSTD.encode([b"some text " * 500]))
         STORED[:5],
         STORED[1:],
         STORED + b"x",
-        STORED + STORED,
+        STORED + STORED[:-1],
+        STORED + STORED + b"x",
         os.urandom(1000),
     ],
 )
-def test_what_is_not_exactly_one_frame_is_refused(stored: bytes) -> None:
+def test_what_is_not_whole_frames_is_refused(stored: bytes) -> None:
     for size in (1, 1 << 20):
         with pytest.raises(FormatError):
             b"".join(ZSTD.decode(chunks(stored, size)))
