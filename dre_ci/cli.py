@@ -30,6 +30,7 @@ COMMANDS = {
     "keys": "make and list signing keys",
     "config": "read and write the configuration",
     "doctor": "check this installation and this folder, with remedies",
+    "shell-init": "print what a shell evaluates: completions, and dre wrap for chosen commands",
     "redact": "mask secrets from standard input to standard output",
 }
 INTERRUPTED = 130
@@ -101,13 +102,23 @@ def parser_of(name: str, command: Command) -> Parser:
     parser = Parser(
         prog=f"dre {name}", description=COMMANDS[name] + ".", allow_abbrev=False, formatter_class=Help
     )
+    fill(parser, command)
+    return parser
+
+
+def fill(parser: argparse.ArgumentParser, command: Command) -> None:
+    """Adds the options that every command takes, and the command's own."""
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument(
         "--dir", default="", metavar="PATH", help="the .dre folder (default: found by a search)"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
     command.register(parser)
-    return parser
+
+
+def module_of(name: str) -> str:
+    """The module of a command."""
+    return f"dre_ci.commands.{name.replace('-', '_')}"
 
 
 def _split(argv: Sequence[str]) -> tuple[str, list[str]]:
@@ -166,7 +177,7 @@ def _run(argv: Sequence[str]) -> Exit:
         name, words = _split(argv)
         wrapping = name == "wrap"
         console = Console(as_json="--json" in _own_words(name, words))
-        command = cast(Command, import_module(f"dre_ci.commands.{name}"))
+        command = cast(Command, import_module(module_of(name)))
         arguments = _parse(name, command, words)
         console = Console(as_json=arguments.json, verbose=arguments.verbose)
         return command.run(arguments, console)

@@ -141,6 +141,17 @@ class VisualSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShellSection:
+    """What ``dre shell-init`` offers.
+
+    Attributes:
+        commands: Names of the commands that interactive shells run under ``dre wrap``.
+    """
+
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The configuration of one project.
 
@@ -152,6 +163,7 @@ class Config:
         keys: How evidence is signed.
         mask: What is masked.
         visual: Which pictures are taken.
+        shell: What ``dre shell-init`` offers.
         plugins: Third-party plugins to load, by entry point name.
         triggers: What is collected while a command runs, and when.
         sources: Files and variables that were read.
@@ -165,6 +177,7 @@ class Config:
     keys: KeysSection = KeysSection()
     mask: MaskSection = MaskSection()
     visual: VisualSection = VisualSection()
+    shell: ShellSection = ShellSection()
     plugins: tuple[str, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     sources: tuple[str, ...] = ()
@@ -187,6 +200,7 @@ _SECTIONS: Mapping[str, type] = {
     "keys": KeysSection,
     "mask": MaskSection,
     "visual": VisualSection,
+    "shell": ShellSection,
 }
 
 
