@@ -372,12 +372,12 @@ def _own_expressions(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def _is_probe(node: ast.AST) -> bool:
+    if _asks_how_it_runs(node):
+        return True
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
         left, right = node.left, ast.unparse(node.comparators[0])
         if isinstance(left, ast.Constant):
             return (left.value in _RUNNERS and right.endswith("sys.modules")) or left.value in _RUNNING
-    if _asks_how_it_runs(node):
-        return True
     if isinstance(node, ast.Call | ast.Subscript):
         text = ast.unparse(node)
         asks = any(f"{quote}{name}{quote}" in text for name in _RUNNING for quote in "'\"")

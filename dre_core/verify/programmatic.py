@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dre_core.hooks import hookimpl
 from dre_core.model.changes import ChangeKind
-from dre_core.model.observation import SeenProcess
+from dre_core.model.observation import Observation, SeenProcess
 from dre_core.model.run import RunOutcome
 from dre_core.model.session import Outcome, Session
 from dre_core.model.text import command_line
@@ -614,6 +614,8 @@ def _disagreements(evidence: Evidence, report: Report, session: Session) -> list
 def printed_count_agrees(evidence: Evidence) -> Ruling:
     """A closing line that claims more passed tests than were witnessed."""
     observation = evidence.observation
+    if observation is not None and not evidence.has_tests:
+        return _printed_alone(evidence, observation)
     if observation is None or not evidence.top_sessions:
         return not_applicable("no output and session to compare")
     lines = [line for line in observation.closing_lines if line.runner == "pytest"]
@@ -632,6 +634,29 @@ def printed_count_agrees(evidence: Evidence) -> Ruling:
             )
         )
     return passed(Vantage.OBSERVED, f"the output says {printed} passed, {witnessed} were witnessed")
+
+
+def _printed_alone(evidence: Evidence, observation: Observation) -> Ruling:
+    """A closing line of a runner that nobody saw run; a short-lived one can be missed."""
+    lines = [line for line in observation.closing_lines if line.count("passed")]
+    if not lines or observation.runners():
+        return not_applicable("no closing line, or a runner was seen")
+    judged = veto if observation.complete else _critical
+    return found(
+        judged(
+            "printed-count-agrees",
+            Vantage.OBSERVED,
+            f"the output says {lines[-1].count('passed')} passed, but no process that runs tests was seen "
+            "and none left a record",
+            remedy="run the tests themselves, and let pytest --dre or a report tell of them",
+            evidence=tuple(item.digest for item in evidence.run.items_of("process")),
+            where=f"offset {lines[-1].offset}",
+        )
+    )
+
+
+def _critical(check: str, vantage: Vantage, message: str, **more: object) -> Finding:
+    return fail(check, Weight.CRITICAL, vantage, message, **more)
 
 
 def _who_printed(evidence: Evidence) -> str:

@@ -105,6 +105,8 @@ def test_a_move_to_another_file_is_a_rename():
         ("def f():\n    if 'PYTEST_CURRENT_TEST' in os.environ:\n        log('x')\n", False),
         ("def f():\n    if 'PYTEST_CURRENT_TEST' in os.environ:\n        return\n    send()\n", False),
         ("TESTING = 'pytest' in sys.modules\n", False),
+        ("def f():\n    if 'pytest' in sys.argv[0]:\n        return 1\n    return 2\n", True),
+        ("def f():\n    return 1 if sys.argv[0].endswith('pytest') else 2\n", True),
     ],
 )
 def test_product_code_that_asks_for_a_test(code, alters):
