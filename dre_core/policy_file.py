@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from dre_core.config import check_value, nearest, parse_yaml, read_text
 from dre_core.errors import ConfigError
-from dre_core.model.policy import Policy, Role, TrustedKey, preset
+from dre_core.model.policy import AllowedSkip, Combine, Policy, Role, TrustedKey, preset
 from dre_core.model.record import dataclass
 from dre_core.model.verdict import Level, Severity
+
+_DEPTH_LIMIT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class PolicyKeys:
     require_run_id: bool = False
     cap_readable_key: bool = False
     plugins: tuple[str, ...] = ()
+    expected_commands: tuple[str, ...] = ()
     timeout_seconds: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     severities: Mapping[str, str] = field(default_factory=dict)
@@ -49,8 +53,11 @@ def parse_policy(document: object, source: str, directory: Path) -> Policy:
     """
     if not isinstance(document, dict):
         raise ConfigError("a policy must be a mapping", path=source)
+    combined = [how for how in Combine if how.value in document]
+    if combined:
+        return _combined(document, combined[0], source, directory)
     hints = get_type_hints(PolicyKeys)
-    known = [*hints, "preset", "keys"]
+    known = [*hints, "preset", "keys", "skips", *(how.value for how in Combine)]
     policy = preset(str(document.get("preset", "default")))
     changes: dict[str, Any] = {}
     for key, value in document.items():
@@ -58,6 +65,8 @@ def parse_policy(document: object, source: str, directory: Path) -> Policy:
             raise ConfigError(f"unknown policy key {key!r}", hint=nearest(str(key), known), path=source)
         if key == "keys":
             changes[key] = tuple(_parse_key(entry, source, directory) for entry in _listed(value, source))
+        elif key == "skips":
+            changes[key] = tuple(_parse_skip(entry, source) for entry in _listed(value, source))
         elif key == "weights":
             changes[key] = {**policy.weights, **_numbers(value, source)}
         elif key == "severities":
@@ -69,9 +78,47 @@ def parse_policy(document: object, source: str, directory: Path) -> Policy:
     return replace(policy, source=source, **changes)
 
 
+def _combined(document: dict[Any, Any], how: Combine, source: str, directory: Path) -> Policy:
+    """Several policies, each a path, a preset or a mapping; nothing else stands beside them."""
+    if len(document) != 1:
+        raise ConfigError(f"{how.value} stands alone: put other keys into one of its policies", path=source)
+    if source.count(">") >= _DEPTH_LIMIT:
+        raise ConfigError("policies are nested too deeply", path=source)
+    members = []
+    for number, entry in enumerate(_listed(document[how.value], source)):
+        if isinstance(entry, str):
+            name = entry if entry.startswith("preset:") else str(directory / entry)
+            members.append(load_policy(Path(name), within=source))
+        else:
+            members.append(parse_policy(entry, f"{source}>{how.value}[{number}]", directory))
+    if not members:
+        raise ConfigError(f"{how.value} names no policy", path=source)
+    return Policy(
+        combine=how,
+        members=tuple(members),
+        source=source,
+        timeout_seconds=max(m.timeout_seconds for m in members),
+    )
+
+
+def _parse_skip(entry: object, source: str) -> AllowedSkip:
+    """``{tests: [PATTERN], reason: TEXT, until: YYYY-MM-DD}``; each is needed."""
+    if not isinstance(entry, dict) or set(entry) != {"tests", "reason", "until"}:
+        raise ConfigError("a skip needs tests, reason and until, and nothing else", path=source)
+    until = str(entry["until"])
+    try:
+        date.fromisoformat(until)
+    except ValueError:
+        raise ConfigError(f"until must be a day like 2027-01-31, not {until!r}", path=source) from None
+    reason = str(entry["reason"]).strip()
+    if not reason:
+        raise ConfigError("a skip needs a reason", path=source)
+    return AllowedSkip(tests=tuple(map(str, _listed(entry["tests"], source))), reason=reason, until=until)
+
+
 def _listed(value: object, source: str) -> list[object]:
     if not isinstance(value, list):
-        raise ConfigError("keys must be a list", path=source)
+        raise ConfigError("keys, skips, tests and policies must be lists", path=source)
     return value
 
 
@@ -114,8 +161,12 @@ def _level(value: object, source: str) -> Level:
         raise ConfigError("minimum_level must be 0 to 4", path=source) from None
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path, *, within: str = "") -> Policy:
     """A policy file, or a shipped preset named ``preset:<name>``.
+
+    Args:
+        path: Where it lies.
+        within: The policy that it is a part of, for messages.
 
     Raises:
         ConfigError: It can't be read, has an unknown key or an unfit value.
@@ -123,7 +174,8 @@ def load_policy(path: Path) -> Policy:
     text = str(path)
     if text.startswith("preset:"):
         return replace(preset(text.removeprefix("preset:")), source=text)
+    source = f"{within}>{text}" if within else text
     content = read_text(path)
     if content is None:
-        raise ConfigError("there is no such policy file", path=text)
-    return parse_policy(parse_yaml(content, text) or {}, text, path.parent)
+        raise ConfigError("there is no such policy file", path=source)
+    return parse_policy(parse_yaml(content, text) or {}, source, path.parent)

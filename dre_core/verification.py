@@ -29,7 +29,7 @@ from dre_core.store.log import Log
 from dre_core.store.sealed import Sealed, archive_operations, from_folder, unpacked_operations
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.integrity import Expectations, Inspected, Trust, archive_problems, inspect
-from dre_core.verify.judgement import judge_run
+from dre_core.verify.judgement import combined, judge_run
 
 LATEST = "latest"
 
@@ -91,7 +91,18 @@ def verify(engine: Engine, request: Request) -> list[Verified]:
     _require_answers(request)
     with sealed_operations(engine, request.target) as found:
         problems = archive_problems(found)
-        return [_verify_one(engine, request, sealed, problems) for sealed in picked(found, request.target)]
+        return [_verify_by(engine, request, sealed, problems) for sealed in picked(found, request.target)]
+
+
+def _verify_by(engine: Engine, request: Request, sealed: Sealed, problems: list[str]) -> Verified:
+    """The verdict by the policy, or the one that its members' verdicts come to; each trusts its own keys."""
+    policy = request.policy
+    if policy.combine is None:
+        return _verify_one(engine, request, sealed, problems)
+    every = [
+        _verify_by(engine, replace(request, policy=member), sealed, problems) for member in policy.members
+    ]
+    return combined(every, policy.combine, lambda verified: verified.verdict)
 
 
 def _require_answers(request: Request) -> None:
@@ -101,6 +112,10 @@ def _require_answers(request: Request) -> None:
         UsageError: The caller left it open.
     """
     policy = request.policy
+    if policy.combine is not None:
+        for member in policy.members:
+            _require_answers(replace(request, policy=member))
+        return
     for option, required, given in (
         ("--commit", policy.require_commit, request.commit),
         ("--repository", policy.require_repository, request.repository),

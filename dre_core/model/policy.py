@@ -6,6 +6,7 @@ project file of the base commit. docs/policy.md lists the keys. An unknown key i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from enum import Enum
@@ -38,6 +39,38 @@ class TrustedKey:
     roles: tuple[Role, ...] = (Role.RUNNER,)
 
 
+class Combine(str, Enum):
+    """How the verdicts by several policies become one."""
+
+    ANY_OF = "any_of"
+    ALL_OF = "all_of"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowedSkip:
+    """Tests that may be skipped for a while.
+
+    Attributes:
+        tests: Patterns of test ids, as a shell has them.
+        reason: Why, for the reader.
+        until: The last day on which it counts, ``YYYY-MM-DD``.
+    """
+
+    tests: tuple[str, ...]
+    reason: str
+    until: str
+
+    def allows(self, test: str, day: str) -> bool:
+        """Whether a test may be skipped on a day."""
+        return day <= self.until and any(_fits(test, pattern) for pattern in self.tests)
+
+
+def _fits(test: str, pattern: str) -> bool:
+    # Brackets are part of the id of a test with parameters, not a set of characters.
+    escaped = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(rf"{escaped}(\[.*\])?", test) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Whom to trust and what to demand.
@@ -57,6 +90,10 @@ class Policy:
         severities: Severity by check id, in place of the built-in one.
         timeout_seconds: Time each method gets.
         plugins: Third-party verifiers to load, by entry point name.
+        skips: Tests that may be skipped for a while.
+        expected_commands: Patterns of which the command must fit one; empty: any command.
+        combine: How the verdicts by the members become one; None without members.
+        members: Policies that this one is made of; each judges by itself.
         expected_base: Base commit that the caller of this verification named; empty if none.
         source: Where the policy was read from; empty for the default.
     """
@@ -75,12 +112,24 @@ class Policy:
     severities: Mapping[str, Severity] = field(default_factory=dict)
     timeout_seconds: float = 30.0
     plugins: tuple[str, ...] = ()
+    skips: tuple[AllowedSkip, ...] = ()
+    expected_commands: tuple[str, ...] = ()
+    combine: Combine | None = None
+    members: tuple[Policy, ...] = ()
     expected_base: str = ""
     source: str = ""
 
     def weight(self, method: str) -> float:
         """A method's weight; a third party's method counts like the lightest built-in one."""
         return self.weights.get(method, 0.1)
+
+    def leaves(self) -> tuple[Policy, ...]:
+        """The policies that judge: this one, or those that it is made of, in order."""
+        return tuple(leaf for member in self.members for leaf in member.leaves()) or (self,)
+
+    def allowed_skip(self, test: str, day: str) -> AllowedSkip | None:
+        """The permission by which a test may be skipped on a day, if there is one."""
+        return next((skip for skip in self.skips if skip.allows(test, day)), None)
 
     def adjust(self, finding: Finding) -> Finding:
         """The finding with the severity that the policy sets for its check, if it sets one."""

@@ -106,9 +106,13 @@ def _removed(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
 
 def _skipped(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     check = "tests-skipped"
-    excused = [change for change in changes if change.excused]
-    bare = [change for change in changes if not change.excused]
+    allowed = [change for change in changes if evidence.is_allowed_skip(change.test)]
+    excused = [change for change in changes if change.excused and change not in allowed]
+    bare = [change for change in changes if not change.excused and change not in allowed]
     findings = []
+    if allowed:
+        message = f"the policy allows that {_count(allowed)} {_verb(allowed, 'is', 'are')} skipped: {_list(allowed)}"
+        findings.append(info(check, Vantage.STATIC, message, **_about(evidence, allowed)))
     if bare:
         message = (
             f"{_count(bare)} that ran at the base {_verb(bare, 'is', 'are')} now skipped or expected to fail: "

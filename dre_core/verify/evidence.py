@@ -105,6 +105,10 @@ class Evidence:
         unseen = self.unseen_sessions
         return tuple(s for s in self.top_sessions if s not in unseen and s.pid not in named)
 
+    def is_allowed_skip(self, test: str) -> bool:
+        """Whether the policy lets a test be skipped on the day of the run."""
+        return self.policy.allowed_skip(test, self.run.ended[:10]) is not None
+
     @property
     def bad_tests(self) -> tuple[str, ...]:
         """The first tests that failed or could not run, by id."""

@@ -6,13 +6,14 @@ A method that raises, times out or hits a limit abstains and blocks support; the
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from dre_core.crypto.keys import PublicKey
 from dre_core.errors import DREError
 from dre_core.model.canonical import JSON
-from dre_core.model.policy import Policy
+from dre_core.model.policy import Combine, Policy
 from dre_core.model.predicate import REPLAY
 from dre_core.model.replay import CellState, ReplayFacts
 from dre_core.model.run import Run, RunOutcome
@@ -36,6 +37,7 @@ from dre_core.verify.integrity import Inspected
 from dre_core.verify.level import level_of
 from dre_core.verify.verifier import Verifier, blocked
 
+Judged = TypeVar("Judged")
 _FAILED = (RunOutcome.FAILED, RunOutcome.ERRORED, RunOutcome.TIMEOUT)
 _NOTHING = Consensus(
     scores={}, overall=None, passed=False, confidence=0.0, conclusion=Conclusion.INCONCLUSIVE
@@ -90,8 +92,25 @@ def _with_later_replay(evidence: Evidence, inspected: Inspected) -> Evidence:
 
 
 def judge_evidence(evidence: Evidence, inspected: Inspected, verifiers: Sequence[Verifier]) -> Verdict:
-    """The verdict on evidence that is at hand already."""
+    """The verdict on evidence that is at hand already; by several policies, what theirs come to."""
+    policy = evidence.policy
+    if policy.combine is not None:
+        every = [judge_evidence(replace(evidence, policy=m), inspected, verifiers) for m in policy.members]
+        return combined(every, policy.combine, lambda verdict: verdict)
     return _judged(evidence, inspected, _run_methods(evidence, verifiers))
+
+
+def combined(every: Sequence[Judged], how: Combine, verdict_of: Callable[[Judged], Verdict]) -> Judged:
+    """What several policies' verdicts come to: the best of ``any_of``, the worst of ``all_of``, the first of equals.
+
+    Args:
+        every: Whatever holds each verdict.
+        how: Which one decides.
+        verdict_of: Gives the verdict.
+    """
+    badness = list(Conclusion)
+    choose = min if how is Combine.ANY_OF else max
+    return choose(every, key=lambda each: badness.index(verdict_of(each).conclusion))
 
 
 def _unreadable(inspected: Inspected) -> bool:

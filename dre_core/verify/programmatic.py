@@ -6,6 +6,9 @@ returned to whoever started it; a *session* is an in-process record of a pytest 
 
 from __future__ import annotations
 
+import fnmatch
+import shlex
+
 from dre_core.hooks import hookimpl
 from dre_core.model.changes import ChangeKind
 from dre_core.model.observation import Observation, SeenProcess
@@ -734,6 +737,25 @@ def hooks_named(evidence: Evidence) -> Ruling:
     return found(*findings[:20]) if findings else passed(Vantage.IN_PROCESS, "no hook that changes outcomes")
 
 
+def command_expected(evidence: Evidence) -> Ruling:
+    """A command that the policy does not expect proves something else."""
+    patterns = evidence.policy.expected_commands
+    if not patterns:
+        return not_applicable("the policy expects no command of its own")
+    text = shlex.join(evidence.run.command.argv)
+    if any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns):
+        return passed(Vantage.OBSERVED, "the command is one that the policy expects")
+    return found(
+        fail(
+            "command-expected",
+            Weight.CRITICAL,
+            Vantage.OBSERVED,
+            f"{_command(evidence)} is none of the commands that the policy expects: {', '.join(patterns[:3])}",
+            remedy="run one of them, or add this one to expected_commands in the policy",
+        )
+    )
+
+
 def evidence_readable(evidence: Evidence) -> Ruling:
     """Evidence that is not what it says: it may not support, and it may not hide what the rest shows."""
     if not evidence.unreadable:
@@ -748,6 +770,7 @@ def evidence_readable(evidence: Evidence) -> Ruling:
 
 CHECKS = (
     Check("evidence-readable", evidence_readable, weight=0.0),
+    Check("command-expected", command_expected, weight=0.0),
     Check("exit-agrees", exit_agrees, weight=3, mandatory=True),
     Check("runner-session-present", runner_session_present, weight=2, mandatory=True),
     Check("failures-exit0", failures_exit0, weight=2),

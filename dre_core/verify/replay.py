@@ -101,6 +101,11 @@ def _is_declared(evidence: Evidence, test: ReplayedTest) -> bool:
     )
 
 
+def _is_allowed(check: str, evidence: Evidence, test: ReplayedTest) -> bool:
+    """Whether the finding is about a skip that the policy allows."""
+    return check == "test-newly-skipped" and evidence.is_allowed_skip(test.id)
+
+
 def _promises(evidence: Evidence, test: ReplayedTest) -> bool:
     """Whether the claim promises what this test shows to be broken, so that it may contradict the claim."""
     return (
@@ -157,8 +162,8 @@ def _accusing(
     may: Callable[[ReplayedTest], bool],
 ) -> list[Finding]:
     """A veto about the tests that contradict what is promised, and a fail about the others."""
-    declared = [test for test in tests if _is_declared(evidence, test)]
-    against = [test for test in tests if may(test) and _promises(evidence, test)]
+    declared = [test for test in tests if _is_declared(evidence, test) or _is_allowed(check, evidence, test)]
+    against = [t for t in tests if t not in declared and may(t) and _promises(evidence, t)]
     rest = [test for test in tests if test not in against and test not in declared]
     more = {"remedy": remedy, "evidence": _digests(evidence)}
     findings = _disclosed(check, evidence, declared, says)
@@ -174,7 +179,8 @@ def _disclosed(check: str, evidence: Evidence, declared: Sequence[ReplayedTest],
     """What was declared is shown and held against nobody: the claim names only changes that may loosen it."""
     if not declared:
         return []
-    message = f"as declared, {says(declared)}"
+    by_policy = any(not _is_declared(evidence, test) for test in declared)
+    message = f"as {'the policy allows' if by_policy else 'declared'}, {says(declared)}"
     return [info(check, Vantage.RE_EXECUTED, message, tests=_ids(declared), evidence=_digests(evidence))]
 
 
