@@ -14,7 +14,7 @@ _SELECTING = (
     "stepwise_skip", "deselect", "ignore", "ignore_glob", "maxfail", "collectonly", "setuponly", "setupplan",
     "continue_on_collection_errors", "noconftest", "confcutdir", "rootdir", "inifilename", "override_ini",
     "plugins", "runxfail", "pyargs", "keepduplicates", "importmode", "strict_markers", "numprocesses", "dist",
-    "reruns", "only_rerun", "maxworkerrestart", "timeout", "disable_warnings", "file_or_dir",
+    "reruns", "only_rerun", "maxworkerrestart", "timeout", "disable_warnings", "splits", "group", "file_or_dir",
 )  # fmt: skip
 _USUAL = {"importmode": "prepend", "dist": "no"}
 _INI: dict[str, list[str]] = {
