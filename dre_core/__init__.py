@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dre_core.config import Config
     from dre_core.crypto.dsse import Envelope
     from dre_core.crypto.keys import PublicKey, Signer
-    from dre_core.engine import Engine, Wishes, Wrapped
+    from dre_core.engine import Engine, Wishes
     from dre_core.errors import DREError, FormatError, IntegrityError
     from dre_core.hooks import hookimpl
     from dre_core.model.policy import Policy
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dre_core.model.verdict import Conclusion, Finding, Level, Verdict
     from dre_core.policy_file import load_policy
     from dre_core.verification import Request, Verified
+    from dre_core.wrapping import Wrapped
 
 _PLACES = {
     "Command": "dre_core.capture.executable",
@@ -56,7 +57,7 @@ _PLACES = {
     "Statement": "dre_core.model.statement",
     "Verdict": "dre_core.model.verdict",
     "Wishes": "dre_core.engine",
-    "Wrapped": "dre_core.engine",
+    "Wrapped": "dre_core.wrapping",
     "hookimpl": "dre_core.hooks",
     "load_policy": "dre_core.policy_file",
     "Verified": "dre_core.verification",

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from dre_core.capture.collector import Captured
 from dre_core.model import canonical
+from dre_core.model.canonical import JSON
 from dre_core.model.run import Item
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline import codec
@@ -303,6 +303,16 @@ class Intake:
             writer.abort()
         self._pending = []
 
+    def take_json(self, name: str, kind: str, vantage: Vantage, value: JSON) -> Item:
+        """Takes in a JSON value, its texts masked.
+
+        Raises:
+            StorageError: No room.
+        """
+        return self._take_value(
+            Captured(name=name, kind=kind, vantage=vantage, media_type="application/json", value=value)
+        )
+
     def _take_data(self, captured: Captured, data: bytes, *, masked: bool) -> Item:
         """Bytes at hand: text is masked; others are named only, without a digest, if masking would change them."""
         is_text = captured.media_type.startswith(_TEXT_TYPES)
@@ -341,8 +351,3 @@ class Intake:
         with storage_errors(path), path.open("rb") as stream:
             data = stream.read(_COMPARED_BYTES + 1)
         return len(data) > _COMPARED_BYTES or self._masker.bytes(data) != data
-
-
-def described(name: str, kind: str, vantage: Vantage, media_type: str, **more: Any) -> Captured:
-    """A short way to say what something captured is."""
-    return Captured(name=name, kind=kind, vantage=vantage, media_type=media_type, **more)

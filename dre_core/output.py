@@ -209,11 +209,8 @@ class Output:
         self._take_value("patterns", "patterns", {"matches": matches})
 
     def _take_value(self, name: str, kind: str, value: JSON) -> None:
-        captured = Captured(
-            name=name, kind=kind, vantage=Vantage.OBSERVED, media_type="application/json", value=value
-        )
         try:
-            self._intake.take(captured)
+            self._intake.take_json(name, kind, Vantage.OBSERVED, value)
         except StorageError as error:
             self._facts.gap("output", f"{name} could not be kept: {error.message}", error.hint)
 

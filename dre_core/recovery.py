@@ -22,6 +22,7 @@ from dre_core.model.fields import Fields
 from dre_core.model.run import Claim, CommandFacts, RunOutcome, Source
 from dre_core.model.state import EVENT_ACTIONS, OperationState, fold
 from dre_core.operation import SEALED, Operation, publish_index, publish_proof
+from dre_core.sealing import seal
 from dre_core.store.folder import Experiment, open_regular, write_atomically
 from dre_core.store.log import Log
 
@@ -127,7 +128,7 @@ def _seal_left_over(engine: Engine, operation: Operation, types: list[str]) -> N
     )
     operation.take_journals()
     claim = Claim(outcome=RunOutcome.INCOMPLETE)
-    engine.seal(operation, claim, duration_ns=0, judge=False, recovered=True)
+    seal(engine, operation, claim, duration_ns=0, judge=False, recovered=True)
 
 
 def _actions_from(state: OperationState) -> set[str]:

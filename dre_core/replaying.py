@@ -15,17 +15,18 @@ from dataclasses import replace
 from dre_core.capture.git import Git
 from dre_core.capture.process import child_environ
 from dre_core.capture.replay import collect_replay
+from dre_core.capture.sessions import folded_sessions
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.engine import Engine
-from dre_core.errors import CaptureError, UsageError
+from dre_core.errors import CaptureError, DREError, UsageError
 from dre_core.model.observation import Observation
 from dre_core.model.predicate import replay_statement
 from dre_core.model.replay import Mode, ReplayFacts
 from dre_core.model.run import Source
 from dre_core.model.session import Session
 from dre_core.model.statement import Statement
-from dre_core.model.verdict import IntegrityResult
-from dre_core.operation import append_envelope
+from dre_core.model.verdict import IntegrityResult, Vantage
+from dre_core.operation import Operation, append_envelope
 from dre_core.verification import Request, own_operation, verify
 
 
@@ -66,6 +67,26 @@ def run_again(
         total_seconds=engine.settings.replay.total_seconds,
         directory=str(engine.directory),
     )
+
+
+def replay_into(engine: Engine, operation: Operation, mode: str, observation: Observation | None) -> None:
+    """Runs the sessions just recorded again, as an item of their operation; what fails is a gap.
+
+    Args:
+        engine: The project's engine.
+        operation: The operation under way.
+        mode: ``clean`` or ``matrix``.
+        observation: What the parent process saw; None if there was none.
+    """
+    try:
+        sessions = [s for s in folded_sessions(operation.experiment.journal).values() if not s.parent]
+        python = interpreter_of(sessions, observation)
+        environ = child_environ(engine.environ)
+        facts = run_again(engine, operation.facts.source, sessions, mode, environ, python)
+    except DREError as error:
+        operation.facts.gap("replay", operation.masker.text(str(error)), error.hint)
+        return
+    operation.intake.take_json("replay", "replay", Vantage.RE_EXECUTED, facts.to_json())
 
 
 def interpreter_of(sessions: Sequence[Session], observation: Observation | None) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dre_core.engine import Engine, Sealing, Wishes
+from dre_core.engine import Engine, Wishes
 from dre_core.errors import DREError
 from dre_core.exchange import export
 from dre_core.model.policy import Policy
@@ -25,6 +25,7 @@ from dre_core.operation import Operation
 from dre_core.recovery import recover
 from dre_core.report.build import Report
 from dre_core.report.summary import summary_lines
+from dre_core.sealing import Sealing, finish_session
 
 if TYPE_CHECKING:
     from dre_core.model.session import Session
@@ -121,7 +122,8 @@ class OwnOperation:
             if self.operation.facts.source.base
             else "clean"
         )
-        return self.engine.finish_session(
+        return finish_session(
+            self.engine,
             self.operation,
             exit_status,
             duration_ns,

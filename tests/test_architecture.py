@@ -36,6 +36,8 @@ LAYERS = (
         "dre_core.live",
         "dre_core.pulse",
         "dre_core.engine",
+        "dre_core.sealing",
+        "dre_core.wrapping",
         "dre_core.recovery",
         "dre_core.history",
         "dre_core.verification",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from dre_ci.cli import BEFORE_START, Exit
 from dre_ci.console import Console
-from dre_core.engine import Engine, Wishes, Wrapped
+from dre_core.engine import Engine, Wishes
 from dre_core.errors import DREError, StartError, UsageError
 from dre_core.model.verdict import Conclusion
+from dre_core.wrapping import Wrapped
 
 TIMED_OUT = 124
 _FLAGS = frozenset(

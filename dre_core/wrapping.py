@@ -1,0 +1,245 @@
+"""A whole run of a command: the steps 1 to 6 and 9 of ``engine.py``, and the others where they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dre_core.errors import DREError, StartError, StateError
+from dre_core.model.record import dataclass
+from dre_core.model.run import CommandFacts
+from dre_core.model.text import printable
+from dre_core.sealing import seal
+
+if TYPE_CHECKING:
+    from dre_core.capture.collector import Collector
+    from dre_core.capture.executable import Executable
+    from dre_core.capture.monitor import Monitor
+    from dre_core.capture.process import Command, ProcessResult
+    from dre_core.engine import Engine, Wishes
+    from dre_core.live import Live
+    from dre_core.model.run import Run
+    from dre_core.model.verdict import Verdict
+    from dre_core.operation import Operation
+    from dre_core.output import Output
+    from dre_core.pulse import Pulse
+    from dre_core.verify.evidence import Evidence
+
+# A command that is over sooner has nothing to tell while it runs.
+_PULSE_AFTER_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapped:
+    """What ``wrap`` came to.
+
+    Attributes:
+        operation: The operation's id.
+        result: How the command ran and ended.
+        verdict: The verdict, if it was asked for.
+        run: The sealed run; None where sealing failed.
+        evidence: What the verdict was made from, if it was asked for.
+        failure: Why the evidence could not be sealed; None if it was.
+        warnings: What the user should know.
+    """
+
+    operation: str
+    result: ProcessResult
+    verdict: Verdict | None = None
+    run: Run | None = None
+    evidence: Evidence | None = None
+    failure: DREError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, int, int]) -> Wrapped:
+    """A whole run of a command.
+
+    Args:
+        engine: The project's engine.
+        command: What to run.
+        wishes: What the user asks for.
+        standard: Descriptors of the command's input, output and error.
+
+    Returns:
+        What it came to; a failure to seal is in ``failure``, never raised, because the command has run.
+
+    Raises:
+        StartError: The command could not be started; the operation is logged as rejected.
+        DREError: DRE failed before the start.
+    """
+    from dre_core.capture.process import inspect
+
+    watching = _collectors_beside(engine)
+    executable = inspect(command, engine.environ)
+    facts = CommandFacts(
+        argv=command.argv,
+        cwd=printable(os.path.relpath(command.cwd, engine.root)),
+        shell=command.shell,
+        executable=printable(str(executable.path)),
+        executable_digest=f"sha256:{executable.sha256}" if executable.sha256 else "",
+        executable_mode=f"{executable.mode:04o}",
+        interpreter=printable(executable.interpreter),
+    )
+    operation = engine.begin("wrap", command.argv, wishes, facts=facts, parent=_parent(engine))
+    try:
+        return _wrap(engine, operation, command, wishes, executable, standard, watching)
+    finally:
+        operation.close()
+        operation.log.close()
+
+
+def _collectors_beside(engine: Engine) -> Mapping[str, Collector] | None:
+    """What may look while a command runs; None where nothing is to.
+
+    Raises:
+        ConfigError: A trigger names a collector that there is not.
+    """
+    if not (engine.settings.triggers or engine.settings.visual.screen):
+        return None
+    from dre_core.live import collectors_of
+
+    return collectors_of(engine.settings)
+
+
+def _parent(engine: Engine) -> str:
+    """The operation that this command runs inside of, if it is alive."""
+    outer = engine.environ.get("DRE_OPERATION", "")
+    try:
+        return outer if outer and engine.folder.experiment(outer).is_alive() else ""
+    except DREError:
+        return ""
+
+
+def _wrap(
+    engine: Engine,
+    operation: Operation,
+    command: Command,
+    wishes: Wishes,
+    executable: Executable,
+    standard: tuple[int, int, int],
+    watching: Mapping[str, Collector] | None,
+) -> Wrapped:
+    from dre_core.capture.monitor import Monitor
+    from dre_core.capture.process import child_environ, run
+    from dre_core.output import Output
+
+    # 3
+    output = Output(operation, is_terminal=os.isatty(standard[1]))
+    monitor = Monitor()
+    live = None
+    if watching is not None:
+        from dre_core.live import Live
+
+        live = Live(operation, watching)
+        output.listener = live.heard
+
+    pulse: Pulse | None = None
+
+    def tick(elapsed_ns: int) -> None:
+        nonlocal pulse
+        output.tick(elapsed_ns)
+        if pulse is None and elapsed_ns >= _PULSE_AFTER_NS:
+            from dre_core.pulse import Pulse
+
+            pulse = Pulse(operation, output, monitor)
+            pulse.start()
+
+    def started(pid: int) -> None:
+        operation.note("operation.started", {"pid": pid})
+        operation.commit_events()
+        if live is not None:
+            live.started(pid)
+
+    try:
+        result = run(
+            command,
+            environ=child_environ(
+                engine.environ, DRE_OPERATION=operation.id, DRE_DIR=str(engine.folder.path)
+            ),
+            sinks=output.sink,
+            stdin=standard[0],
+            terminal=standard[1:],
+            executable=executable,
+            timeout_seconds=wishes.timeout_seconds or engine.settings.run.timeout_seconds or None,
+            on_start=started,
+            tick=tick,
+            has_room=output.has_room,
+            monitor=monitor,
+            escalate_cancel=bool(engine.environ.get("CI")),
+        )
+    except StartError as error:
+        if live is not None:
+            live.abandon()
+        operation.note("operation.failed", {"reason": operation.masker.text(str(error))})
+        operation.commit_events()
+        raise
+    try:
+        return _seal_wrapped(engine, operation, output, monitor, result, wishes, (live, pulse))
+    except Exception as error:
+        # The command has run: whatever goes wrong now must not change what it returned.
+        failure = error if isinstance(error, DREError) else StateError(f"{type(error).__name__}: {error}")
+        return Wrapped(operation=operation.id, result=result, failure=failure)
+
+
+def _seal_wrapped(
+    engine: Engine,
+    operation: Operation,
+    output: Output,
+    monitor: Monitor,
+    result: ProcessResult,
+    wishes: Wishes,
+    beside: tuple[Live | None, Pulse | None],
+) -> Wrapped:
+    from dre_core.capture.observe import claim_of, observe
+
+    # 4
+    operation.note("operation.collecting")
+    operation.commit_events()
+    output.finish()
+    live, pulse = beside
+    if live is not None:
+        live.finish(result)
+    if pulse is None and any(result.bytes_out.values()):
+        from dre_core.pulse import Pulse
+
+        pulse = Pulse(operation, output, monitor)
+    observation = observe(
+        result,
+        monitor.finish(),
+        output.closing_lines(),
+        output.pattern_counts(),
+        operation.masker,
+        metrics=pulse.finish() if pulse is not None else None,
+    )
+    operation.facts.programs = tuple(p.argv[0] for p in observation.processes if p.argv)
+    for gap in result.gaps:
+        operation.facts.gap("process", operation.masker.text(gap))
+    operation.take_journals()
+    operation.take_coverage()
+    operation.look_after()
+    if wishes.replay:
+        from dre_core.replaying import replay_into
+
+        replay_into(engine, operation, wishes.replay, observation)
+    claim = claim_of(result)
+    sealed = seal(
+        engine,
+        operation,
+        claim,
+        duration_ns=result.ended_ns - result.started_ns,
+        observation=observation,
+        judge=wishes.verify,
+        policy=wishes.policy,
+    )
+    return Wrapped(
+        operation=operation.id,
+        result=result,
+        verdict=sealed.verdict,
+        run=sealed.run,
+        evidence=sealed.evidence if sealed.verdict is not None else None,
+        warnings=tuple(
+            gap.reason for gap in sealed.run.gaps if gap.collector in ("process", "configuration")
+        ),
+    )
