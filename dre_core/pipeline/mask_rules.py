@@ -29,6 +29,7 @@ class Rule:
         group: The part that is secret.
         lower: Whether the literals are in lower case and the text's case does not matter.
         confirm: Looks at the secret part; None confirms.
+        again: Whether the same secret is looked for in the rest of its line, where no word may stand before it.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Rule:
     group: int = 0
     lower: bool = False
     confirm: Callable[[bytes], bool] | None = None
+    again: bool = False
 
     def spans(
         self, view: bytes, lower: bytes, among: frozenset[bytes] | None = None
@@ -56,12 +58,28 @@ class Rule:
                 found = form.match(view, place)
                 if found is not None and (self.confirm is None or self.confirm(found[self.group])):
                     yield found.span(self.group)
+                    if self.again:
+                        yield from _elsewhere(view, *found.span(self.group))
                 place = text.find(literal, place + len(literal))
 
 
+def _elsewhere(view: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Where else in its line a text lies."""
+    text = view[start:stop]
+    if len(text) < _AGAIN_BYTES:
+        return
+    place, end = view.rfind(b"\n", 0, start) + 1, view.find(b"\n", stop)
+    end = len(view) if end < 0 else end
+    while (place := view.find(text, place, end)) >= 0:
+        if place != start:
+            yield place, place + len(text)
+        place += len(text)
+
+
+_AGAIN_BYTES = 12
 # a token begins where a word does, or after an escaped line end as in JSON
 _START = rb"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))"
-_VALUE = rb"([^\s\"'`,;<>(){}\[\]|\\]{8,512})"
+_VALUE = rb"([^\s\"'`,;<>(){}\[\]|\\]{8,4096})"
 
 
 def _issued(rule: str, literals: tuple[bytes, ...], form: bytes, *, anywhere: bool = False) -> Rule:
@@ -96,6 +114,19 @@ def entropy_bits(value: bytes) -> float:
     """Shannon entropy in bits a character."""
     size = len(value)
     return -sum(count / size * math.log2(count / size) for count in Counter(value).values())
+
+
+def _is_element(value: bytes) -> bool:
+    """Whether an element's content is a secret and no reference to one, as in ``${NAME}`` or ``{{ name }}``."""
+    inner = value.strip(b" {}")
+    return not value.startswith((b"$", b"%", b"[masked", b"{{", b"*")) and not re.fullmatch(_WORDS, inner)
+
+
+def _is_key(value: bytes) -> bool:
+    """Whether what is called a key is one, and no cache key, path or digest."""
+    if re.fullmatch(rb"[0-9a-f-]+|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", value) or value.count(b"-") > 1:
+        return False
+    return looks_random(value) and len(re.findall(rb"\d+", value)) > 2 and entropy_bits(value) >= 3.5
 
 
 RULES: tuple[Rule, ...] = (
@@ -135,6 +166,12 @@ RULES: tuple[Rule, ...] = (
     _issued(
         "azure-account-key", (b"AccountKey=",), rb"AccountKey=[A-Za-z0-9+/]{80,100}={0,2}", anywhere=True
     ),
+    _issued(
+        "webhook-address",
+        (b"hooks.slack.com/", b"discord.com/api/webhooks/", b"discordapp.com/api/webhooks/"),
+        rb"(?:hooks\.slack\.com/(?:services|workflows)|discord(?:app)?\.com/api/webhooks)/[A-Za-z0-9_/-]{20,200}",
+        anywhere=True,
+    ),
     Rule(
         id="url-password",
         literals=(b"://",),
@@ -153,6 +190,35 @@ RULES: tuple[Rule, ...] = (
         group=1,
         lower=True,
         confirm=looks_random,
+        again=True,
+    ),
+    Rule(
+        id="secret-element",
+        literals=(
+            b"<secret",
+            b"<password",
+            b"<passphrase",
+            b"<apikey",
+            b"<apitoken",
+            b"<privatekey",
+            b"<token>",
+        ),
+        form=rb"(?i)<(?:secret(?:key)?|password|passphrase|api[_-]?(?:key|token)|privatekey|token)>([^<\n]{6,4096})</",
+        group=1,
+        lower=True,
+        confirm=_is_element,
+    ),
+    Rule(
+        id="assigned-key",
+        literals=(b"key",),
+        form=(
+            rb"(?i)key(?:\\?[\"'])?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?"
+            rb"([A-Za-z0-9_+/=.~-]{20,4096})(?![A-Za-z0-9_-])"
+        ),
+        group=1,
+        lower=True,
+        confirm=_is_key,
+        again=True,
     ),
     Rule(
         id="assigned-secret",
@@ -171,11 +237,12 @@ RULES: tuple[Rule, ...] = (
         ),
         form=(
             rb"[A-Za-z_-]{4,12}[A-Za-z0-9_.-]{0,40}(?:\\?[\"'])?\]?[ \t]{0,3}"
-            rb"(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?" + _VALUE
+            rb"(?:(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?|[ \t]-[ \t]?[\"'])" + rb"[ \t]?" + _VALUE
         ),
         group=1,
         lower=True,
         confirm=looks_random,
+        again=True,
     ),
 )
 """The built-in rules; private keys stretch over lines and are in ``mask``."""
