@@ -89,10 +89,12 @@ class ReplaySection:
     Attributes:
         budget_seconds: Time that each cell gets.
         total_seconds: Time that all cells get together.
+        probe_functions: How many changed functions are probed for tests that would not miss them; 0 for none.
     """
 
     budget_seconds: float = 600.0
     total_seconds: float = 3600.0
+    probe_functions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

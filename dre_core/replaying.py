@@ -37,6 +37,7 @@ def run_again(
     mode: str,
     environ: Mapping[str, str],
     python: str = "",
+    probe_functions: int = 0,
 ) -> ReplayFacts:
     """Runs the suite of some sessions again in clean clones.
 
@@ -47,6 +48,7 @@ def run_again(
         mode: ``clean`` or ``matrix``.
         environ: The run's environment variables.
         python: The run's interpreter as seen from outside, never as a journal names it; default: this one.
+        probe_functions: How many changed functions to probe; default: what the configuration says.
 
     Raises:
         CaptureError: There is no commit, no session, or a clone can't be made.
@@ -65,6 +67,7 @@ def run_again(
         python=python or sys.executable,
         budget_seconds=engine.settings.replay.budget_seconds,
         total_seconds=engine.settings.replay.total_seconds,
+        probe_functions=probe_functions or engine.settings.replay.probe_functions,
         directory=str(engine.directory),
     )
 
@@ -99,7 +102,9 @@ def interpreter_of(sessions: Sequence[Session], observation: Observation | None)
     return named if named and os.path.realpath(named) in seen else ""
 
 
-def replay(engine: Engine, target: str, mode: str, base: str = "") -> tuple[str, ReplayFacts]:
+def replay(
+    engine: Engine, target: str, mode: str, base: str = "", probe_functions: int = 0
+) -> tuple[str, ReplayFacts]:
     """Replays a sealed operation of one's own and seals what it came to.
 
     Args:
@@ -107,6 +112,7 @@ def replay(engine: Engine, target: str, mode: str, base: str = "") -> tuple[str,
         target: Operation id, unique prefix or ``latest``.
         mode: ``clean``, ``matrix``, or empty for the matrix where there is a base.
         base: Revision to compare with; default: the recorded base.
+        probe_functions: How many changed functions to probe.
 
     Returns:
         The operation's id and the facts.
@@ -134,7 +140,8 @@ def replay(engine: Engine, target: str, mode: str, base: str = "") -> tuple[str,
     if mode == Mode.MATRIX.value and not source.base:
         raise UsageError("there is no base to compare with", hint="name it with --base REV")
     python = interpreter_of(evidence.top_sessions, evidence.observation)
-    facts = run_again(engine, source, evidence.top_sessions, mode, child_environ(engine.environ), python)
+    environ = child_environ(engine.environ)
+    facts = run_again(engine, source, evidence.top_sessions, mode, environ, python, probe_functions)
     _seal(engine, sealed.operation, evidence.run.trust_certificate, replay_statement(evidence.run, facts))
     return sealed.operation, facts
 

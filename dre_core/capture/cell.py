@@ -66,6 +66,7 @@ class CellRun:
         results: Outcome by node id.
         items: What was collected, by node id; doctests are left out.
         broken: Files that could not be collected, or were skipped as a whole.
+        entered: Tests that entered a probed function, by its number.
     """
 
     state: CellState = CellState.RAN
@@ -76,6 +77,7 @@ class CellRun:
     results: dict[str, Reached] = field(default_factory=dict)
     items: dict[str, Collected] = field(default_factory=dict)
     broken: dict[str, Reached] = field(default_factory=dict)
+    entered: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def reached(self, test: str) -> Reached | None:
         """How a test ended; where its file could not be collected, how that ended; None where there is none."""
@@ -249,6 +251,9 @@ def _take(run: CellRun, record: dict[str, Any], root: Path) -> None:
         run.broken[record["id"]] = _reached(outcome, record, root)
     elif event == "report":
         _take_report(run, record, root)
+    elif event == "entered":
+        number = int(record["number"])
+        run.entered[number] = (*run.entered.get(number, ()), *map(str, record["tests"]))
     elif event in ("finish", "loaded"):
         if event == "finish":
             run.status = record["status"]

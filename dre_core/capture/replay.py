@@ -19,9 +19,10 @@ from dre_core.capture.git import Git
 from dre_core.capture.layout import packages, relative, source_roots
 from dre_core.capture.material import paths_at
 from dre_core.capture.matrix import Matrix
+from dre_core.capture.probe import probe
 from dre_core.capture.reproduction import Reproduction
 from dre_core.errors import CaptureError
-from dre_core.model.replay import Mode, ReplayedTest, ReplayFacts
+from dre_core.model.replay import Mode, Probed, ReplayedTest, ReplayFacts
 from dre_core.model.run import Source
 from dre_core.model.session import Session
 
@@ -41,6 +42,7 @@ def collect_replay(
     total_seconds: float = 3600.0,
     directory: str = "",
     workers: int = 0,
+    probe_functions: int = 0,
 ) -> ReplayFacts:
     """Runs the suite again in throw-away clones.
 
@@ -54,6 +56,7 @@ def collect_replay(
         budget_seconds: Time for each cell.
         total_seconds: Time for all cells together; what is not run by then is a gap.
         directory: Where the command ran, absolute; default: the top of the tree.
+        probe_functions: How many changed functions to probe; see ``probe.py``.
         workers: How many cells may run side by side; default: as many as there are processors.
 
     Returns:
@@ -75,23 +78,31 @@ def collect_replay(
                 total_seconds=total_seconds,
                 workers=workers or processors(),
             )
-            return _run(cells, mode, source, top, directory or git.root)
+            return _run(cells, mode, source, top, directory or git.root, probe_functions)
     except OSError as error:
         raise CaptureError(f"a clone could not be made: {error}") from None
 
 
 def _run(
-    cells: Cells, mode: Mode, source: Source, sessions: tuple[Session, ...], directory: str
+    cells: Cells,
+    mode: Mode,
+    source: Source,
+    sessions: tuple[Session, ...],
+    directory: str,
+    probe_functions: int,
 ) -> ReplayFacts:
     """One replay: the commit alone, and beside it the base's tests."""
     alone = Reproduction(cells=cells, source=source, sessions=sessions, directory=directory)
     base = source.base if mode is Mode.MATRIX else ""
     pairs: list[ReplayedTest] = []
+    probed: tuple[Probed, ...] = ()
     matched = 0
     if base and base != source.commit:
         matrix = Matrix(cells=cells, base=base, head=source.commit, sessions=sessions, directory=directory)
         cells.together(alone.run, matrix.begin)
         pairs, matched = matrix.finish(alone.claimed())
+        if probe_functions:
+            probed = probe(cells, base, source.commit, probe_functions)
     else:
         alone.run()
         if base:
@@ -110,6 +121,7 @@ def _run(
         compared=alone.compared,
         matched=matched,
         seconds=round(time.monotonic() - cells.began, 3),
+        probed=probed,
         gaps=tuple(cells.gaps),
     )
 

@@ -30,6 +30,16 @@ _PACKAGES = os.environ.get("DRE_CELL_PACKAGES", "")
 _ALIASES = os.environ.get("DRE_CELL_ALIASES", "")
 
 
+_entered: dict[int, set[str]] = {}
+
+
+def entered(number: int) -> None:
+    """Notes that the test that is running has entered a probed function."""
+    running = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    if running:
+        _entered.setdefault(number, set()).add(running)
+
+
 def _write(**record: Any) -> None:
     if _LINES:
         with open(_LINES, "a", encoding="utf-8", errors="backslashreplace") as stream:
@@ -236,6 +246,8 @@ def _loaded() -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: Any, exitstatus: Any) -> None:
+    for number, tests in _entered.items():
+        _write(event="entered", number=number, tests=sorted(tests))
     if os.environ.get("PYTEST_XDIST_WORKER"):
         _write(event="loaded", imports=_loaded())
     else:

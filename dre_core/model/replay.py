@@ -225,6 +225,55 @@ class ReplayedTest:
         )
 
 
+class Noticed(str, Enum):
+    """Whether the tests notice that a function does nothing."""
+
+    YES = "yes"
+    NO = "no"
+    NEVER_RUN = "never-run"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """A changed function whose body was replaced.
+
+    Attributes:
+        path: Its file.
+        name: ``function`` or ``Class.method``.
+        line: 1-based.
+        tests: How many tests enter it.
+        noticed: Whether one of them fails when it gives something else.
+    """
+
+    path: str
+    name: str
+    line: int
+    tests: int
+    noticed: Noticed
+
+    def to_json(self) -> dict[str, JSON]:
+        """The function as it stands in the item."""
+        return {
+            "path": self.path,
+            "name": self.name,
+            "line": self.line,
+            "tests": self.tests,
+            "noticed": self.noticed.value,
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Probed:
+        """Reads one function; see :meth:`to_json`."""
+        return cls(
+            path=fields.text("path"),
+            name=fields.text("name"),
+            line=fields.integer("line"),
+            tests=fields.integer("tests"),
+            noticed=fields.choice("noticed", Noticed),
+        )
+
+
 _CELLS = ("clean", "edited", "bb", "bh", "hb", "hh")
 
 
@@ -241,6 +290,7 @@ class ReplayFacts:
         compared: Tests that the run recorded and the clean clone ran as well.
         matched: Tests of the base that were run on the new source.
         seconds: Wall-clock time of the whole replay.
+        probed: Changed functions whose bodies were replaced.
         gaps: What could not be done, in words.
     """
 
@@ -252,6 +302,7 @@ class ReplayFacts:
     compared: int = 0
     matched: int = 0
     seconds: float = 0.0
+    probed: tuple[Probed, ...] = ()
     gaps: tuple[str, ...] = ()
 
     def cell(self, name: str) -> Cell | None:
@@ -269,6 +320,7 @@ class ReplayFacts:
             "compared": self.compared,
             "matched": self.matched,
             "seconds": self.seconds,
+            "probed": [probed.to_json() for probed in self.probed],
             "gaps": list(self.gaps),
         }
 
@@ -289,5 +341,6 @@ class ReplayFacts:
             compared=fields.integer("compared"),
             matched=fields.integer("matched"),
             seconds=fields.number("seconds") if fields.has("seconds") else 0.0,
+            probed=fields.each("probed", Probed.parse) if fields.has("probed") else (),
             gaps=fields.texts("gaps"),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dre_core.model.changes import CONDITION
-from dre_core.model.replay import CellState, FailureKind, Mode, Reached, ReplayedTest, ReplayFacts
+from dre_core.model.replay import CellState, FailureKind, Mode, Noticed, Reached, ReplayedTest, ReplayFacts
 from dre_core.model.session import Outcome
 from dre_core.model.verdict import Finding, Vantage, Weight
 from dre_core.verify.evidence import Evidence
@@ -194,6 +194,15 @@ def _verb(tests: Sequence[ReplayedTest], many: str) -> str:
     return many if len(tests) != 1 else irregular.get(many, f"{many}s")
 
 
+def _is_still_red(test: ReplayedTest) -> bool:
+    """Failed by assertion on both sources, or by the same error in the code under test."""
+    if test.bb is None or test.bh is None or test.bb.is_interface or test.bh.is_interface:
+        return False
+    return (_asserts(test.bb) and _asserts(test.bh)) or (
+        test.bb.exception == test.bh.exception and not test.bb.in_test and not test.bh.in_test
+    )
+
+
 def _still_red(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
     def says(some: Sequence[ReplayedTest]) -> str:
         return (
@@ -205,9 +214,7 @@ def _still_red(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Findin
         "make the old tests pass, or, if they were wrong, say so: "
         f"dre claim --kind test-fix {_options(tests)}"
     )
-    return _accusing(
-        "fix-is-in-the-tests", evidence, tests, says, remedy, lambda t: _asserts(t.bb) and _asserts(t.bh)
-    )
+    return _accusing("fix-is-in-the-tests", evidence, tests, says, remedy, _is_still_red)
 
 
 def _blinded(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
@@ -474,7 +481,36 @@ def _not_reproduced(evidence: Evidence, facts: ReplayFacts, red: list[ReplayedTe
     return findings
 
 
+def changed_code_pseudo_tested(evidence: Evidence) -> Ruling:
+    """Changed functions that tests run and nobody would miss."""
+    facts = evidence.replay
+    if facts is None or not facts.probed:
+        return not_applicable("no changed function was probed (dre replay --probe)")
+    if facts.head != evidence.run.source.commit:
+        return could_not_run("another commit than the run's was probed")
+    check, more = "changed-code-pseudo-tested", {"evidence": _digests(evidence)}
+    findings = []
+    for probed in facts.probed:
+        where = f"{probed.path}:{probed.line}"
+        if probed.noticed is Noticed.NO:
+            message = (
+                f"{probed.name} may give anything: {probed.tests} of the tests enter it, and none notices when it "
+                "gives None or an odd value"
+            )
+            remedy = "assert what it gives"
+            findings.append(
+                fail(check, Weight.CRITICAL, Vantage.RE_EXECUTED, message, where=where, remedy=remedy, **more)
+            )
+        elif probed.noticed is Noticed.NEVER_RUN:
+            message = f"no test enters {probed.name}, which the change added or altered"
+            findings.append(warn(check, Vantage.RE_EXECUTED, message, where=where, **more))
+    if findings:
+        return found(*findings[:_LISTED])
+    return passed(Vantage.RE_EXECUTED, f"{len(facts.probed)} changed functions were probed")
+
+
 REPLAY_CHECKS = (
     Check("commit-reproduces", commit_reproduces),
+    Check("changed-code-pseudo-tested", changed_code_pseudo_tested),
     *(Check(row, _matrix_check(row), weight=0.3) for row in _ROWS),
 )

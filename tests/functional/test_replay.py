@@ -288,6 +288,14 @@ def test_a_fix_in_the_tests_alone_contradicts_a_fix(story):
     assert story.replay(kind="test-fix") == {"fix-is-in-the-tests": "fail"}
 
 
+def test_a_crash_that_only_the_tests_hide_contradicts_a_fix(story):
+    crash = SHOP.replace("return n * 1.2", "return {}[n]")
+    story.base(shop=crash, test_shop=TESTS)
+    hidden = TESTS.replace("    assert abs", "    return\n    assert abs")
+    story.head(shop=crash + "\nX = 1\n", test_shop=hidden)
+    assert story.replay(kind="fix") == {"fix-is-in-the-tests": "veto"}
+
+
 def test_an_avoided_crash_is_not_supported(story):
     story.base(shop=SHOP, test_shop=TESTS.replace("price(100) - 120", "price(0)"))
     story.head(shop=SHOP.replace("return n * 1.2", "return n * n * 1.2 / n"), test_shop=TESTS)
