@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dre_core.capture.collector import Captured, Facts, Scene
+from dre_core.capture.locked import compare_with_locks
 from dre_core.model.canonical import JSON
 from dre_core.model.verdict import Vantage
 
@@ -42,6 +43,9 @@ def dependencies(pythons: Sequence[str], scene: Scene, facts: Facts) -> Iterator
         "isolated": (prefix / "pyvenv.cfg").is_file(),
         "distributions": list(found[:_DISTRIBUTIONS_LIMIT]),
     }
+    locked = compare_with_locks(Path(scene.root), _versions(found))
+    if locked is not None:
+        document["lock"] = locked.to_json()
     yield Captured(
         name="dependencies",
         kind="dependencies",
@@ -49,6 +53,13 @@ def dependencies(pythons: Sequence[str], scene: Scene, facts: Facts) -> Iterator
         media_type="application/json",
         value=document,
     )
+
+
+def _versions(found: Sequence[JSON]) -> Iterator[tuple[str, str]]:
+    """Name and version of what is installed; the project itself, installed for editing, is locked nowhere."""
+    for entry in found:
+        if isinstance(entry, dict) and not entry["editable"]:
+            yield str(entry["name"]), str(entry["version"])
 
 
 def tool_version(name: str, scene: Scene) -> str:

@@ -142,7 +142,13 @@ class Policy:
 
 PRESETS: Mapping[str, Policy] = {
     "default": Policy(),
-    "strict": Policy(required_methods=3, minimum_level=Level.WRAPPED, require_base=True, require_commit=True),
+    "strict": Policy(
+        required_methods=3,
+        minimum_level=Level.WRAPPED,
+        require_base=True,
+        require_commit=True,
+        severities={"deps-match-lock": Severity.FAIL, "tree-clean": Severity.FAIL},
+    ),
     "ci": Policy(
         minimum_level=Level.WRAPPED,
         require_commit=True,

@@ -22,6 +22,7 @@ from dre_core.model.declaration import Declaration
 from dre_core.model.fields import Fields
 from dre_core.model.imports import ImportFact
 from dre_core.model.journal import fold
+from dre_core.model.locked import Locked
 from dre_core.model.observation import Observation
 from dre_core.model.policy import Policy
 from dre_core.model.record import dataclass
@@ -64,6 +65,7 @@ class Evidence:
         declaration: What counts of the declaration that was sealed before the run; None if nothing does.
         unreadable: Items that could not be decoded, each with the reason.
         declaration_refused: Parts of it that loosen were left out, because no maintainer signed them.
+        locked: How the installed packages fit the lock files; None where there is none.
         changes: What the change did to the tests and their runner, read from git; None without a base.
         covered: What coverage data say about the change and the tests; None where nothing was measured.
     """
@@ -78,6 +80,7 @@ class Evidence:
     replay: ReplayFacts | None = None
     changes: Changes | None = None
     covered: Covered | None = None
+    locked: Locked | None = None
     declaration: Declaration | None = None
     declaration_refused: bool = False
     unreadable: tuple[str, ...] = ()
@@ -217,6 +220,7 @@ def load(run: Run, blobs: Blobs, policy: Policy, folded: Mapping[str, Session] |
         replay=attempt("replay", partial(one, "replay", ReplayFacts.parse)),
         changes=attempt("changes", partial(one, "changes", Changes.parse)),
         covered=attempt("covered", partial(one, "covered", Covered.parse)),
+        locked=attempt("dependencies", partial(one, "dependencies", Locked.parse)),
         unreadable=tuple(unreadable),
     )
 

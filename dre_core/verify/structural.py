@@ -95,6 +95,33 @@ def code_under_test_local(evidence: Evidence) -> Ruling:
     return passed(Vantage.IN_PROCESS, f"{', '.join(local[:5])} is the checkout's code")
 
 
+def deps_match_lock(evidence: Evidence) -> Ruling:
+    """Installed packages in other versions than the lock file names.
+
+    Information by default: most projects' tests are meant to pass with more than the locked versions.
+    """
+    locked = evidence.locked
+    if locked is None or not locked.compared:
+        return not_applicable("no lock file names a package that is installed")
+    if not locked.differing:
+        return passed(
+            Vantage.OBSERVED, f"{locked.compared} packages are as {', '.join(locked.files)} has them"
+        )
+    first = [f"{u.name} {u.installed} (locked: {', '.join(u.locked[:3])})" for u in locked.differing[:3]]
+    more = f" and {len(locked.differing) - 3} more" if len(locked.differing) > 3 else ""
+    return found(
+        info(
+            "deps-match-lock",
+            Vantage.OBSERVED,
+            f"{len(locked.differing)} of {locked.compared} locked packages are installed in another version: "
+            f"{', '.join(first)}{more}",
+            remedy="install what the lock file names, or lock anew",
+            evidence=tuple(item.digest for item in evidence.run.items_of("dependencies")),
+            where=locked.differing[0].file,
+        )
+    )
+
+
 def _foreign(evidence: Evidence, fact: ImportFact) -> Finding:
     # What a build step stamps may differ in a wheel that was made from this very checkout.
     stamped = all(_STAMPED.search(name.rpartition("/")[2]) for name in fact.differing)
@@ -133,6 +160,7 @@ CHECKS = (
     Check("tree-clean", tree_clean),
     Check("tree-unchanged", tree_unchanged),
     Check("code-under-test-local", code_under_test_local),
+    Check("deps-match-lock", deps_match_lock, weight=0.0),
     *REPLAY_CHECKS,
     *CHANGE_CHECKS,
 )
