@@ -231,8 +231,8 @@ def latest(engine: Engine) -> str:
 
 def _owned(engine: Engine, folder: Folder, sealed: Sealed) -> Sealed:
     """Marks an operation as one's own, if the user's state file knows its log."""
-    if not _belongs_to_user(folder):
-        return sealed
+    if reason := _disowned(folder):
+        return replace(sealed, disowned=reason)
     try:
         with Log.open(folder.log, read_only=True) as log:
             return replace(sealed, own_log=log.id)
@@ -240,18 +240,19 @@ def _owned(engine: Engine, folder: Folder, sealed: Sealed) -> Sealed:
         return sealed
 
 
-def _belongs_to_user(folder: Folder) -> bool:
-    """Owned by this user and not part of the project's history."""
+def _disowned(folder: Folder) -> str:
+    """Why one's own keys count for nothing here: somebody else may have written the folder. Empty if they count."""
     geteuid = getattr(os, "geteuid", None)
     if geteuid is not None and folder.path.stat().st_uid != geteuid():
-        return False
+        return "the .dre folder belongs to another user"
     git = Git.find(str(folder.path.parent))
     if git is None:
-        return True
+        return ""
     try:
-        return not git.run("ls-files", "--", str(folder.log))
-    except CaptureError:
-        return False
+        tracked = git.run("ls-files", "--", str(folder.log))
+    except CaptureError as error:
+        return f"git does not tell whether .dre came with the checkout ({error.message})"
+    return "git tracks .dre, so it may have come with the checkout (git rm -r --cached .dre)" if tracked else ""
 
 
 def trust_for(engine: Engine, request: Request, sealed: Sealed) -> Trust:
@@ -259,7 +260,7 @@ def trust_for(engine: Engine, request: Request, sealed: Sealed) -> Trust:
     keys = {**_keys_of_role(request.policy, Role.RUNNER), **{key.keyid: key for key in request.keys}}
     if not request.policy.keys:
         keys |= _own_keys(engine, sealed)
-    return Trust(keys=keys, signatures=request.policy.signatures)
+    return Trust(keys=keys, signatures=request.policy.signatures, disowned=sealed.disowned)
 
 
 def maintainers_for(engine: Engine, request: Request, sealed: Sealed) -> dict[str, PublicKey]:

@@ -136,6 +136,8 @@ def _ended(engine: Engine, arguments: argparse.Namespace, console: Console, wrap
             failure = error
     if failure is not None:
         console.warn(f"the evidence of {wrapped.operation} could not be sealed: {failure}")
+        if failure.hint:
+            console.say(f"dre: hint: {failure.hint}")
         if arguments.strict:
             return Exit(BEFORE_START)
     _show(engine, arguments, console, wrapped)

@@ -48,6 +48,7 @@ BUSY_SECONDS = 30
 MAX_PROBLEMS = 100
 """Most problems that a check lists."""
 
+_LOST_HINT = "move .dre aside and run dre init; archives that were exported still verify"
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BATCH = 1000
 
@@ -76,6 +77,7 @@ class Log:
         self._owner = -1
         self._abandoned: list[sqlite3.Connection] = []
         self._id = ""
+        self._file: tuple[int, int] | None = None
 
     @classmethod
     def create(cls, path: Path, *, log_id: str) -> Log:
@@ -394,6 +396,7 @@ class Log:
     def _connect(self) -> sqlite3.Connection:
         _refuse_foreign(self.path)
         if not self._read_only:
+            self._file = _identity(self.path)
             return _connect(self.path, "rw")
         directory = self.path.parent
         if os.access(directory, os.W_OK) and _companion(self.path, "-wal").exists():
@@ -411,6 +414,12 @@ class Log:
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
             try:
+                if _identity(self.path) != self._file:
+                    raise StorageError(
+                        "the log was removed or replaced while it was in use",
+                        hint=_LOST_HINT,
+                        path=str(self.path),
+                    )
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -594,6 +603,15 @@ def _refuse_foreign(path: Path) -> None:
         raise FormatError("not a log", path=str(path))
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path names now; None if there is none."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _companion(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
@@ -660,10 +678,10 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise _storage_error(str(error), path) from error
     except sqlite3.Error as error:
-        raise FormatError(f"not a sound log: {error}", path=str(path)) from error
+        raise FormatError(f"not a sound log: {error}", hint=_LOST_HINT, path=str(path)) from error
     except UnicodeDecodeError:
         # SQLite quotes a damaged schema in its message, which Python then can't decode.
-        raise FormatError("not a sound log", path=str(path)) from None
+        raise FormatError("not a sound log", hint=_LOST_HINT, path=str(path)) from None
 
 
 def _storage_error(message: str, path: Path) -> StorageError:

@@ -52,6 +52,7 @@ class Sealed:
         blobs: Where its payloads are.
         hint_keys: Public keys found beside it, by id: a hint for checking a signature, never trust.
         own_log: Id of the log if the place is a ``.dre`` folder; empty otherwise.
+        disowned: Why a ``.dre`` folder is not taken for one's own; empty otherwise.
         place: What it was read from, for messages.
         index: ``index.json`` where it came in an archive.
         members: Size and ``sha256:`` digest by member name, filled on demand for an archive.
@@ -63,6 +64,7 @@ class Sealed:
     blobs: Blobs
     hint_keys: Mapping[str, PublicKey]
     own_log: str = ""
+    disowned: str = ""
     place: str = ""
     index: bytes = b""
     members: Members | None = None

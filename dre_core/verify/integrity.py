@@ -51,10 +51,12 @@ class Trust:
     Attributes:
         keys: Trusted public keys by id.
         signatures: How many distinct ones must have signed the run.
+        disowned: Why keys of one's own are not among them; empty if there is no reason to tell.
     """
 
     keys: Mapping[str, PublicKey]
     signatures: int = 1
+    disowned: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +214,8 @@ def _trust(state: _Inspection) -> str:
     """Step 3: the same trusted keys must have signed every envelope, the run above all."""
     assert state.run_envelope is not None
     if not state.trust.keys:
-        raise IntegrityError("no trusted key was named; use --key PUB.pem or --policy")
+        reason = f"{state.trust.disowned}, and " if state.trust.disowned else ""
+        raise IntegrityError(f"{reason}no trusted key was named; use --key PUB.pem or --policy")
     keys = list(state.trust.keys.values())
     state.signers = state.run_envelope.verify(keys, state.trust.signatures)
     for envelope in state.envelopes:

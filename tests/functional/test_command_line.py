@@ -175,7 +175,9 @@ def test_a_copied_folder_is_somebody_elses(project, tmp_path):
 def test_a_tracked_folder_is_not_ones_own(project):
     project.wrap_pytest()
     project.git("add", "-f", ".dre/log.db")
-    assert project.dre("verify").returncode == 5
+    done = project.dre("verify")
+    assert done.returncode == 5
+    assert b"git tracks .dre" in done.stdout
 
 
 def test_doctor(project):

@@ -344,3 +344,24 @@ def test_folders_turned_into_links_while_running(project, tmp_path):
     ends_quietly(done)
     refuses_support(project)
     assert not list(Path(away).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        ("rm -f .dre/log.db*", b"the log was removed or replaced"),
+        ("rm -f .dre/log.db* && : > .dre/log.db", b"the log was removed or replaced"),
+        ("cp .dre/log.db .dre/copy && mv .dre/copy .dre/log.db", b"the log was removed or replaced"),
+        (": > .dre/log.db", b"not a sound log"),
+    ],
+)
+def test_a_log_that_the_command_takes_away_is_missed(project, attack, said):
+    project.dre("init")
+    done = project.dre("wrap", "--", "sh", "-c", attack)
+    assert done.returncode == 0
+    assert b"could not be sealed" in done.stderr
+    assert said in done.stderr
+    assert b"move .dre aside" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert project.dre("wrap", "--strict", "--", "sh", "-c", attack).returncode == 125
+    assert project.dre("verify").returncode not in (0, 6)
