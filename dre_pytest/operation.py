@@ -28,7 +28,6 @@ from dre_core.report.summary import summary_lines
 from dre_core.sealing import Sealing, finish_session
 
 if TYPE_CHECKING:
-    from dre_core.model.session import Session
     from dre_pytest.recorder import Recorder
 
 
@@ -83,7 +82,7 @@ class OwnOperation:
         signer = self.operation.authority.signer.keyid[:16]
         return f"dre: recording {self.operation.id}, sealed by key {signer}"
 
-    def finish(self, session: Session, exit_status: int, recorder: Recorder) -> FinishResult:
+    def finish(self, exit_status: int, recorder: Recorder) -> FinishResult:
         """Seals and judges the session.
 
         Raises:
@@ -93,7 +92,7 @@ class OwnOperation:
 
         duration = time.monotonic_ns() - self.started_ns
         try:
-            sealing = self._seal(session, exit_status, duration)
+            sealing = self._seal(exit_status, duration, bool(recorder.collection.errors))
         finally:
             self.operation.close()
             self.operation.log.close()
@@ -112,7 +111,7 @@ class OwnOperation:
         supported = verdict is not None and verdict.conclusion is Conclusion.SUPPORTED
         return FinishResult(lines=tuple(lines), enforce_failed=not supported)
 
-    def _seal(self, session: Session, exit_status: int, duration_ns: int) -> Sealing:
+    def _seal(self, exit_status: int, duration_ns: int, uncollected: bool) -> Sealing:
         from dre_pytest.plugin import setting
 
         mode = (
@@ -129,7 +128,7 @@ class OwnOperation:
             duration_ns,
             self.policy,
             mode,
-            interrupted=exit_status == pytest.ExitCode.INTERRUPTED and not session.collection_errors,
+            interrupted=exit_status == pytest.ExitCode.INTERRUPTED and not uncollected,
         )
 
     def _lines(self, sealing: Sealing) -> list[str]:

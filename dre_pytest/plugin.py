@@ -297,7 +297,7 @@ class Face:
             if self.operation is None:
                 self._write_junit(recorder)
                 return [], False
-            result = self.operation.finish(recorder.session(), int(session.exitstatus), recorder)
+            result = self.operation.finish(int(session.exitstatus), recorder)
         except Exception as error:
             self.warnings.append(f"not sealed: {error}")
             return [], True

@@ -255,20 +255,21 @@ class Recorder:
         """What is known of each test before it runs: assertions and markers, as members of its line and as values."""
         found: dict[str, tuple[str, str, int | None, list[JSON]]] = {}
         by_code: dict[CodeType, int] = {}
-        by_names: dict[tuple[str, ...], str] = {}
+        # Most tests are like many others, so that they share one description.
+        known: dict[tuple[int | None, tuple[str, ...]], tuple[str, str, int | None, list[JSON]]] = {}
         inherited: dict[int, frozenset[str]] = {}
         for item in items:
             names = _marker_names(item, inherited)
-            member = by_names.get(names)
-            if member is None:
-                member = f'"markers":{dumps(list(names)).decode()},' if names else ""
-                by_names[names] = member
             code = own_code(item)
             asserts = None
             if code is not None and (asserts := by_code.get(code)) is None:
                 asserts = by_code[code] = count_assertions(code)
-            text = "" if asserts is None else f'"asserts":{asserts},'
-            found[item.nodeid] = (text, member, asserts, list(names))
+            description = known.get((asserts, names))
+            if description is None:
+                text = "" if asserts is None else f'"asserts":{asserts},'
+                member = f'"markers":{dumps(list(names)).decode()},' if names else ""
+                description = known[asserts, names] = (text, member, asserts, list(names))
+            found[item.nodeid] = description
         return found
 
     def _loaded(self) -> dict[str, JSON]:
@@ -506,6 +507,7 @@ class Recorder:
 
     def _finish(self, session: pytest.Session, before: int) -> None:
         try:
+            self._ids = {}  # room for what is made of the journal now
             self._write_unfinished()
             if not self._controller:
                 self._keep(of_playwright(self.config, self._started, self._members))

@@ -29,6 +29,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
+from functools import lru_cache
 from hashlib import sha256
 
 from dre_core.errors import FormatError, LimitError
@@ -282,7 +283,7 @@ def _read_passed(line: bytes, worker: str) -> tuple[_Entry, int, str] | None:
         record = TestRecord(
             id=node.decode(),
             outcome=Outcome.PASSED,
-            file=file.decode(),
+            file=_decoded(file),
             line=int(number),
             duration_seconds=(int(setup) + int(call) + int(teardown)) / 1e6,
             cpu_seconds=(int(setup_cpu) + int(call_cpu) + int(teardown_cpu)) / 1e6,
@@ -296,6 +297,12 @@ def _read_passed(line: bytes, worker: str) -> tuple[_Entry, int, str] | None:
     except UnicodeDecodeError:
         return None
     return _Entry(record, _ALL_PASSED), int(seq), prev.decode()
+
+
+@lru_cache(maxsize=1024)
+def _decoded(file: bytes) -> str:
+    """A path that many tests share, as one string."""
+    return file.decode()
 
 
 def _phase(record: Fields, name: str) -> Phase:

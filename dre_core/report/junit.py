@@ -2,8 +2,10 @@
 
 Not a copy of the run's own report: cases and counts come from the journal. Each case is made by junitparser
 and written at once between hand-written suite tags, so a report of any length needs the memory of one case
-(and of the names given). A case carries ``file`` and a 1-based ``line`` for annotations; its failure text
-ends with pytest's ``path:line: Error``. What XML 1.0 can't hold is written as a backslash escape.
+(and of the names given). A case without children is formatted here, byte for byte as junitparser would, at a
+twentieth of the price; a test holds the two against each other. A case carries ``file`` and a 1-based ``line`` for
+annotations; its failure text ends with pytest's ``path:line: Error``. What XML 1.0 can't hold is written as a
+backslash escape.
 
     <testsuites>
     <testsuite name="…" tests="3" …><properties>…</properties><testcase …/>…</testsuite>
@@ -25,6 +27,10 @@ from dre_core.model.session import Counts, Outcome, Session, TestRecord
 MAX_TEXT = 65_536
 MAX_OUTPUT = 65_536
 _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_SPECIAL = re.compile('[&<>"\r\n\t]')
+_REFERENCES = (
+    ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\r", "&#13;"), ("\n", "&#10;"), ("\t", "&#09;"),
+)  # fmt: skip
 _PLACE = re.compile(r"\S:\d+: \S")
 
 
@@ -177,8 +183,33 @@ def _write_suite(
         )
         stream.write(f"<properties>\n{lines}</properties>\n".encode())
     for case, unique in _named(cases):
-        stream.write(_element(case, unique).tostring() + b"\n")
+        stream.write(_line(case, unique) if _is_bare(case) else _element(case, unique).tostring() + b"\n")
     stream.write(b"</testsuite>\n")
+
+
+def _is_bare(case: Case) -> bool:
+    """Whether the case has attributes only."""
+    return not case.output and case.outcome in (Outcome.PASSED, Outcome.XPASSED)
+
+
+def _line(case: Case, name: str) -> bytes:
+    """A case without children, as ``_element(...).tostring()`` gives it."""
+    place = f' file="{_attribute(escape(case.file))}"' if case.file else ""
+    line = f' line="{case.line}"' if case.line > 0 else ""
+    classname = _attribute(escape(case.classname))
+    seconds = round(case.seconds, 6)
+    return (
+        f'<testcase name="{_attribute(name)}" classname="{classname}" time="{seconds}"{place}{line} />\n'
+    ).encode()
+
+
+def _attribute(text: str) -> str:
+    """An attribute's value as ElementTree writes it."""
+    if not _SPECIAL.search(text):
+        return text
+    for sign, reference in _REFERENCES:
+        text = text.replace(sign, reference)
+    return text
 
 
 def _quote(text: str) -> str:

@@ -29,9 +29,9 @@ class Operation:
     def header(self):
         return "dre: plain folder"
 
-    def finish(self, session, exit_status, recorder):
+    def finish(self, exit_status, recorder):
         result = types.SimpleNamespace()
-        counted = f"dre: {{session.counts.passed}} passed, status {{exit_status}}"
+        counted = f"dre: {{recorder.session().counts.passed}} passed, status {{exit_status}}"
         result.lines = ["dre: verdict plain", counted]
         result.enforce_failed = True
         return result
