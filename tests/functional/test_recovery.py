@@ -37,6 +37,7 @@ def assert_sound(project):
     """The log is whole, everything is sealed, and the next run works."""
     assert project.dre("log", "check").returncode == 0
     assert all(row["sealed"] for row in operations(project))
+    assert not list((project.path / ".dre" / "evidence" / "tmp").iterdir())
     assert project.dre("wrap", "--", "true").returncode == 0
 
 
