@@ -252,7 +252,9 @@ def _disowned(folder: Folder) -> str:
         tracked = git.run("ls-files", "--", str(folder.log))
     except CaptureError as error:
         return f"git does not tell whether .dre came with the checkout ({error.message})"
-    return "git tracks .dre, so it may have come with the checkout (git rm -r --cached .dre)" if tracked else ""
+    return (
+        "git tracks .dre, so it may have come with the checkout (git rm -r --cached .dre)" if tracked else ""
+    )
 
 
 def trust_for(engine: Engine, request: Request, sealed: Sealed) -> Trust:

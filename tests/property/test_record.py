@@ -99,7 +99,7 @@ def test_the_standard_functions_work(flags):
     assert ours.__match_args__ == theirs.__match_args__ or not flags["kw_only"]
     with pytest.raises(TypeError):
         dataclasses.replace(ours(x=1), nothing=5)
-    with pytest.raises(ValueError, match="total"):
+    with pytest.raises((TypeError, ValueError), match="total"):  # as of Python 3.13 it is the former
         dataclasses.replace(ours(x=1), total=5)
     assert copy.deepcopy(ours(x=1, tags=["a"])).tags == ["a"]
 
