@@ -35,6 +35,7 @@ from dre_core.model.statement import Statement
 from dre_core.model.text import printable
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline.mask import Masker
+from dre_core.screening import screen_facts, screen_items
 from dre_core.store.folder import Experiment, Folder, write_atomically
 from dre_core.store.local import LocalStore
 from dre_core.store.log import Log
@@ -171,6 +172,7 @@ class Operation:
         """Lets every collector look before the run; what fails is a gap."""
         for collector in self.collectors:
             self._look(collector.name, partial(collector.before, self.scene, self.facts))
+        screen_facts(self.facts, self.masker)
 
     def look_after(self) -> None:
         """Lets every collector look after the run; what fails is a gap."""
@@ -321,7 +323,7 @@ class Operation:
 
     def store_items(self) -> tuple[Item, ...]:
         """Places all blobs durably and logs each item."""
-        items = self.intake.commit()
+        items = screen_items(self.intake.commit(), self.masker)
         for item in items:
             self.note("evidence.captured", {"item": item.name, "kind": item.kind, "size": str(item.size)})
             self.note("evidence.stored", {"item": item.name, "digest": item.digest})
@@ -330,6 +332,7 @@ class Operation:
     def make_run(self, claim: Claim, items: tuple[Item, ...], duration_ns: int, **more: object) -> Run:
         """The run's predicate from what is known now."""
         assert self._began is not None
+        screen_facts(self.facts, self.masker)
         return Run(
             operation=self.id,
             face=self.face,

@@ -87,3 +87,15 @@ def test_every_occasion_and_collector_of_triggers_is_documented():
     text = (ROOT / "docs" / "triggers.md").read_text()
     listed = table_keys(text) - {"when", "collect"}
     assert listed == {occasion.value for occasion in Occasion} | {SCREEN, *collectors_of(config.Config())}
+
+
+def test_every_test_that_the_page_on_secrets_names_exists():
+    text = (ROOT / "docs" / "secrets.md").read_text()
+    named = set(re.findall(r"`(test_[a-z_]+)`", text))
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
+    assert named
+    assert named <= defined

@@ -194,23 +194,19 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="secret-element",
-        literals=(
-            b"<secret",
-            b"<password",
-            b"<passphrase",
-            b"<apikey",
-            b"<apitoken",
-            b"<privatekey",
-            b"<token>",
+        literals=(b"secret", b"password", b"passphrase", b"apikey", b"api_key", b"api-key", b"token"),
+        form=(
+            rb"(?i)(?:(?<=<)|(?<=<api))(?:secret(?:[_-]?key)?|password|passphrase|api[_-]?key|token)>"
+            rb"([^<\n]{6,4096})</"
         ),
-        form=rb"(?i)<(?:secret(?:key)?|password|passphrase|api[_-]?(?:key|token)|privatekey|token)>([^<\n]{6,4096})</",
         group=1,
         lower=True,
         confirm=_is_element,
     ),
     Rule(
         id="assigned-key",
-        literals=(b"key",),
+        # Four bytes and more, which the prefilter tells apart far better than three.
+        literals=(b"key=", b"key:", b"key =", b'key"', b"key'"),
         form=(
             rb"(?i)key(?:\\?[\"'])?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?"
             rb"([A-Za-z0-9_+/=.~-]{20,4096})(?![A-Za-z0-9_-])"

@@ -40,6 +40,16 @@ def core(name: str, form: bytes) -> bytes:
     return form[4:-4] if name.startswith("base64") else form
 
 
+def unpacked(data: bytes) -> bytes:
+    """All frames: long items have several."""
+    plain = b""
+    while data:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        plain += frame.decompress(data)
+        data = frame.unused_data
+    return plain
+
+
 def kept(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, compressed ones and archive members also as plain bytes."""
     found: dict[str, bytes] = {}
@@ -49,14 +59,14 @@ def kept(folder: Path) -> dict[str, bytes]:
         data = path.read_bytes()
         found[str(path.relative_to(folder))] = data
         if data.startswith(_FRAME):
-            found[f"{path.name} plain"] = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+            found[f"{path.name} plain"] = unpacked(data)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for member in archive.namelist():
                     inner = archive.read(member)
                     found[f"{path.name}:{member}"] = inner
                     if inner.startswith(_FRAME):
-                        plain = zstandard.ZstdDecompressor().decompressobj().decompress(inner)
+                        plain = unpacked(inner)
                         found[f"{path.name}:{member} plain"] = plain
     # envelopes carry their payload in base64
     for name, data in list(found.items()):
@@ -172,3 +182,47 @@ def test_what_was_masked_is_counted_by_rule_in_each_item(project):
     lines = project.dre("evidence", "show").stdout.decode().splitlines()
     (stdout,) = [line for line in lines if line.startswith("  stdout ")]
     assert stdout.endswith("  masked: github-token 2, known-value 1")
+
+
+def test_a_secret_in_names_and_addresses_is_nowhere(project):
+    """Names of files and branches, globs, remotes, variables: whatever is recorded beside the output."""
+    secret = PASSWORD
+    project.git("remote", "add", "origin", f"https://bob:{secret}@example.org/{secret}/n.git")
+    project.write(f"tracked-{secret}.txt", "x")
+    project.commit(f"with {secret}")
+    project.git("checkout", "-q", "-b", f"branch-{secret}")
+    project.write(f"tracked-{secret}.txt", "changed")
+    project.write(f"untracked-{secret}.txt", "x")
+    project.write("shop.py", f"KEY = '{secret}'\n")
+    code = (
+        f"open('made-{secret}.txt', 'w'); open('junit-{secret}.xml', 'w').write('<testsuite/>'); "
+        "import time; time.sleep(0.3)"
+    )
+    words = (
+        "--artifact",
+        f"made-{secret}.*",
+        "--junit",
+        f"junit-{secret}.xml",
+        "--artifact",
+        f"none-{secret}",
+    )
+    project.write(
+        "dre.yaml", "triggers: {t: {when: [start, complete], collect: [files, source, processes]}}\n"
+    )
+    environ = {"DEPLOY_PASSWORD": secret, "PYTHONPATH": f"/opt/{secret}", "CI": "1", "GITHUB_ACTIONS": "true",
+               "GITHUB_REF": f"refs/heads/{secret}", "GITHUB_REPOSITORY": "o/n"}  # fmt: skip
+    done = project.dre(
+        "wrap", "--export", "evidence.zip", *words, "--", sys.executable, "-c", code, environ=environ
+    )
+    assert done.returncode == 0
+    (project.path / "evidence.zip").rename(project.path / ".dre" / "evidence.zip")
+    assert leaks(project.path / ".dre", {"plain": secret.encode()}) == []
+
+
+def test_nothing_in_the_checkout_switches_masking_off(project):
+    project.write(".gitleaks.toml", "[allowlist]\nregexes = ['.*']\n")
+    project.write(".secrets.baseline", json.dumps({"results": {"stdout": [{"hashed_secret": "*"}]}}))
+    project.write(".gitleaksignore", "*\n")
+    code = f"print('{TOKEN}  # gitleaks:allow'); print('{TOKEN}  # pragma: allowlist secret')"
+    project.dre("wrap", "--", sys.executable, "-c", code)
+    assert leaks(project.path / ".dre", {"plain": TOKEN.encode()}) == []
