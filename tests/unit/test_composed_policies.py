@@ -15,8 +15,8 @@ from dre_core.model.verdict import Conclusion, Severity
 from dre_core.policy_file import load_policy, parse_policy
 from dre_core.verify.changes import CHANGE_CHECKS
 from dre_core.verify.evidence import Evidence
+from dre_core.verify.exits import command_expected
 from dre_core.verify.judgement import combined
-from dre_core.verify.programmatic import command_expected
 from dre_core.verify.verifier import run_checks
 
 BASE = "b" * 40

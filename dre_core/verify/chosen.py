@@ -1,0 +1,77 @@
+"""Checks of which tests were chosen: what was left out before the run, and what vanished."""
+
+from __future__ import annotations
+
+from dre_core.model.changes import ChangeKind
+from dre_core.model.session import Outcome, Session
+from dre_core.model.verdict import Finding, Vantage, Weight
+from dre_core.verify.evidence import Evidence
+from dre_core.verify.verifier import Ruling, fail, found, info, not_applicable, passed
+from dre_core.verify.wording import NAMED_TESTS, culprit, plural
+
+
+def selection(evidence: Evidence) -> Ruling:
+    """What was left out before the run: for the reader, unless the change itself brought the rule for it."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    findings = []
+    for session in evidence.top_sessions:
+        findings += [_left_out(evidence, *each) for each in _left_out_of(session)]
+    return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "nothing was left out")
+
+
+def _left_out_of(session: Session) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Message, place and tests for each way in which tests were left out."""
+    found_: list[tuple[str, str, tuple[str, ...]]] = []
+    modify = culprit(session, "pytest_collection_modifyitems")
+    if count := session.counts.deselected:
+        found_.append((f"{plural(count, 'test')} deselected", modify, session.deselected[:NAMED_TESTS]))
+    if session.ignored_count:
+        where = culprit(session, "ignores", "pytest_ignore_collect")
+        found_.append((f"not collected by decision: {', '.join(session.ignored[:5])}", where, ()))
+    xfailed = tuple(test.id for test in session.tests if test.outcome is Outcome.XFAILED)
+    if xfailed and modify:
+        found_.append((f"{plural(len(xfailed), 'test')} failed as expected", modify, xfailed[:NAMED_TESTS]))
+    for note in session.hooks:
+        if note.concern == "skips":
+            found_.append((f"{note.file} skips tests", f"{note.file}:{note.line}", ()))
+    return found_
+
+
+def _left_out(evidence: Evidence, message: str, where: str, tests: tuple[str, ...]) -> Finding:
+    file = where.rpartition(":")[0]
+    changes = evidence.changes.of(ChangeKind.HOOK, ChangeKind.RUNNER_CONFIG) if evidence.changes else ()
+    brought = next((each for each in changes if not file or each.path == file), None)
+    if brought is None:
+        return info("selection", Vantage.IN_PROCESS, message, tests=tests, where=where)
+    return fail(
+        "selection",
+        Weight.MAJOR,
+        Vantage.IN_PROCESS,
+        f"{message}, and the change itself brought the rule for it ({brought.name} in {brought.path})",
+        remedy="say why in a declaration by a maintainer, or leave the selection to the base",
+        tests=tests,
+        where=where or brought.where,
+    )
+
+
+def nothing_dropped(evidence: Evidence) -> Ruling:
+    """Tests that vanished between collection and the first test without being deselected."""
+    if not evidence.sessions:
+        return not_applicable("no session")
+    for session in evidence.top_sessions:
+        if session.dropped_count:
+            return found(
+                fail(
+                    "nothing-dropped",
+                    Weight.MAJOR,
+                    Vantage.IN_PROCESS,
+                    f"{plural(session.dropped_count, 'collected test')} vanished before the run "
+                    f"without being deselected: {session.dropped[0]}",
+                    remedy="deselect tests through pytest_deselected, so that the count is shown",
+                    evidence=evidence.items_of(session),
+                    tests=session.dropped[:NAMED_TESTS],
+                    where=culprit(session, "pytest_collection_modifyitems", "pytest_pycollect_makeitem"),
+                )
+            )
+    return passed(Vantage.IN_PROCESS, "every collected test was run, skipped or deselected")

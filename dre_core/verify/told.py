@@ -1,0 +1,153 @@
+"""Checks of what the run says of itself: its reports and its closing line against what was witnessed."""
+
+from __future__ import annotations
+
+from dre_core.model.observation import Observation
+from dre_core.model.session import Session
+from dre_core.model.verdict import Finding, Vantage
+from dre_core.verify.evidence import Evidence, Report
+from dre_core.verify.verifier import Ruling, found, not_applicable, passed, veto
+from dre_core.verify.wording import bad_tests, claims_success, critical, culprit, major, plural
+
+
+def report_fresh(evidence: Evidence) -> Ruling:
+    """A report that the run did not write."""
+    if not evidence.reports:
+        return not_applicable("no report")
+    stale = [r for r in evidence.reports if r.item.note.get("fresh") == "unchanged"]
+    if not stale:
+        return passed(Vantage.OBSERVED, f"{plural(len(evidence.reports), 'report')} written during the run")
+    return found(
+        veto(
+            "report-fresh",
+            Vantage.OBSERVED,
+            f"{stale[0].item.name} was there before the run and was not written again",
+            remedy="delete old reports before the run, and check the path the runner writes to",
+            evidence=(stale[0].item.digest,),
+        )
+    )
+
+
+def report_agrees(evidence: Evidence) -> Ruling:
+    """A report that tells another story than the session on record."""
+    if not evidence.reports or not evidence.top_sessions:
+        return not_applicable("no report and session to compare")
+    if len(evidence.reports) != len(evidence.top_sessions):
+        return not_applicable("reports and sessions can't be matched one to one")
+    findings = []
+    for report, session in zip(evidence.reports, evidence.top_sessions, strict=True):
+        findings += _disagreements(evidence, report, session)
+    if findings:
+        return found(*findings)
+    return passed(Vantage.IN_PROCESS, "the reports tell what the sessions did")
+
+
+def _disagreements(evidence: Evidence, report: Report, session: Session) -> list[Finding]:
+    told, seen = report.junit.tests, session.counts
+    bad_told, bad_seen = told.failed + told.errors, seen.failed + seen.errors
+    digests = (report.item.digest, *evidence.items_of(session))
+    if bad_told < bad_seen:
+        return [
+            veto(
+                "report-agrees",
+                Vantage.IN_PROCESS,
+                f"{report.item.name} reports {plural(bad_told, 'failure')}, the session on record had {bad_seen}",
+                evidence=digests,
+                tests=bad_tests(session),
+            )
+        ]
+    if told.passed > seen.passed and not session.counts.rerun:
+        return [
+            veto(
+                "report-agrees",
+                Vantage.IN_PROCESS,
+                f"{report.item.name} reports {told.passed} passed, the session on record had {seen.passed}",
+                evidence=digests,
+            )
+        ]
+    return []
+
+
+def printed_count_agrees(evidence: Evidence) -> Ruling:
+    """A closing line that claims more passed tests than were witnessed."""
+    observation = evidence.observation
+    if observation is not None and not evidence.has_tests:
+        return _printed_alone(evidence, observation)
+    if observation is not None and evidence.reports and not evidence.top_sessions:
+        return _printed_beside_reports(evidence, observation)
+    if observation is None or not evidence.top_sessions:
+        return not_applicable("no output and session to compare")
+    lines = [line for line in observation.closing_lines if line.runner == "pytest"]
+    if not lines:
+        return not_applicable("no closing line in the output")
+    printed = sum(line.count("passed") for line in lines)
+    # Sessions that tests run inside print closing lines too.
+    witnessed = sum(session.counts.passed for session in evidence.sessions)
+    if printed > witnessed and len(lines) <= len(evidence.sessions):
+        return found(
+            veto(
+                "printed-count-agrees",
+                Vantage.OBSERVED,
+                f"the output says {printed} passed, the session on record had {witnessed}",
+                where=_who_printed(evidence) or f"offset {lines[-1].offset}",
+            )
+        )
+    return passed(Vantage.OBSERVED, f"the output says {printed} passed, {witnessed} were witnessed")
+
+
+def _printed_beside_reports(evidence: Evidence, observation: Observation) -> Ruling:
+    """The closing lines of whatever runner it was, against the reports that the run wrote: both are its own word."""
+    printed = sum(line.count("passed") for line in observation.closing_lines)
+    bad = sum(line.count("failed") + line.count("errors") for line in observation.closing_lines)
+    told = sum(report.junit.tests.passed for report in evidence.reports)
+    told_bad = sum(report.junit.tests.failed + report.junit.tests.errors for report in evidence.reports)
+    if not observation.closing_lines:
+        return not_applicable("no closing line in the output")
+    # A run may write more reports than were named, and print more lines than one.
+    alone = len(observation.closing_lines) == 1 and len(evidence.reports) == 1
+    if alone and bad > told_bad and claims_success(evidence):
+        return found(
+            veto(
+                "printed-count-agrees",
+                Vantage.REPORTED,
+                f"the output says {bad} failed, {evidence.reports[0].item.name} reports {told_bad}",
+                evidence=(evidence.reports[0].item.digest,),
+                where=f"offset {observation.closing_lines[0].offset}",
+                against_interest=True,
+            )
+        )
+    if alone and printed > told:
+        return found(
+            major(
+                "printed-count-agrees",
+                Vantage.REPORTED,
+                f"the output says {printed} passed, {evidence.reports[0].item.name} reports {told}",
+                evidence=(evidence.reports[0].item.digest,),
+                where=f"offset {observation.closing_lines[0].offset}",
+            )
+        )
+    return passed(Vantage.REPORTED, f"the output says {printed} passed, the reports {told}")
+
+
+def _printed_alone(evidence: Evidence, observation: Observation) -> Ruling:
+    """A closing line of a runner that nobody saw run; a short-lived one can be missed."""
+    lines = [line for line in observation.closing_lines if line.count("passed")]
+    if not lines or observation.runners():
+        return not_applicable("no closing line, or a runner was seen")
+    judged = veto if observation.complete else critical
+    return found(
+        judged(
+            "printed-count-agrees",
+            Vantage.OBSERVED,
+            f"the output says {lines[-1].count('passed')} passed, but no process that runs tests was seen "
+            "and none left a record",
+            remedy="run the tests themselves, and let pytest --dre or a report tell of them",
+            evidence=tuple(item.digest for item in evidence.run.items_of("process")),
+            where=f"offset {lines[-1].offset}",
+        )
+    )
+
+
+def _who_printed(evidence: Evidence) -> str:
+    hooks = ("pytest_terminal_summary", "pytest_report_teststatus", "pytest_runtest_logreport")
+    return next(filter(None, (culprit(session, *hooks) for session in evidence.top_sessions)), "")
