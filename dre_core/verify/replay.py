@@ -265,7 +265,9 @@ def _removed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]
     )
     if left_out:
         remedy = "run the whole suite, or make these tests pass"
-        findings += _accusing(check, evidence, left_out, leaves_out, remedy, lambda _: False)
+        findings += _accusing(
+            check, evidence, left_out, leaves_out, remedy, lambda t: _asserts(t.bh) and _asserts(t.hh)
+        )
     return findings
 
 

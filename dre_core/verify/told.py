@@ -92,6 +92,18 @@ def printed_count_agrees(evidence: Evidence) -> Ruling:
                 where=_who_printed(evidence) or f"offset {lines[-1].offset}",
             )
         )
+    last = lines[-1].count("passed")
+    if last > witnessed and len(lines) > max(len(evidence.sessions), len(observation.runners())):
+        return found(
+            major(
+                "printed-count-agrees",
+                Vantage.OBSERVED,
+                f"the last closing line says {last} passed, more than the {witnessed} of every session on record, "
+                "and no runner was seen that could have printed it",
+                remedy="let only the runner print its closing line",
+                where=f"offset {lines[-1].offset}",
+            )
+        )
     return passed(Vantage.OBSERVED, f"the output says {printed} passed, {witnessed} were witnessed")
 
 
