@@ -25,12 +25,15 @@ _HOOKS = (
     "pytest_runtest_makereport", "pytest_sessionfinish", "pytest_pyfunc_call", "pytest_collection_modifyitems",
     "pytest_runtest_call", "pytest_runtest_protocol", "pytest_report_teststatus", "pytest_ignore_collect",
     "pytest_itemcollected", "pytest_pycollect_makeitem", "pytest_runtestloop", "pytest_unconfigure",
+    "pytest_runtest_setup",
 )  # fmt: skip
+_IGNORING = ("collect_ignore", "collect_ignore_glob")
 _EXITS = ("os._exit", "atexit.register", "os.abort")
 # Names of tests in which comparing a thing with itself is the point.
 _SELF_COMPARING = ("eq", "hash", "ident", "same", "reflex", "nan", "compar", "order")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+_TELLING = ast.FunctionDef | ast.AsyncFunctionDef | ast.Call | ast.Assign | ast.AugAssign | ast.AnnAssign
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +325,8 @@ def _compares_itself(test: ast.Compare) -> bool:
 
 
 def added_hooks(before: Module, after: Module) -> Iterator[Change]:
-    """Hooks and exit handlers in test files that can change what is reported."""
-    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, Function | ast.Call)}
+    """Hooks, exit handlers and lists of files to ignore in test files that can change what is reported."""
+    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, _TELLING)}
     for node in ast.walk(after.tree):
         if isinstance(node, ast.FunctionDef) and node.name in _HOOKS and ast.dump(node) not in known:
             yield Change(
@@ -336,6 +339,28 @@ def added_hooks(before: Module, after: Module) -> Iterator[Change]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in _EXITS and ast.dump(node) not in known:
             name = ast.unparse(node.func)
             yield Change(kind=ChangeKind.HOOK, path=after.path, name=name, line=node.lineno, detail="called")
+        elif (name := _ignoring(node)) and ast.dump(node) not in known:
+            assert isinstance(node, _TELLING)
+            yield Change(
+                kind=ChangeKind.HOOK,
+                path=after.path,
+                name=name,
+                line=node.lineno,
+                detail="added or changed",
+            )
+
+
+def _ignoring(node: ast.AST) -> str:
+    """The list of files not to collect that a statement makes or a call extends; empty for anything else."""
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+        targets = [node.target]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        targets = [node.func.value]
+    names = (target.id for target in targets if isinstance(target, ast.Name))
+    return next((name for name in names if name in _IGNORING), "")
 
 
 def added_test_detection(before: Module, after: Module) -> Iterator[Change]:

@@ -480,8 +480,11 @@ def test_undecidable_from_one_run(project, name):
     assert named, findings(verdict)
 
 
-# The other rows need the tests to be run again: comparing files does not tell what a fixture or a skip is for.
-BY_BASE = ("deselects-openly", "xfails-one", "ignore-collect-hook", "addopts-ignore")
+# The other row needs the tests to be run again: comparing files does not tell what a fixture is for.
+BY_BASE = (
+    "deselects-openly", "xfails-one", "ignore-collect-hook", "addopts-ignore", "collect-ignore", "collect-ignore-glob",
+    "skips-one-with-a-reason",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BY_BASE)
