@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dre_pytest.operation import OwnOperation
     from dre_pytest.recorder import Recorder
 
+recorder_key = pytest.StashKey["Recorder"]()
+"""Where other plugins find the recorder of this process: ``config.stash.get(recorder_key, None)``."""
 _MAX_OPERATION_ID = 64
 _SHOWS_AND_EXITS = ("help", "version", "markers", "cacheshow", "showfixtures", "show_fixtures_per_test")
 
@@ -29,7 +31,7 @@ def dre(request: pytest.FixtureRequest) -> Attach:
     """Attach files and remarks to the test: ``attach``, ``screenshot``, ``note``; no-ops when off."""
     from dre_pytest.fixtures import Attach
 
-    return Attach(request.node.nodeid, request.config.pluginmanager.get_plugin("dre-recorder"))
+    return Attach(request.node.nodeid, request.config.stash.get(recorder_key, None))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,6 +117,7 @@ def _configure_worker(config: pytest.Config) -> None:
             attachments=Path(told["attachments"]),
         )
         recorder.register()
+        config.stash[recorder_key] = recorder
         if told["coverage"]:
             _measure_worker(config, recorder, Path(told["coverage"]))
     except Exception:  # noqa: S110  the controller's view is left, and its fold names the missing journal
@@ -213,7 +216,7 @@ class Face:
         )
         recorder.after_finish = self.finish
         recorder.register()
-        self.recorder = recorder
+        self.recorder = self.config.stash[recorder_key] = recorder
         if setting(self.config, "cov"):
             self._measure(recorder)
 
