@@ -197,11 +197,11 @@ def _render(operation: Operation, evidence: Evidence, verdict: Verdict) -> dict[
     """Step 10: the reports that belong to the run; one that fails is left out, the run is still sealed."""
     from dre_core.report.build import Report
     from dre_core.report.markdown import render_markdown
-    from dre_core.report.verification import render_verification
+    from dre_core.report.verification import write_verification
 
     report = Report(verdict=verdict, evidence=evidence)
     write_atomically(operation.experiment.markdown, render_markdown(report), durable=False)
-    write_atomically(operation.experiment.junit, render_verification(report), durable=False)
+    write_atomically(operation.experiment.junit, partial(write_verification, report=report), durable=False)
     if verdict.conclusion is Conclusion.SUPPORTED:
         operation.note("operation.completed")
     return {f"reports/{operation.id}/junit.xml": operation.experiment.junit}

@@ -7,6 +7,7 @@ place where the plugin meets the engine.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -106,7 +107,7 @@ class OwnOperation:
         if junit:
             path = _resolved(self.config, junit)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.operation.experiment.junit.read_bytes())
+            shutil.copyfile(self.operation.experiment.junit, path)
         verdict = sealing.verdict
         supported = verdict is not None and verdict.conclusion is Conclusion.SUPPORTED
         return FinishResult(lines=tuple(lines), enforce_failed=not supported)

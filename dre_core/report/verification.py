@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from dre_core.hooks import hookimpl
 from dre_core.model.digest import sha256
@@ -24,6 +25,12 @@ def render_verification(report: Report) -> bytes:
     not run is skipped. Suite properties carry verdict, score, confidence, level and what seals them.
     """
     stream = io.BytesIO()
+    write_verification(stream, report)
+    return stream.getvalue()
+
+
+def write_verification(stream: BinaryIO, report: Report) -> None:
+    """The same, written case by case: a report of any length needs no room for the whole."""
     run = report.run
     write_junit(
         stream,
@@ -35,7 +42,6 @@ def render_verification(report: Report) -> bytes:
         timestamp=run.started if run else "",
         duration_seconds=run.duration_ns / 1e9 if run else 0.0,
     )
-    return stream.getvalue()
 
 
 def _properties(report: Report) -> dict[str, str]:

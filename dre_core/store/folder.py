@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -304,8 +304,13 @@ def open_regular(path: Path) -> BinaryIO:
         return os.fdopen(descriptor, "rb")
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], None], *, durable: bool = True) -> None:
     """Writes a whole file or nothing: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        path: The file.
+        data: Its bytes, or what writes them piece by piece.
+        durable: Whether it must outlive a loss of power.
 
     Raises:
         StorageError: It can't be written; the old file stays.
@@ -314,7 +319,10 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     with storage_errors(path):
         try:
             with temporary.open("wb") as stream:
-                stream.write(data)
+                if callable(data):
+                    data(stream)
+                else:
+                    stream.write(data)
                 stream.flush()
                 if durable:
                     os.fsync(stream.fileno())
