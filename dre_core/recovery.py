@@ -39,9 +39,9 @@ def recover(engine: Engine) -> list[str]:
         Ids of the operations that were recovered.
     """
     recovered: list[str] = []
-    for name in engine.folder.experiments():
+    for name in engine.folder.unpublished():
         experiment = engine.folder.experiment(name)
-        if experiment.index.exists() or not experiment.lock.exists() or experiment.is_alive():
+        if not experiment.lock.exists() or experiment.is_alive():
             continue
         try:
             with engine.open_log() as log:

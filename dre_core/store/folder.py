@@ -21,6 +21,7 @@ from dre_core.model.identifier import parse as parse_identifier
 from dre_core.store.local import storage_error
 
 NAME = ".dre"
+INDEX = "index.json"
 _ASKING_SECONDS = 0.01
 _ASKING_TRIES = 20
 
@@ -85,6 +86,11 @@ class Folder:
             return []
         return sorted(name for name in names if _is_operation(name))
 
+    def unpublished(self) -> list[str]:
+        """Ids of the operations that have no index: they run, or were cut off. Every run asks, so it is quick."""
+        folder = str(self.path / "experiments")
+        return [name for name in self.experiments() if not os.path.lexists(f"{folder}/{name}/{INDEX}")]
+
     def resolve(self, prefix: str) -> str:
         """The operation that a unique prefix of at least 6 characters names.
 
@@ -141,7 +147,7 @@ class Experiment:
     @property
     def index(self) -> Path:
         """The signed index of the archive's members for this operation."""
-        return self.path / "index.json"
+        return self.path / INDEX
 
     @property
     def readme(self) -> Path:
