@@ -1,4 +1,4 @@
-"""``dre log list|checkpoint|prove|check``: the append-only event log."""
+"""``dre log list|checkpoint|prove|check|metrics``: the append-only event log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _POLL_SECONDS = 0.5
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|checkpoint|prove|check")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="list|checkpoint|prove|check|metrics"
+    )
     listing = actions.add_parser("list", help="show the events")
     listing.add_argument("--follow", action="store_true", help="go on as events come, until interrupted")
     listing.add_argument("--operation", default="", metavar="ID", help="only this operation's")
@@ -28,13 +30,21 @@ def register(parser: argparse.ArgumentParser) -> None:
     prove = actions.add_parser("prove", help="write the proof that an operation is in the log")
     prove.add_argument("id", help="operation id or a unique prefix")
     actions.add_parser("check", help="recompute every hash")
+    metrics = actions.add_parser("metrics", help="throughput, latencies and errors, folded from the events")
+    metrics.add_argument("--format", choices=("json", "prometheus"), default="json", help="default: json")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
     if not engine.folder.exists:
         raise NotFoundError("there is no log here yet", hint="dre init makes one")
-    actions = {"list": _list, "checkpoint": _checkpoint, "prove": _prove, "check": _check}
+    actions = {
+        "list": _list,
+        "checkpoint": _checkpoint,
+        "prove": _prove,
+        "check": _check,
+        "metrics": _metrics,
+    }
     return actions[arguments.action](engine, arguments, console)
 
 
@@ -96,6 +106,18 @@ def _check(engine: Engine, arguments: argparse.Namespace, console: Console) -> E
     lines = problems or [f"{origin}: {size} events, every hash and checkpoint holds"]
     console.result(lines, {"origin": origin, "size": size, "problems": problems})
     return Exit(3 if problems else 0)
+
+
+def _metrics(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_core.model.flow import fold
+
+    with engine.open_log(read_only=True) as log:
+        flow = fold((event for _, event in log.events()), engine.now())
+    if arguments.format == "prometheus" and not console.as_json:
+        console.data(flow.to_prometheus().encode())
+    else:
+        Console(as_json=True).result((), flow.to_json())
+    return Exit()
 
 
 def _log_key(engine: Engine, log: Log) -> PublicKey | None:
