@@ -215,11 +215,14 @@ def latest(engine: Engine) -> str:
     seen: set[str | None] = set()
     if engine.folder.exists:
         checkout = engine.checkout
+        here = frozenset(engine.folder.experiments())
         with engine.open_log(read_only=True) as log:
             for _, event in log.events(type_prefix=SEALED):
                 # A replay seals its operation once more, which does not make it the newest run.
                 first = event.operation not in seen
                 seen.add(event.operation)
+                if event.operation not in here:
+                    continue  # deleted
                 if first and event.data.get("checkout") == checkout and not event.data.get("parent"):
                     found = event.operation or found
     if not found:

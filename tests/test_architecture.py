@@ -40,6 +40,7 @@ LAYERS = (
         "dre_core.sealing",
         "dre_core.wrapping",
         "dre_core.recovery",
+        "dre_core.removal",
         "dre_core.history",
         "dre_core.verification",
         "dre_core.replaying",

@@ -1,4 +1,4 @@
-"""``dre evidence list|show|cat|export|import``: the evidence at hand, and its archives."""
+"""``dre evidence list|show|cat|export|import|delete|prune``: the evidence at hand, and its archives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from dre_core.verify.integrity import Expectations, Trust, inspect
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|cat|export|import")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="list|show|cat|export|import|delete|prune"
+    )
     actions.add_parser("list", help="show the operations here, oldest first")
     show = actions.add_parser("show", help="show one operation's claim and items")
     show.add_argument("target", nargs="?", default=LATEST, help="operation id, latest, archive or folder")
@@ -44,6 +46,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--output", required=True, metavar="PATH", help="the archive to write")
     into = actions.add_parser("import", help="take an archive's operations in; nothing in it is trusted")
     into.add_argument("archive", help="the archive")
+    gone = actions.add_parser("delete", help="delete an operation; a signed tombstone stays in the log")
+    gone.add_argument("ids", nargs="+", metavar="ID", help="operation id or a unique prefix")
+    gone.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the log")
+    prune = actions.add_parser("prune", help="delete what is older than evidence.retention")
+    prune.add_argument("--older-than", default="", metavar="AGE", help="such as 30d or 12h, instead")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
@@ -56,6 +64,8 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         return _show(engine, arguments, console)
     if arguments.action == "cat":
         return _cat(engine, arguments, console)
+    if arguments.action in ("delete", "prune"):
+        return _remove(engine, arguments, console)
     if arguments.action == "export":
         return _export(engine, arguments, console)
     taken = import_archive(engine, Path(arguments.archive))
@@ -186,6 +196,29 @@ def _write(pieces: Iterable[bytes], console: Console) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for piece in pieces:
         console.data(plain(decoder.decode(piece)).encode() if on_terminal else piece)
+
+
+def _remove(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_core.removal import outdated, remove, retention_of
+
+    if not engine.folder.exists:
+        raise NotFoundError("nothing has been recorded here yet")
+    if arguments.action == "delete":
+        names = [engine.folder.resolve(text) for text in arguments.ids]
+        reason = arguments.reason
+    else:
+        age = arguments.older_than or engine.settings.evidence.retention
+        names, reason = outdated(engine, retention_of(age)), f"older than {age}"
+    if arguments.action == "prune" and arguments.dry_run:
+        console.result([f"would delete {name}" for name in names] or ["nothing"], {"would_delete": names})
+        return Exit()
+    removed = remove(engine, list(dict.fromkeys(names)), reason) if names else []
+    lines = [
+        f"deleted {each.operation} ({each.blobs} payloads, {each.kept} shared ones kept)" for each in removed
+    ]
+    deleted = [{"operation": each.operation, "blobs": each.blobs, "kept": each.kept} for each in removed]
+    console.result(lines or ["nothing is that old"], {"deleted": deleted})
+    return Exit()
 
 
 def _described(run: Run) -> list[str]:

@@ -9,6 +9,7 @@
 | ``https://slsa.dev/verification_summary/v1`` | the consensus |
 | ``urn:dre:predicate:verdict:v1`` | the reasons: the whole verdict document |
 | ``urn:dre:predicate:replay:v1`` | what running the tests again in clean clones came to |
+| ``urn:dre:predicate:tombstone:v1`` | an operation that was deleted, and why |
 | ``urn:dre:predicate:index:v1`` | the members of an archive |
 """
 
@@ -38,6 +39,7 @@ SVR = "https://in-toto.io/attestation/svr/v0.2"
 VSA = "https://slsa.dev/verification_summary/v1"
 VERDICT = "urn:dre:predicate:verdict:v1"
 REPLAY = "urn:dre:predicate:replay:v1"
+TOMBSTONE = "urn:dre:predicate:tombstone:v1"
 INDEX = "urn:dre:predicate:index:v1"
 
 MONITOR_ID = "urn:dre:monitor:sampling:v1"
@@ -263,6 +265,28 @@ def verdict_statement(run: Run, verdict: Verdict) -> Statement:
 def replay_statement(run: Run, facts: ReplayFacts) -> Statement:
     """What re-execution after the run came to, about the same subjects as the run."""
     return Statement(subjects=run_subjects(run), predicate_type=REPLAY, predicate=facts.to_json())
+
+
+def tombstone(operation: str, payloads: Sequence[str], reason: str, user: str, time: str) -> Statement:
+    """That an operation's evidence was deleted.
+
+    Args:
+        operation: The operation's id.
+        payloads: Payload digests of its envelopes; none if they could not be read.
+        reason: Why, masked.
+        user: Who deleted it, masked.
+        time: RFC 3339 time.
+    """
+    subjects = tuple(
+        Subject(name=f"payload-{number}", digest={"sha256": hex_of(digest)}, annotations={})
+        for number, digest in enumerate(payloads)
+    )
+    # A Statement is about something: the id stands in where nothing of the operation could be read.
+    about = subjects or (
+        Subject(name="operation", digest={"sha256": hex_of(sha256(operation.encode()))}, annotations={}),
+    )
+    predicate: dict[str, JSON] = {"operation": operation, "reason": reason, "user": user, "time": time}
+    return Statement(subjects=about, predicate_type=TOMBSTONE, predicate=predicate)
 
 
 def archive_index(operation: str, members: Sequence[tuple[str, int, str]]) -> Statement:
