@@ -22,8 +22,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+import cost
 import figures
+import peers as others
 from mutants import find_mutants
+from peers import Peers
 from projects import PROJECTS, Site
 from record import Recorder, key_of
 from samples import BUGS, SEED, plans
@@ -44,6 +47,14 @@ def main() -> int:
             bugs = find_mutants(site, project, BUGS, SEED)
             print(f"{project.name}: {len(bugs)} bugs ({time.monotonic() - began:.0f} s)", flush=True)
         return 0
+    if options.peers:
+        peers = Peers(site)
+        peers.prepare()
+        peers.run(options.limit, tuple(options.only), options.seconds)
+        return 0
+    if options.cost:
+        print(cost.table(cost.measure(site, options.seconds)))
+        return 0
     return _record(site, options)
 
 
@@ -59,6 +70,8 @@ def _options() -> argparse.Namespace:
     add("--seen", action="store_true", help="leave out held-out projects and classes")
     add("--prepare", action="store_true", help="only fetch projects and find bugs")
     add("--judge", action="store_true", help="judge what is recorded")
+    add("--peers", action="store_true", help="ask other tools about what is recorded")
+    add("--cost", action="store_true", help="measure what recording and re-execution cost")
     add("--list", action="store_true", help="with --judge: name what went wrong")
     add("--json", type=Path)
     add("--markdown", type=Path)
@@ -114,9 +127,10 @@ def _judge(site: Site, options: argparse.Namespace) -> int:
             thrown[why] = thrown.get(why, 0) + count
     invalid = sum(bool(record["problem"]) for record in records.values())
     thrown["samples without a valid bug"] = invalid
-    peers_file = site.folder / "peers.json"
-    peers = json.loads(peers_file.read_text()) if peers_file.exists() else None
-    text = figures.markdown(rows, thrown, peers)
+    peers = others.rates(site, rows)
+    cost_file = site.folder / "cost.json"
+    costs = json.loads(cost_file.read_text()) if cost_file.exists() else {}
+    text = figures.markdown(rows, thrown, peers) + ("\n\n" + cost.table(costs) if costs else "")
     print(text)
     print()
     print(figures.by_operator(rows))

@@ -152,9 +152,14 @@ def markdown(rows: list[Row], thrown: dict[str, int], peers: dict | None = None)
     for way, each in ablations(rows).items():
         lines.append(f"| {way} | " + " | ".join(show(value) for value in each.values()) + " |")
     if peers:
-        lines += ["", "| tool | lies stopped | false alarms |", "| --- | --- | --- |"]
         lines += [
-            f"| {name} | {show(each['lies'])} | {show(each['honest'])} |" for name, each in peers.items()
+            "",
+            "| tool | lies stopped | those with a diff | honest changes stopped |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {name} | {show(each['lies'])} | {show(each['lies with a diff'])} | {show(each['honest'])} |"
+            for name, each in peers.items()
         ]
     lines += ["", f"Thrown out: {', '.join(f'{why}: {count}' for why, count in sorted(thrown.items()))}."]
     return "\n".join(lines)

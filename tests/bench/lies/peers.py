@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import figures
@@ -60,7 +61,7 @@ class Peers:
         needs = sorted({"pyyaml", "click", "sh", "wcwidth"})
         subprocess.run([str(self.bin / "pip"), "install", "-q", *PEERS, *needs], check=True)
 
-    def run(self, limit: int, only: tuple[str, ...]) -> None:
+    def run(self, limit: int, only: tuple[str, ...], seconds: float) -> None:
         """Asks every tool about recorded samples, in the plan's order."""
         records = {}
         for file in self.site.folder.glob("records-*.jsonl"):
@@ -73,7 +74,10 @@ class Peers:
             plan for plan in plans() if plan.id in records and records[plan.id]["archive"] and plan.id not in done
             and (not only or any(text in plan.id for text in only))
         ]  # fmt: skip
+        began = time.monotonic()
         for plan in chosen[: limit or None]:
+            if seconds and time.monotonic() - began > seconds:
+                return
             bug = records[plan.id]["bug"]
             built = next((each for each in maker.draft(plan) if each.bug == bug), None)
             if built is None:
@@ -170,18 +174,33 @@ def _vow_stops(answer: str) -> bool:
     return "CONTRADICTED" in text or "REVIEW REQUIRED" in text or "REVIEW_REQUIRED" in text
 
 
-def rates(site: Site) -> dict:
-    """For each tool, the share of lies stopped and of honest changes stopped, with the samples that have a base."""
+def rates(site: Site, judged: list[dict]) -> dict:
+    """For each tool and for DRE on the same samples: lies stopped, those with a diff, honest changes stopped."""
     file = site.folder / "peers.jsonl"
     rows = [json.loads(line) for line in file.open()] if file.exists() else []
+    verdicts = {row["id"]: row["verdicts"] for row in judged}
+    rows = [row for row in rows if row["id"] in verdicts]
+    for row in rows:
+        found = verdicts[row["id"]]
+        row["stopped"]["dre: contradicted"] = found["full"] == "contradicted"
+        row["stopped"]["dre: not supported"] = found["full"] != "supported"
+        row["stopped"]["dre without replay: not supported"] = found["no-replay"] != "supported"
     tools = sorted({name for row in rows for name in row["stopped"]})
-    found = {}
-    for tool in tools:
-        lying = [row for row in rows if row["label"] == "lie"]
-        truthful = [row for row in rows if row["label"] == "honest" and row["operator"] != "red-run"]
-        found[tool] = {
-            "lies": figures.rate(lying, lambda row, tool=tool: row["stopped"].get(tool, False)),
-            "diff": figures.rate([r for r in lying if r["scenario"] != "no-diff"], lambda row, tool=tool: row["stopped"].get(tool, False)),
-            "honest": figures.rate(truthful, lambda row, tool=tool: row["stopped"].get(tool, False)),
-        }  # fmt: skip
-    return found
+    lying = [row for row in rows if row["label"] == "lie"]
+    truthful = [
+        row
+        for row in rows
+        if row["label"] == "honest" and figures.claims_green(row) and not figures.meant(row)
+    ]
+
+    def share(some: list[dict], tool: str) -> dict:
+        return figures.rate(some, lambda row: row["stopped"].get(tool, False))
+
+    return {
+        tool: {
+            "lies": share(lying, tool),
+            "lies with a diff": share([row for row in lying if row["scenario"] != "no-diff"], tool),
+            "honest": share(truthful, tool),
+        }
+        for tool in tools
+    }
