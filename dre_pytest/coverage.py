@@ -53,15 +53,20 @@ class Measurement:
             self._switch("")
 
     def _switch(self, context: str) -> None:
-        if self._coverage is not None and os.getpid() == self._pid:
+        if self._coverage is None or os.getpid() != self._pid:
+            return
+        try:
             self._coverage.switch_context(context)
+        except Exception:
+            # A test has stopped the measuring that it runs under; what was measured until then is kept.
+            self.finish()
 
     def finish(self) -> None:
         """Stops and writes the data."""
         if self._coverage is not None and os.getpid() == self._pid:
-            self._coverage.stop()
-            self._coverage.save()
-            self._coverage = None
+            coverage, self._coverage = self._coverage, None
+            coverage.stop()
+            coverage.save()
 
 
 def _name_contexts(coverage: Coverage) -> None:
@@ -74,8 +79,14 @@ def _name_contexts(coverage: Coverage) -> None:
         return
 
 
-def is_measured() -> bool:
-    """Whether somebody measures in this process."""
+def is_measured(config: pytest.Config) -> bool:
+    """Whether somebody measures in this process, or is going to."""
+    if config.pluginmanager.has_plugin("_cov") and not config.getoption("no_cov", False):
+        return True
+    return _is_running()
+
+
+def _is_running() -> bool:
     coverage = sys.modules.get("coverage")
     return coverage is not None and coverage.Coverage.current() is not None
 
@@ -132,7 +143,7 @@ def borrow(config: pytest.Config, file: Path, started: float) -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(source.read_bytes())
         return "pytest-cov"
-    if not is_measured():
+    if not _is_running():
         return ""
     from coverage import Coverage
 

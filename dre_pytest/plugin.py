@@ -127,7 +127,7 @@ def _configure_worker(config: pytest.Config) -> None:
 def _measure_worker(config: pytest.Config, recorder: Recorder, folder: Path) -> None:
     from dre_pytest.coverage import Measurement, is_measured
 
-    if not is_measured():
+    if not is_measured(config):
         measurement = Measurement(folder / f"{recorder.session_id}.{recorder.worker}.part", config.rootpath)
         config.pluginmanager.register(measurement, "dre-coverage")
         recorder.after_finish = lambda session: measurement.finish()
@@ -228,7 +228,7 @@ class Face:
     def _measure(self, recorder: Recorder) -> None:
         from dre_pytest.coverage import Measurement, is_measured
 
-        if is_measured() or self.config.pluginmanager.has_plugin("_cov"):
+        if is_measured(self.config):
             return  # what somebody else measures is read when it is done
         part = self._coverage / f"{recorder.session_id}.{recorder.worker}.part"
         self._measurement = Measurement(part, self.config.rootpath)

@@ -133,6 +133,8 @@ class _Within:
         self._roots = {str(root), os.path.realpath(root)}
 
     def __call__(self, name: str) -> str | None:
+        if ".." in Path(name).parts:
+            return None
         if not os.path.isabs(name):
             return name.replace(os.sep, "/")
         for root in self._roots:

@@ -214,3 +214,22 @@ def test_unknown_is_said(project):
     detail = checks["tests-reach-code"]["detail"]
     assert detail.startswith("unknown") is (sys.version_info < (3, 12))
     assert checks["coverage-of-change"]["state"] == "not-applicable"
+
+
+def test_a_test_that_stops_the_measuring_breaks_nothing(project, tmp_path):
+    project.write(
+        "test_stop.py",
+        "import coverage\ndef test_stops(): coverage.Coverage.current().stop()\ndef test_after(): pass\n",
+    )
+    project.commit("stop")
+    done = project.run(*PYTEST, "--dre", "--dre-cov")
+    assert done.returncode == 0, done.stdout
+    assert "test_shop.py::test_two" in coverage_of(project, tmp_path).contexts
+
+
+def test_data_that_lead_out_of_the_tree_are_not_followed(project):
+    (project.path.parent / "secret.py").write_text("x = 1  # pragma: no cover\n")
+    project.write("cov.info", "SF:../secret.py\nDA:1,1\nend_of_record\nSF:shop.py\nDA:1,1\nend_of_record\n")
+    project.dre("wrap", "--coverage", "cov.info", "--", "true")
+    assert covered_of(project)["files"] == 1
+    assert covered_of(project)["pragmas"] == []
