@@ -24,6 +24,7 @@ from dre_core.model.record import dataclass
 from dre_core.model.run import Run
 from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult, Verdict
 from dre_core.operation import SEALED
+from dre_core.removal import deleted_operations
 from dre_core.store.folder import Folder
 from dre_core.store.log import Log
 from dre_core.store.sealed import Sealed, archive_operations, from_folder, unpacked_operations
@@ -215,15 +216,19 @@ def latest(engine: Engine) -> str:
     seen: set[str | None] = set()
     if engine.folder.exists:
         checkout = engine.checkout
-        here = frozenset(engine.folder.experiments())
         with engine.open_log(read_only=True) as log:
+            # Only what has a tombstone: a run whose files just vanished must not give way to an earlier one.
+            gone = deleted_operations(log)
             for _, event in log.events(type_prefix=SEALED):
                 # A replay seals its operation once more, which does not make it the newest run.
                 first = event.operation not in seen
                 seen.add(event.operation)
-                if event.operation not in here:
-                    continue  # deleted
-                if first and event.data.get("checkout") == checkout and not event.data.get("parent"):
+                if (
+                    first
+                    and event.operation not in gone
+                    and event.data.get("checkout") == checkout
+                    and not event.data.get("parent")
+                ):
                     found = event.operation or found
     if not found:
         raise NotFoundError(

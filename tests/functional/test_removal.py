@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -124,3 +125,13 @@ def test_a_removal_that_was_cut_off_is_completed_without_a_second_tombstone(proj
 def test_what_is_no_age_is_refused(text):
     with pytest.raises(ConfigError):
         retention_of(text)
+
+
+def test_a_run_whose_files_just_vanished_does_not_give_way_to_an_earlier_one(project):
+    project.dre("wrap", "--", "true")
+    project.dre("wrap", "--", "false")
+    _, failed = operations(project)
+    shutil.rmtree(project.path / ".dre" / "experiments" / failed)
+    done = project.dre("verify")
+    assert done.returncode not in (0, 4, 6)
+    assert failed.encode() in done.stderr
