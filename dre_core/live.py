@@ -19,6 +19,7 @@ from dre_core.errors import ConfigError, DREError
 from dre_core.model.trigger import Occasion, Trigger
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline.mask import mask_texts
+from dre_core.store.folder import open_regular
 
 if TYPE_CHECKING:
     from dre_core.capture.process import ProcessResult
@@ -199,7 +200,7 @@ class Live:
         times = [moment.elapsed_ms if moment is not None else 1 << 50 for moment in wanted]
         shown: dict[str, bytes] = {}
         try:
-            with self._operation.experiment.cast.open("rb") as recording:
+            with open_regular(self._operation.experiment.cast) as recording:
                 for moment, picture in zip(wanted, pictures(recording, times), strict=True):
                     self._take_picture(moment, picture, asking, shown)
         except (DREError, OSError) as error:

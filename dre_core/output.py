@@ -11,6 +11,7 @@ on disk. Where the disk is full the bytes are let go, and their digest and size 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sys
@@ -176,11 +177,24 @@ class Output:
                 self._give_up(sink, error)
                 self._intake.close(sink)
         if self._recording.close():
-            self._intake.take(self._recording.captured(), masked=True)
+            self._take_recording()
         if any(sink.size > _INDEXED_FROM_BYTES and sink.is_kept for sink in self._sinks.values()):
             self._take_index()
         if any(patterns.matches for patterns in self._patterns.values()):
             self._take_matches()
+
+    def _take_recording(self) -> None:
+        """Takes the recording in, unless somebody else has written into it."""
+        sink = self._intake.open(self._recording.captured(), masked=True)
+        try:
+            if self._recording.copy_to(sink.store):
+                self._intake.close(sink)
+                return
+            reason = "the terminal recording was changed by somebody else while the command ran"
+        except StorageError as error:
+            reason = f"the terminal recording could not be kept: {error.message}"
+        sink.writer.abort()
+        self._facts.gap("recording", reason)
 
     def _take_index(self) -> None:
         """The way from places and times in the streams to their frames."""
@@ -249,13 +263,15 @@ class Recording:
         self._path = path
         self._bytes = 0
         self._is_open = True
+        self._digest = hashlib.sha256()
         with storage_errors(path):
-            self._file: BinaryIO = path.open("wb")
+            self._file: BinaryIO = path.open("w+b")
         width, height = _terminal_size()
         self._cast = Cast(self._write, width, height, time.time(), command, title, returns=returns)
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
+        self._digest.update(data)
         self._bytes += len(data)
 
     @property
@@ -286,10 +302,27 @@ class Recording:
         try:
             if self._is_open:
                 self._cast.close()
-                self._file.close()
+                self._file.flush()
         except OSError:
             self.give_up()
         return self._is_open
+
+    def copy_to(self, write: Callable[[bytes], None]) -> bool:
+        """Hands on what the file holds that was opened at the start, whatever lies at its path by now.
+
+        Returns:
+            Whether it holds what was written here.
+
+        Raises:
+            StorageError: It can't be read.
+        """
+        found = hashlib.sha256()
+        with storage_errors(self._path), self._file as stream:
+            stream.seek(0)
+            while chunk := stream.read(_BATCH_BYTES):
+                found.update(chunk)
+                write(chunk)
+        return found.digest() == self._digest.digest()
 
     def captured(self) -> Captured:
         """The recording, to be taken in."""

@@ -365,3 +365,36 @@ def test_a_log_that_the_command_takes_away_is_missed(project, attack, said):
     assert b"Traceback" not in done.stderr
     assert project.dre("wrap", "--strict", "--", "sh", "-c", attack).returncode == 125
     assert project.dre("verify").returncode not in (0, 6)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        'cast.write_text(cast.read_text() + \'[0.1, "o", "12 passed"]\\n\')',
+        "cast.unlink()",
+        "cast.unlink(); cast.write_text('forged')",
+        "cast.unlink(); os.mkfifo(cast)",
+        "cast.unlink(); cast.symlink_to('/dev/zero')",
+        "cast.unlink(); cast.mkdir()",
+    ],
+    ids=["appended", "removed", "replaced", "fifo", "link", "folder"],
+)
+def test_the_recording_is_what_was_recorded(project, act):
+    project.write("dre.yaml", "visual: {screen: true}\n")
+    done = project.dre(
+        "wrap", "--", *child(f"cast = own / 'terminal.cast'\n{act}\nprint('true words', flush=True)\n")
+    )
+    ends_quietly(done)
+    assert done.returncode == 0
+    run = json.loads(project.dre("evidence", "show", "--json").stdout)
+    named = {item["name"] for item in run["items"]}
+    assert "stdout" in named
+    if "terminal.cast" in named:
+        # The header holds the command, forged words included.
+        shown = project.dre("evidence", "cat", "terminal.cast").stdout.partition(b"\n")[2]
+        assert b"true words" in shown
+        assert b"forged" not in shown
+        assert b"12 passed" not in shown
+    else:
+        assert any("was changed by somebody else" in gap["reason"] for gap in run["gaps"])
+    assert project.verdict()["integrity"]["result"] == "valid"

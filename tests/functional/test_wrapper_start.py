@@ -17,7 +17,10 @@ HEAVY = {
 LATER = {
     "dre_core.verification", "dre_core.replaying", "dre_core.policy_file", "dre_core.verify", "dre_core.report",
     "dre_core.capture.diff", "dre_core.capture.testfacts", "dre_core.live", "dre_core.model.policy",
-    "dre_core.model.replay", "dre_core.model.changes", "dre_core.exchange",
+    "dre_core.model.replay", "dre_core.model.changes", "dre_core.exchange", "dre_core.pulse", "dre_core.model.trigger",
+    "dre_core.model.streams", "dre_core.model.flow", "dre_core.removal", "dre_core.capture.lookout",
+    "dre_core.capture.windows", "dre_core.capture.descriptors", "dre_core.capture.dependencies",
+    "dre_core.capture.screen", "dre_core.capture.screenshot", "dre_core.capture.processes",
 }  # fmt: skip
 
 
