@@ -131,9 +131,12 @@ def _patterns(scene: Scene) -> dict[str, tuple[str, ...]]:
 
 
 def _matches(scene: Scene) -> Iterable[tuple[str, Path]]:
+    wanted = _patterns(scene)
+    if not any(wanted.values()):
+        return
     from glob import glob
 
-    for kind, patterns in _patterns(scene).items():
+    for kind, patterns in wanted.items():
         for pattern in patterns:
             for match in sorted(glob(os.path.join(scene.cwd, pattern), recursive=True)):
                 path = Path(os.path.abspath(match))
