@@ -119,7 +119,9 @@ class Matrix:
     def _head_runs(self) -> bool:
         """The head's whole suite: the clean cell, unless the run chose tests by its own words."""
         given = self._given()
-        if len(given) == 1 and not arguments.is_selective(given[0]) and self.cells.usable("clean"):
+        # The clean cell takes over the environment's own options, which may choose tests as well.
+        selective = arguments.is_selective(given[0]) or bool(self.cells.bench.environ.get("PYTEST_ADDOPTS"))
+        if len(given) == 1 and not selective and self.cells.usable("clean"):
             self.cells.ran["hh"] = self.cells.ran["clean"]
         else:
             clone = self.cells.clone("hh", self.head)

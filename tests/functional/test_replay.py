@@ -328,6 +328,13 @@ def test_a_run_that_leaves_failing_tests_out_is_not_supported(story):
     assert story.replay("-k", "not price") == {"failing-test-removed": "fail"}
 
 
+def test_tests_left_out_by_the_environment_are_found(story, monkeypatch):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--deselect=test_shop.py::test_price")
+    assert story.replay(kind="refactor") == {"failing-test-removed": "veto"}
+
+
 def test_a_shadow_of_pytest_is_left_out_of_the_clone(story):
     story.base(shop=SHOP, test_shop=TESTS)
     story.head(shop=WRONG, test_shop=LIES["test-blinded"], sitecustomize="raise SystemExit(0)\n")
