@@ -225,7 +225,7 @@ for group in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
 
 # --- what the command inherits ---------------------------------------------------------------------------------
 
-add("working directory", "pwd", cwd="/usr", slow=True)
+add("working directory", "pwd", cwd="/etc", slow=True)
 add("umask", "sh", "-c", "umask 027; exec sh -c umask")
 CASES.append(
     Case(
