@@ -31,6 +31,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 
 from dre_core.errors import FormatError, LimitError
 from dre_core.model.canonical import JSON, loads
@@ -89,8 +90,7 @@ def fold(files: Mapping[str, Iterable[bytes]]) -> Session:
     return _session(main, workers, tests, counts, problems)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A test line: the record and its phases."""
 
     record: TestRecord

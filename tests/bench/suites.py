@@ -166,10 +166,14 @@ class Bench:
         archives.mkdir(parents=True, exist_ok=True)
         pattern = f"{suite.name.replace('-', '?')}-{suite.version}.tar.gz"
         if not list(archives.glob(pattern)):
-            self._call(
+            command = (
                 str(self.python), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:",
-                "--no-build-isolation", "-d", str(archives), f"{suite.name}=={suite.version}",
+                "-d", str(archives), f"{suite.name}=={suite.version}",
             )  # fmt: skip
+            try:
+                self._call(*command, "--no-build-isolation")
+            except subprocess.CalledProcessError:  # its builder is not here, or of another version
+                self._call(*command)
         return next(archives.glob(pattern))
 
     def unpack(self, suite: Suite) -> Path:
