@@ -50,8 +50,7 @@ def recover(engine: Engine) -> list[str]:
         except Exception:  # noqa: S112
             # One that can't be recovered must not keep the others, or the command at hand, from going on.
             continue
-    if recovered:
-        engine.store.sweep()
+    engine.store.sweep()
     return recovered
 
 

@@ -94,11 +94,11 @@ def _init(cls: type, fields: Fields, kw_only: bool) -> Callable[..., None]:
         if not values.keys() <= known:
             unknown = ", ".join(sorted(values.keys() - known))
             raise TypeError(f"{cls.__name__} has no field named {unknown}")
+        take = values.get
         for name, fill, default, factory in plan:
-            if name in values:
-                fill(self, values[name])
-            elif default is not _MISSING:
-                fill(self, default)
+            value = take(name, default)
+            if value is not _MISSING:
+                fill(self, value)
             elif factory is not _MISSING:
                 fill(self, factory())
             elif name in known:

@@ -28,7 +28,7 @@ for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         print(client.getsockname()[1], server.getsockname()[1], flush=True)
     except OSError:
         print("none none", flush=True)
-time.sleep(1.5)
+time.sleep(3)
 """
 
 
