@@ -23,7 +23,7 @@ from typing import Any
 WINDOW = 4
 BUCKETS = 8
 MINIMUM_BYTES = 2048
-"""Shorter texts are not filtered: looking for every literal costs less than the tables do."""
+"""In shorter texts every literal is looked for, which costs less than the tables do."""
 
 FAST_FROM_BYTES = 64 << 10
 """From this size on it pays to load Hyperscan."""
@@ -47,15 +47,18 @@ class Prefilter:
 
     def __init__(self, literals: Iterable[bytes], either_case: Iterable[bytes] = ()) -> None:
         self._any_case = frozenset(either_case)
-        self.literals = tuple(dict.fromkeys((*literals, *self._any_case)))
+        self._exact = tuple(literals)
+        self.literals = tuple(dict.fromkeys((*self._exact, *self._any_case)))
         self._buckets: list[list[bytes]] | None = None
         self._tables: list[bytes] = []
         self._scan: Callable[[bytes], set[int]] | None = None
 
     def present(self, text: bytes) -> tuple[bytes, ...]:
-        """Literals that could be in a text, in the order given; all of them for a short text."""
-        if len(text) < MINIMUM_BYTES or not self.literals:
-            return self.literals
+        """Literals that could be in a text, in the order given."""
+        if len(text) < MINIMUM_BYTES:
+            return self._looked_for(text)
+        if not self.literals:
+            return ()
         if len(text) >= FAST_FROM_BYTES and (hyperscan := _hyperscan()):
             if self._scan is None:
                 self._scan = _scanner(hyperscan, self.literals, self._any_case)
@@ -66,6 +69,13 @@ class Prefilter:
         assert self._buckets is not None
         named = {literal for place in range(BUCKETS) if bits >> place & 1 for literal in self._buckets[place]}
         return tuple(literal for literal in self.literals if literal in named)
+
+    def _looked_for(self, text: bytes) -> tuple[bytes, ...]:
+        found = {literal for literal in self._exact if literal in text}
+        if self._any_case:
+            lower = text.lower()
+            found.update(literal for literal in self._any_case if literal in lower)
+        return tuple(literal for literal in self.literals if literal in found) if found else ()
 
     def _bits(self, text: bytes) -> int:
         """The buckets of which a window fits somewhere."""

@@ -13,7 +13,7 @@ from dre_core.pipeline.mask import Masker
 from dre_core.pipeline.mask_rules import RULES
 from dre_core.pipeline.prefilter import FAST_FROM_BYTES, MINIMUM_BYTES, Prefilter
 
-SIZES = pytest.mark.parametrize("size", [MINIMUM_BYTES, FAST_FROM_BYTES])
+SIZES = pytest.mark.parametrize("size", [0, MINIMUM_BYTES, FAST_FROM_BYTES])
 LITERALS = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=40)
 
 
@@ -42,7 +42,8 @@ def test_case_does_not_hide_what_is_meant_in_any_case(size, literal, data):
 def test_a_literal_at_the_very_end_or_begin_and_a_short_text():
     assert Prefilter([b"eyJ"]).present(b" " * 5000 + b"eyJ") == (b"eyJ",)
     assert Prefilter([b"eyJ"]).present(b"eyJ" + b" " * 5000) == (b"eyJ",)
-    assert Prefilter([b"eyJ", b"sk-"]).present(b"short") == (b"eyJ", b"sk-")
+    assert Prefilter([b"eyJ", b"sk-"], [b"token"]).present(b"short sk- TOKEN") == (b"sk-", b"token")
+    assert Prefilter([b"eyJ", b"sk-"]).present(b"short") == ()
     assert Prefilter([]).present(b"x" * 5000) == ()
 
 

@@ -328,7 +328,7 @@ def test_a_stage_that_fails_withholds_the_block() -> None:
                 raise RuntimeError("rule failed")
             return iter(())
 
-    masker = Masker(rules=(Broken(id="b", literals=(), form=RULES[0].form),))
+    masker = Masker(rules=(Broken(id="b", literals=(b"boom",), form=RULES[0].form),))
     stage = masker.stage()
     assert stage.feed(b"fine\n") == b"fine\n"
     assert stage.feed(b"boom secret\n") == WITHHELD
