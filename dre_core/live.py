@@ -8,23 +8,25 @@ and takes in what that has seen once the command has ended.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from dre_core import registry
 from dre_core.capture.collector import Captured, Collector, Moment
 from dre_core.capture.lookout import FINISH_SECONDS, Lookout, Seen
 from dre_core.config import Config
-from dre_core.errors import ConfigError, DREError
+from dre_core.errors import CaptureError, ConfigError, DREError
 from dre_core.model.trigger import Occasion, Trigger
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline.mask import mask_texts
-from dre_core.store.folder import open_regular
 
 if TYPE_CHECKING:
     from dre_core.capture.process import ProcessResult
     from dre_core.operation import Operation
     from dre_core.pipeline.patterns import Patterns
+
+CopyRecording = Callable[[Callable[[bytes], object]], bool]
 
 SCREEN = "screen"
 """A collector that needs no look at the time: the recording tells later what the screen showed."""
@@ -155,8 +157,13 @@ class Live:
         if self._lookout is not None:
             self._lookout.stop()
 
-    def finish(self, result: ProcessResult) -> None:
-        """Lets the last triggers fire, and takes in what all of them have seen and the screen's pictures."""
+    def finish(self, result: ProcessResult, copy_recording: CopyRecording) -> None:
+        """Lets the last triggers fire, and takes in what all of them have seen and the screen's pictures.
+
+        Args:
+            result: How the command ended.
+            copy_recording: Writes the terminal recording as it was made; False where there is none.
+        """
         elapsed_ms = (result.ended_ns - result.started_ns) // 1_000_000
         moments: list[Moment] = []
         if self._lookout is not None:
@@ -173,7 +180,7 @@ class Live:
                     self._take(seen)
         for moment in moments[:_LOGGED]:
             self._operation.note("evidence.triggered", _event(moment))
-        self._draw(moments)
+        self._draw(moments, copy_recording)
 
     def _take(self, seen: Seen) -> None:
         assert seen.captured is not None
@@ -185,7 +192,7 @@ class Live:
         except DREError as error:
             self._operation.facts.gap("triggers", f"{name}: {error}")
 
-    def _draw(self, moments: list[Moment]) -> None:
+    def _draw(self, moments: list[Moment], copy_recording: CopyRecording) -> None:
         """The screen at the moments whose trigger asks for it, and at the end if that is configured."""
         asking = {trigger.name: trigger for trigger in self._triggers if SCREEN in trigger.collect}
         asked = [moment for moment in moments if moment.trigger in asking]
@@ -200,7 +207,10 @@ class Live:
         times = [moment.elapsed_ms if moment is not None else 1 << 50 for moment in wanted]
         shown: dict[str, bytes] = {}
         try:
-            with open_regular(self._operation.experiment.cast) as recording:
+            with TemporaryFile() as recording:
+                if not copy_recording(recording.write):
+                    raise CaptureError("there is no recording to draw the screen from")
+                recording.seek(0)
                 for moment, picture in zip(wanted, pictures(recording, times), strict=True):
                     self._take_picture(moment, picture, asking, shown)
         except (DREError, OSError) as error:

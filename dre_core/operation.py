@@ -186,8 +186,8 @@ class Operation:
         """Does one collector's work; what fails is a gap, never the loss of the run."""
         try:
             work()
-        except (DREError, OSError, ValueError) as error:
-            self.facts.gap(name, self.masker.text(printable(str(error))))
+        except Exception as error:  # a collector reads what the workload left, and may be anybody's
+            self.facts.gap(name, self.masker.text(printable(str(error) or type(error).__name__)))
 
     @property
     def has_journals(self) -> bool:

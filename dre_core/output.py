@@ -71,6 +71,7 @@ class Output:
         self._recording = Recording(
             operation.experiment.cast, command, operation.name, returns=not is_terminal
         )
+        self._recording_is_kept = False
         self._last_ns = 0
         self._seen_bytes = 0
         self._workers: tuple[Worker, Worker] | None = None
@@ -183,12 +184,25 @@ class Output:
         if any(patterns.matches for patterns in self._patterns.values()):
             self._take_matches()
 
+    def copy_recording(self, write: Callable[[bytes], object]) -> bool:
+        """Gives the terminal recording as it was written; False if it was not kept or somebody changed it.
+
+        Raises:
+            StorageError: It can't be read.
+        """
+        return self._recording_is_kept and self._recording.copy_to(write)
+
+    def release(self) -> None:
+        """Lets go of the recording, after which it can't be copied."""
+        self._recording.release()
+
     def _take_recording(self) -> None:
         """Takes the recording in, unless somebody else has written into it."""
         sink = self._intake.open(self._recording.captured(), masked=True)
         try:
             if self._recording.copy_to(sink.store):
                 self._intake.close(sink)
+                self._recording_is_kept = True
                 return
             reason = "the terminal recording was changed by somebody else while the command ran"
         except StorageError as error:
@@ -307,7 +321,7 @@ class Recording:
             self.give_up()
         return self._is_open
 
-    def copy_to(self, write: Callable[[bytes], None]) -> bool:
+    def copy_to(self, write: Callable[[bytes], object]) -> bool:
         """Hands on what the file holds that was opened at the start, whatever lies at its path by now.
 
         Returns:
@@ -317,12 +331,17 @@ class Recording:
             StorageError: It can't be read.
         """
         found = hashlib.sha256()
-        with storage_errors(self._path), self._file as stream:
-            stream.seek(0)
-            while chunk := stream.read(_BATCH_BYTES):
+        with storage_errors(self._path):
+            self._file.seek(0)
+            while chunk := self._file.read(_BATCH_BYTES):
                 found.update(chunk)
                 write(chunk)
         return found.digest() == self._digest.digest()
+
+    def release(self) -> None:
+        """Lets go of the file."""
+        with suppress(OSError):
+            self._file.close()
 
     def captured(self) -> Captured:
         """The recording, to be taken in."""

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dre_core.errors import DREError
 from dre_core.model import event as events
 from dre_core.model.canonical import JSON
 from dre_core.model.event import Event
@@ -62,8 +61,11 @@ class Pulse:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        for event in self._look():
-            self._operation.note(event.type, event.data)
+        try:
+            for event in self._look():
+                self._operation.note(event.type, event.data)
+        except Exception as error:
+            self._failure = str(error) or type(error).__name__
         if self._failure:
             self._operation.facts.gap("events", self._failure)
         return self._metrics.to_json() if self._metrics is not None else None
@@ -73,8 +75,8 @@ class Pulse:
             with Log.open(self._operation.folder.log) as log:
                 while not self._ended.wait(_SECONDS):
                     log.append(self._look())
-        except DREError as error:
-            self._failure = str(error)
+        except Exception as error:
+            self._failure = str(error) or type(error).__name__
 
     def _look(self) -> list[Event]:
         found = [self._event("operation.output", piece) for piece in self._pieces()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -200,11 +201,14 @@ def _render(operation: Operation, evidence: Evidence, verdict: Verdict) -> dict[
     from dre_core.report.verification import write_verification
 
     report = Report(verdict=verdict, evidence=evidence)
-    write_atomically(operation.experiment.markdown, render_markdown(report), durable=False)
-    write_atomically(operation.experiment.junit, partial(write_verification, report=report), durable=False)
+    experiment = operation.experiment
+    with suppress(Exception):
+        write_atomically(experiment.markdown, render_markdown(report), durable=False)
+    with suppress(Exception):
+        write_atomically(experiment.junit, partial(write_verification, report=report), durable=False)
     if verdict.conclusion is Conclusion.SUPPORTED:
         operation.note("operation.completed")
-    return {f"reports/{operation.id}/junit.xml": operation.experiment.junit}
+    return {f"reports/{operation.id}/junit.xml": experiment.junit} if experiment.junit.exists() else {}
 
 
 def finish_session(

@@ -200,7 +200,8 @@ def _seal_wrapped(
     output.finish()
     live, pulse = beside
     if live is not None:
-        live.finish(result)
+        live.finish(result, output.copy_recording)
+    output.release()
     if pulse is None and any(result.bytes_out.values()):
         from dre_core.pulse import Pulse
 

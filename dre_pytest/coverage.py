@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,8 @@ class Measurement:
             self._coverage.switch_context(context)
         except Exception:
             # A test has stopped the measuring that it runs under; what was measured until then is kept.
-            self.finish()
+            with suppress(Exception):
+                self.finish()
 
     def finish(self) -> None:
         """Stops and writes the data."""

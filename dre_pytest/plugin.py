@@ -218,7 +218,10 @@ class Face:
         recorder.register()
         self.recorder = self.config.stash[recorder_key] = recorder
         if setting(self.config, "cov"):
-            self._measure(recorder)
+            try:
+                self._measure(recorder)
+            except Exception as error:
+                self.warnings.append(f"no coverage is measured: {error}")
 
     @property
     def _coverage(self) -> Path:

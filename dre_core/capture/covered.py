@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 
 from dre_core.capture.git import Git
 from dre_core.capture.material import is_test_file
-from dre_core.errors import CaptureError, DREError
+from dre_core.errors import CaptureError, DREError, StorageError
 from dre_core.model.covered import ChangedFile, Covered, Named
 from dre_core.model.record import dataclass
 from dre_core.model.session import Outcome, Session
 from dre_core.model.text import printable
+from dre_core.store.folder import open_regular
 
 if TYPE_CHECKING:
     from coverage.parser import PythonParser
@@ -263,10 +264,10 @@ def _pragmas(paths: Iterable[str], root: Path, pattern: str) -> Iterator[str]:
 
 def _text(path: Path) -> str | None:
     try:
-        if path.is_symlink() or path.stat().st_size > _SOURCE_LIMIT_BYTES:
-            return None
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
+        with open_regular(path) as stream:
+            data = stream.read(_SOURCE_LIMIT_BYTES + 1)
+        return data.decode() if len(data) <= _SOURCE_LIMIT_BYTES else None
+    except (OSError, StorageError, UnicodeDecodeError):
         return None
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from dre_core.capture.collector import Captured, Facts, Scene
 from dre_core.capture.locked import compare_with_locks
+from dre_core.errors import StorageError
 from dre_core.model.canonical import JSON
 from dre_core.model.verdict import Vantage
+from dre_core.store.folder import open_regular
 
 _DISTRIBUTIONS_LIMIT = 5_000
 _RECORD_LIMIT_BYTES = 64 << 20
@@ -133,17 +135,18 @@ def _digest(path: Path) -> str:
     from dre_core.model.digest import sha256
 
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             data = stream.read(_RECORD_LIMIT_BYTES + 1)
-    except OSError:
+    except (OSError, StorageError):
         return ""
     return sha256(data) if len(data) <= _RECORD_LIMIT_BYTES else ""
 
 
 def _is_editable(path: Path) -> bool:
     try:
-        return b'"editable": true' in path.read_bytes()
-    except OSError:
+        with open_regular(path) as stream:
+            return b'"editable": true' in stream.read(_RECORD_LIMIT_BYTES)
+    except (OSError, StorageError):
         return False
 
 

@@ -91,7 +91,7 @@ def _read_sources(git: Git, base: str, paths: list[str]) -> tuple[list[Change], 
         before, after = git.show(base, path), _on_disk(git, path)
         try:
             pair = Module.read(printable(path), before), Module.read(printable(path), after)
-        except (SyntaxError, ValueError, RecursionError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             unread.append(path)
             continue
         if is_test_file(path):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from dre_core.errors import FormatError
+from dre_core.errors import FormatError, StorageError
+from dre_core.model import canonical
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.fields import Fields
 from dre_core.model.run import CommandFacts, PastRun
+from dre_core.store.folder import open_regular
 
 RECALLED = 5
 _KEPT_LINES = 50
@@ -49,24 +52,40 @@ class Past:
                 fresh.write_bytes(b"\n".join(lines[-_KEPT_LINES:]) + b"\n" + line)
                 fresh.replace(self._path)
             else:
-                with self._path.open("ab") as stream:
-                    stream.write(line)
+                self._append(line)
         except OSError:
             return
 
+    def _append(self, line: bytes) -> None:
+        """Adds a line to the regular file; what a command may have put in its place is left alone."""
+        flags = (
+            os.O_WRONLY
+            | os.O_APPEND
+            | os.O_CREAT
+            | getattr(os, "O_NOFOLLOW", 0)
+            | getattr(os, "O_NONBLOCK", 0)
+        )
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
     def _lines(self) -> list[bytes]:
         try:
-            with self._path.open("rb") as stream:
+            with open_regular(self._path) as stream:
                 stream.seek(0, os.SEEK_END)
                 stream.seek(max(0, stream.tell() - _READ_BYTES))
-                return stream.read().splitlines()
-        except OSError:
+                return stream.read(_READ_BYTES).splitlines()
+        except (OSError, StorageError):
             return []
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterable[PastRun]:
     for line in lines:
         try:
-            yield PastRun.parse(Fields(json.loads(line)))
+            # Strictly: what is recalled goes into a Statement, and must not keep it from being written.
+            yield PastRun.parse(Fields(canonical.loads(line)))
         except (ValueError, RecursionError, FormatError):
             continue

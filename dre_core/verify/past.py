@@ -104,12 +104,12 @@ def work_plausible(evidence: Evidence) -> Ruling:
         return _few(evidence)
     text = f"{now:.0f} {unit}, {spread.middle:.0f} in the middle of {len(spread.values)} earlier runs"
     if now >= _SHARE * spread.middle or spread.middle < _LEAST["ms"]:
-        return passed(Vantage.OBSERVED, text)
+        return passed(Vantage.REPORTED, text)
     return found(
         fail(
             "work-plausible",
             Weight.MINOR,
-            Vantage.OBSERVED,
+            Vantage.REPORTED,
             f"the same number of tests passed with {text}: less than a tenth of the work",
             remedy="look whether results were cached, or tests were emptied; if it is an improvement, run it again",
         )
@@ -132,9 +132,9 @@ def _regression(
             f"{what} {now:.1f} {unit}, {spread.middle:.1f} in the middle of {len(spread.values)} earlier runs"
         )
         if now <= spread.bound or now - spread.middle < _LEAST[unit]:
-            return passed(Vantage.OBSERVED, text)
+            return passed(Vantage.REPORTED, text)
         before = ", ".join(f"{value:.1f}" for value in spread.values)
-        return found(warn(check, Vantage.OBSERVED, f"{text} ({before} {unit})"))
+        return found(warn(check, Vantage.REPORTED, f"{text} ({before} {unit})"))
 
     run.__doc__ = f"The {what} against earlier runs."
     return run

@@ -398,3 +398,50 @@ def test_the_recording_is_what_was_recorded(project, act):
     else:
         assert any("was changed by somebody else" in gap["reason"] for gap in run["gaps"])
     assert project.verdict()["integrity"]["result"] == "valid"
+
+
+POISON = r"""
+import glob, json, os, sys
+if os.path.exists("again"):
+    (path,) = glob.glob(os.environ["DRE_DIR"] + "/cache/past/*.jsonl")
+    {act}
+    sys.exit(1)
+open("again", "w").close()
+"""
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "line = json.loads(open(path).readline()); line['passed'] = 2**60; open(path, 'a').write(json.dumps(line))",
+        r"line = json.loads(open(path).readline()); line['commit'] = '\ud800'; open(path, 'a').write(json.dumps(line))",
+        "os.remove(path); os.mkfifo(path)",
+        "os.remove(path); os.symlink('/dev/zero', path)",
+        "os.remove(path); os.mkdir(path)",
+    ],
+    ids=["number", "surrogate", "pipe", "device", "folder"],
+)
+def test_what_is_remembered_of_earlier_runs_can_keep_no_run_from_being_sealed(project, act):
+    project.write("poison.py", POISON.format(act=act))
+    project.commit()
+    words = ("wrap", "--", sys.executable, "poison.py")
+    assert project.dre(*words).returncode == 0
+    for _ in range(2):
+        if act.startswith("os.remove") and _:
+            (project.path / "poison.py").write_text("raise SystemExit(1)")
+        assert project.dre(*words).returncode == 1
+        assert project.dre("verify").returncode == 6
+    rows = json.loads(project.dre("evidence", "list", "--json").stdout)["operations"]
+    assert [row["outcome"] for row in rows] == ["passed", "failed", "failed"]
+
+
+def test_source_that_no_parser_survives_is_a_gap(project):
+    project.write("m.py", "x = 1\n")
+    project.commit()
+    project.write("m.py", "x = " + "-" * 7000 + "1\n")
+    project.commit()
+    done = project.dre("wrap", "--base", "HEAD~1", "--", "sh", "-c", "exit 3")
+    assert done.returncode == 3
+    assert b"could not be sealed" not in done.stderr
+    sealed = json.loads(project.dre("evidence", "show", "--json").stdout)
+    assert "m.py could not be read as Python" in [gap["reason"] for gap in sealed["gaps"]]
