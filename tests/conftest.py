@@ -99,7 +99,14 @@ class Project:
         }
 
 
-PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+PYTEST = (
+    sys.executable,
+    "-m",
+    "pytest",
+    *("-p", "no:cacheprovider"),
+    *("-p", "no:hypothesispytest"),
+    *("-p", "no:randomly"),
+)
 
 
 @pytest.fixture
