@@ -196,6 +196,7 @@ def test_a_plain_wrap_loads_neither_judges_nor_reports(tmp_path):
         "assert ended.code == 0, ended\nprint('\\n'.join(sys.modules))"
     )
     environ = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "DRE_DIR": str(tmp_path / "dre")}
+    environ.pop("VIRTUAL_ENV", None)  # its packages would be listed
     run = [sys.executable, "-c", script]
     subprocess.run(
         run, env=environ, cwd=tmp_path, capture_output=True, check=True
