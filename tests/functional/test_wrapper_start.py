@@ -11,7 +11,7 @@ OURS = {"dre_ci", "dre_core"}
 # Signing, and the hooks of the collectors.
 NEEDED = {"cryptography", "pluggy", "_cffi_backend", "_cython_3_0_0", "_distutils_hack", "__editable__"}
 HEAVY = {
-    "asyncio", "email", "glob", "http", "logging", "multiprocessing", "platform", "random", "secrets", "shutil",
+    "asyncio", "email", "http", "logging", "multiprocessing", "platform", "random", "secrets", "shutil",
     "subprocess", "tempfile", "unittest", "uuid", "xml", "zipfile",
 }  # fmt: skip
 LATER = {
