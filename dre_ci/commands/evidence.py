@@ -98,6 +98,8 @@ def _list(engine: Engine, console: Console) -> Exit:
             }
         elif experiment.is_alive():
             row["outcome"] = "running"
+        elif not row["sealed"] and not experiment.lock.exists():
+            continue  # killed before it began: nothing is in the log, and nothing ran
         rows.append(row)
     lines = [
         f"{row['operation']}  {row.get('started', ''):27.27}  {row.get('outcome', 'unsealed'):<10}  "

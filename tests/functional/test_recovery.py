@@ -91,6 +91,14 @@ def wait_for_start(project, seconds=30.0):
     pytest.fail("the wrapped command did not start")
 
 
+def test_an_operation_that_was_killed_before_it_began_is_not_listed(project):
+    project.dre("wrap", "--", "true")
+    (project.path / ".dre" / "experiments" / "op_01m814yb7pff3r3611rakj2y4f").mkdir()
+    (row,) = operations(project)
+    assert row["outcome"] == "passed"
+    assert_sound(project)
+
+
 def test_killed_at_random_moments(project):
     """Whatever moment it dies at: the log is sound, and each operation is whole, incomplete, or was never begun."""
     project.dre("init")
