@@ -79,6 +79,12 @@ def _read(sealed: Sealed) -> Run | None:
     return inspect(sealed, Trust(keys={}), Expectations()).run
 
 
+def _has_begun(engine: Engine, operation: str) -> bool:
+    """Whether the log knows it; what was killed before that has run nothing."""
+    with engine.open_log(read_only=True) as log:
+        return any(True for _ in log.events(operation=operation))
+
+
 def _list(engine: Engine, console: Console) -> Exit:
     rows: list[dict[str, Any]] = []
     for name in engine.folder.experiments():
@@ -98,8 +104,8 @@ def _list(engine: Engine, console: Console) -> Exit:
             }
         elif experiment.is_alive():
             row["outcome"] = "running"
-        elif not row["sealed"] and not experiment.lock.exists():
-            continue  # killed before it began: nothing is in the log, and nothing ran
+        elif not row["sealed"] and not _has_begun(engine, name):
+            continue
         rows.append(row)
     lines = [
         f"{row['operation']}  {row.get('started', ''):27.27}  {row.get('outcome', 'unsealed'):<10}  "

@@ -93,7 +93,11 @@ def wait_for_start(project, seconds=30.0):
 
 def test_an_operation_that_was_killed_before_it_began_is_not_listed(project):
     project.dre("wrap", "--", "true")
-    (project.path / ".dre" / "experiments" / "op_01m814yb7pff3r3611rakj2y4f").mkdir()
+    for name, begun in (("op_01m814yb7pff3r3611rakj2y4f", ()), ("op_01m8150s97fk9a1v30yjqnbqz6", ("lock",))):
+        folder = project.path / ".dre" / "experiments" / name
+        folder.mkdir()
+        for file in begun:
+            (folder / file).touch()
     (row,) = operations(project)
     assert row["outcome"] == "passed"
     assert_sound(project)
