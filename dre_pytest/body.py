@@ -12,6 +12,7 @@ import pytest
 
 from dre_core.model.session import HookNote
 from dre_pytest import hooks
+from dre_pytest.intact import Subjects
 
 QUIET = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception, KeyboardInterrupt)
 """Exceptions that say how a test ends, not that it failed."""
@@ -35,6 +36,7 @@ class Body:
         self._implementations = -1
         self._foreign = False
         self._rootdir = config.rootpath
+        self._subjects = Subjects(config.rootpath)
         self._parents: set[int] = set()
         self._parent: object = None
         self.notes: list[HookNote] = []
@@ -69,7 +71,7 @@ class Body:
             return
         self._parents.add(id(item.parent))
         try:
-            found = list(hooks.subject_notes(self._rootdir, "patched-in-test"))
+            found = list(hooks.subject_notes(self._subjects, self._rootdir, "patched-in-test"))
         except Exception:
             return  # looking must never fail the test that is looked at
         self.notes.extend(note for note in found if note not in self.notes)

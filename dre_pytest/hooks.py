@@ -15,7 +15,7 @@ import pluggy
 import pytest
 
 from dre_core.model.session import HookNote
-from dre_pytest.intact import finders, is_foreign, misplaced, patched_subjects, shadowed
+from dre_pytest.intact import Subjects, finders, is_foreign, misplaced, shadowed
 
 WATCHED = (
     "pytest_runtest_makereport",
@@ -130,9 +130,9 @@ def replaced_notes(rootdir: Path, *own: object) -> Iterator[HookNote]:
         yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
 
 
-def subject_notes(rootdir: Path, concern: str) -> Iterator[HookNote]:
-    """Functions of the code under test that a conftest replaced."""
-    for name, (file, line) in patched_subjects(rootdir):
+def subject_notes(subjects: Subjects, rootdir: Path, concern: str) -> Iterator[HookNote]:
+    """Functions of the code under test that a conftest replaced since the subjects were last looked at."""
+    for name, (file, line) in subjects.patched():
         yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -24,6 +24,7 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 Place = tuple[str, int]
 
 
+@lru_cache(maxsize=4096)
 def is_foreign(file: str) -> bool:
     """Whether a file belongs neither to the standard library nor to an installed distribution."""
     if not file or file.startswith("<"):
@@ -55,19 +56,45 @@ def finders() -> Iterator[tuple[str, Place]]:
                 yield "sys.meta_path", place
 
 
-def patched_subjects(rootdir: Path) -> Iterator[tuple[str, Place]]:
-    """Functions in modules of the project that were replaced by code of a conftest."""
-    prefix = str(rootdir) + os.sep
-    for name, module in sys.modules.copy().items():
-        # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
-        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-        if not isinstance(file, str) or not file.startswith(prefix) or not is_foreign(file):
-            continue
-        if os.path.basename(file).startswith(("conftest.", "test_")):
-            continue
-        for attribute, place in _attributes(module, (), same=file):
-            if os.path.basename(place[0]) == "conftest.py":
-                yield f"{name}.{attribute}", place
+class Subjects:
+    """The modules of the project, each looked at again only when something in it was bound anew.
+
+    Args:
+        rootdir: The project's folder.
+    """
+
+    def __init__(self, rootdir: Path) -> None:
+        self._prefix = str(rootdir) + os.sep
+        self._known: dict[str, list[list[int]]] = {}
+
+    def patched(self) -> Iterator[tuple[str, Place]]:
+        """Functions that were replaced by code of a conftest, in modules that changed since the last call.
+
+        Yields:
+            Dotted name, and the file and line of the code.
+        """
+        for name, module in sys.modules.copy().items():
+            # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
+            file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+            if not isinstance(file, str) or not file.startswith(self._prefix) or not is_foreign(file):
+                continue
+            if os.path.basename(file).startswith(("conftest.", "test_")):
+                continue
+            bindings = _bindings(module)
+            if self._known.get(name) == bindings:
+                continue
+            self._known[name] = bindings
+            for attribute, place in _attributes(module, (), same=file):
+                if os.path.basename(place[0]) == "conftest.py":
+                    yield f"{name}.{attribute}", place
+
+
+def _bindings(module: ModuleType) -> list[list[int]]:
+    """What the names of a module and of its classes stand for, as addresses: a test may want the objects freed."""
+    values = list(vars(module).values())
+    name = vars(module).get("__name__")
+    kinds = [each for each in values if isinstance(each, type) and each.__module__ == name]
+    return [list(map(id, values)), *(list(map(id, vars(kind).values())) for kind in kinds)]
 
 
 def shadowed(*objects: object) -> Iterator[tuple[str, Place]]:
@@ -111,9 +138,9 @@ def _of_class(
     module: ModuleType, name: str, kind: type, homes: tuple[str, ...], same: str
 ) -> Iterator[tuple[str, Place]]:
     if kind.__module__ != module.__name__:
-        place = _class_place(kind)
-        if not same and place is not None and is_foreign(place[0]) and not _below(place[0], homes):
-            yield name, place
+        file = "" if same else _class_file(kind)
+        if file and is_foreign(file) and not _below(file, homes):
+            yield name, (file, _class_line(kind, file))
         return
     for member, value in dict(vars(kind)).items():
         if (place := _out_of_place(value, homes, same)) is not None:
@@ -127,19 +154,22 @@ def _out_of_place(value: object, homes: tuple[str, ...], same: str) -> Place | N
         if not isinstance(function, FunctionType):
             return None
         file = function.__code__.co_filename
-        if is_foreign(file) and not _below(file, homes) and file != same:
+        if file != same and is_foreign(file) and not _below(file, homes):
             return file, function.__code__.co_firstlineno
         function = vars(function).get("__wrapped__")
     return None
 
 
-def _class_place(kind: type) -> Place | None:
+def _class_file(kind: type) -> str:
+    """The file of the module that a class says it is from, empty if there is none."""
     module = sys.modules.get(kind.__module__)
     file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-    if not isinstance(file, str) or not is_foreign(file):
-        return None
+    return file if isinstance(file, str) else ""
+
+
+def _class_line(kind: type, file: str) -> int:
     lines = [place[1] for value in vars(kind).values() if (place := code_place(value)) and place[0] == file]
-    return file, min(lines, default=_definition(file, kind.__name__))
+    return min(lines) if lines else _definition(file, kind.__name__)
 
 
 def _definition(file: str, name: str) -> int:
@@ -155,5 +185,6 @@ def _home(name: str) -> str:
     return os.path.dirname(os.path.realpath(file)) + os.sep if isinstance(file, str) else ""
 
 
+@lru_cache(maxsize=4096)
 def _below(file: str, homes: tuple[str, ...]) -> bool:
     return bool(homes) and os.path.realpath(file).startswith(homes)

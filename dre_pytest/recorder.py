@@ -39,7 +39,7 @@ from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conft
 from dre_pytest.command import distributions, ini, options, seed
 from dre_pytest.fixtures import keep
 from dre_pytest.imports import loaded
-from dre_pytest.intact import is_foreign
+from dre_pytest.intact import Subjects, is_foreign
 from dre_pytest.pictures import Picture, of_playwright, of_report
 from dre_pytest.running import (
     MAX_MESSAGE,
@@ -212,7 +212,7 @@ class Recorder:
             *hooks.local_notes(found, self._rootdir),
             *hooks.outside_notes(found, self, self.body, self._rootdir),
             *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
-            *hooks.subject_notes(self._rootdir, "patched-subject"),
+            *hooks.subject_notes(Subjects(self._rootdir), self._rootdir, "patched-subject"),
             *suspects(
                 self._local_files(found), [str(module.__file__) for module in self._modules], self._rootdir
             ),

@@ -2,7 +2,8 @@
 
 ``dataclasses.dataclass`` composes the text of each class's methods and has it compiled when the class is made: a third
 of a millisecond a class, and more than anything else in the start of a command. Here the methods of all classes are
-the same few functions over the names of the fields. Type checkers see the standard decorator; ``fields``, ``replace``
+the same few functions over the names of the fields; a class that is made often gets an ``__init__`` of its own after
+all. Type checkers see the standard decorator; ``fields``, ``replace``
 and ``asdict`` of ``dataclasses`` work as on its own classes. What the project does not use is refused: records without
 slots and records that inherit. Source: https://docs.python.org/3/library/dataclasses.html
 """
@@ -10,6 +11,7 @@ slots and records that inherit. Source: https://docs.python.org/3/library/datacl
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ else:
 
 
 _MISSING = dataclasses.MISSING
+_OFTEN = 256  # instances, after which an own __init__ has paid for its compilation
 
 
 def _record(cls: type, frozen: bool, kw_only: bool) -> type:
@@ -87,6 +90,7 @@ def _init(cls: type, fields: Fields, kw_only: bool) -> Callable[..., None]:
         (name, slots[name].__set__, field.default, field.default_factory) for name, field in fields.items()
     ]
     finish = getattr(cls, "__post_init__", None)
+    made = itertools.count(1)
 
     def __init__(self: object, /, *args: object, **values: object) -> None:  # noqa: N807
         if args:
@@ -105,8 +109,41 @@ def _init(cls: type, fields: Fields, kw_only: bool) -> Callable[..., None]:
                 raise TypeError(f"{cls.__name__} needs {name}")
         if finish is not None:
             finish(self)
+        if next(made) == _OFTEN:
+            cls.__init__ = _own_init(cls, fields, kw_only)  # type: ignore[misc]
 
     return __init__
+
+
+def _own_init(cls: type, fields: Fields, kw_only: bool) -> Callable[..., None]:
+    """The same, written for one class and compiled."""
+    space: dict[str, Any] = {"_missing": _MISSING}
+    parameters, body = [], []
+    for name, field in fields.items():
+        space[f"_fill_{name}"] = vars(cls)[name].__set__
+        value = name
+        if field.default_factory is not _MISSING:
+            space[f"_make_{name}"] = field.default_factory
+            value = f"_make_{name}() if {name} is _missing else {name}" if field.init else f"_make_{name}()"
+            default = "=_missing"
+        elif field.default is not _MISSING:
+            space[f"_default_{name}"] = field.default
+            value = name if field.init else f"_default_{name}"
+            default = f"=_default_{name}"
+        else:
+            default = ""
+        if field.init:
+            parameters.append(f"{name}{default}")
+        if field.init or default:
+            body.append(f"_fill_{name}(self, {value})")
+    if hasattr(cls, "__post_init__"):
+        body.append("self.__post_init__()")
+    star = ["*"] if kw_only and parameters else []
+    head = f"def __init__({', '.join(['self', '/', *star, *parameters])}):"
+    exec("\n ".join([head, *(body or ["pass"])]), space)  # noqa: S102  the names are those of the class's own fields
+    own: Callable[..., None] = space["__init__"]
+    own.__qualname__ = f"{cls.__qualname__}.__init__"
+    return own
 
 
 def _name_arguments(

@@ -17,8 +17,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any, BinaryIO
-from xml.sax.saxutils import quoteattr
+from typing import Any, BinaryIO, NamedTuple
 
 from dre_core.capture.programmatic import junit_id
 from dre_core.model.record import dataclass
@@ -27,15 +26,14 @@ from dre_core.model.session import Counts, Outcome, Session, TestRecord
 MAX_TEXT = 65_536
 MAX_OUTPUT = 65_536
 _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_SPECIAL = re.compile('[&<>"\r\n\t]')
+_PLAIN = re.compile("[ !#-%'-;=?-~]*")
 _REFERENCES = (
     ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\r", "&#13;"), ("\n", "&#10;"), ("\t", "&#09;"),
 )  # fmt: skip
 _PLACE = re.compile(r"\S:\d+: \S")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(NamedTuple):
     """One ``testcase``.
 
     Attributes:
@@ -175,11 +173,12 @@ def _write_suite(
     properties: Mapping[str, str],
     cases: Iterable[Case],
 ) -> None:
-    tag = "".join(f" {key}={_quote(value)}" for key, value in {"name": name, **attributes}.items())
+    tag = "".join(f' {key}="{_attribute(value)}"' for key, value in {"name": name, **attributes}.items())
     stream.write(f"<testsuite{tag}>\n".encode())
     if properties:
         lines = "".join(
-            f"<property name={_quote(key)} value={_quote(properties[key])}/>\n" for key in properties
+            f'<property name="{_attribute(key)}" value="{_attribute(value)}"/>\n'
+            for key, value in properties.items()
         )
         stream.write(f"<properties>\n{lines}</properties>\n".encode())
     for case, unique in _named(cases):
@@ -194,9 +193,9 @@ def _is_bare(case: Case) -> bool:
 
 def _line(case: Case, name: str) -> bytes:
     """A case without children, as ``_element(...).tostring()`` gives it."""
-    place = f' file="{_attribute(escape(case.file))}"' if case.file else ""
+    place = f' file="{_attribute(case.file)}"' if case.file else ""
     line = f' line="{case.line}"' if case.line > 0 else ""
-    classname = _attribute(escape(case.classname))
+    classname = _attribute(case.classname)
     seconds = round(case.seconds, 6)
     return (
         f'<testcase name="{_attribute(name)}" classname="{classname}" time="{seconds}"{place}{line} />\n'
@@ -205,15 +204,12 @@ def _line(case: Case, name: str) -> bytes:
 
 def _attribute(text: str) -> str:
     """An attribute's value as ElementTree writes it."""
-    if not _SPECIAL.search(text):
+    if _PLAIN.fullmatch(text):
         return text
+    text = escape(text)
     for sign, reference in _REFERENCES:
         text = text.replace(sign, reference)
     return text
-
-
-def _quote(text: str) -> str:
-    return quoteattr(escape(text), {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
 
 
 def _named(cases: Iterable[Case]) -> Iterator[tuple[Case, str]]:

@@ -1,6 +1,6 @@
 """What recording costs: trivial tests and real suites, plain and under each recorder in turn.
 
-    python tests/bench/bench_recorder.py [--rounds 5] [--tests 10000] [--suite DIR:PATH ...]
+    python tests/bench/bench_recorder.py [--rounds 5] [--tests 10000] [--instructions] [--suite DIR:PATH ...]
 
 CPU is user and system time of the whole process; the variants take turns, so a busy machine hits all alike.
 Prints the median, the ratio to plain pytest, the difference per test in microseconds, and peak memory.
@@ -9,6 +9,10 @@ Prints the median, the ratio to plain pytest, the difference per test in microse
 ``dre-wrapped`` is the same session inside a running operation, so without the sealing: the price of a test.
 ``recorder`` has no masker either. What sealing and judging cost once is ``dre`` with a single test, which is
 measured too, as ``dre-fixed``. Peers are left out where they are not installed.
+
+``--instructions`` counts the processor's instructions by valgrind's callgrind instead, which no other load changes,
+and takes fifty times as long: for trivial tests the price of one more test (the difference between two numbers of
+tests), for a suite the whole process.
 
 ``--suite /path/to/jinja2:tests`` adds a suite that lies unpacked there; ``suites.py --folder`` leaves some.
 """
@@ -60,7 +64,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tests", type=int, default=10_000)
     parser.add_argument("--suite", action="append", default=[], metavar="DIR:PATH")
+    parser.add_argument("--instructions", action="store_true")
     options = parser.parse_args()
+    if options.instructions:
+        count_instructions(options.suite)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "many")
         write_suite(folder, options.tests)
@@ -104,6 +112,54 @@ def measure(
         )
 
 
+def count_instructions(suites: list[str]) -> None:
+    """Count and print, each variant once."""
+    sizes = (400, 1200)
+    with tempfile.TemporaryDirectory() as name:
+        folders = [Path(name, f"tests-{size}") for size in sizes]
+        for folder, size in zip(folders, sizes, strict=True):
+            write_suite(folder, size)
+        counts = {}
+        for variant, arguments in variants().items():
+            if variant != "dre-fixed":
+                few, many = (instructions(folder, arguments, variant) for folder in folders)
+                counts[variant] = (many - few) / (sizes[1] - sizes[0])
+        show_instructions("one more trivial test", counts)
+    for suite in suites:
+        directory, _, tests = suite.rpartition(":")
+        show_instructions(
+            Path(directory).name,
+            {
+                variant: instructions(Path(directory), (tests, *arguments), variant)
+                for variant, arguments in variants().items()
+                if variant != "dre-fixed"
+            },
+        )
+
+
+def show_instructions(title: str, counts: dict[str, float]) -> None:
+    """Print one table: thousands of instructions and the ratio to plain pytest."""
+    print(f"{title}: instructions, Python {sys.version.split()[0]}")
+    for variant, count in counts.items():
+        ratio = count / counts["plain"]
+        print(f"{variant:>12}  {count / 1e3:12,.0f} k  ratio {ratio:5.3f}", flush=True)
+
+
+def instructions(folder: Path, arguments: tuple[str, ...], variant: str) -> int:
+    """The instructions of one run."""
+    with work_folder() as out:
+        words = tuple(each.replace("{out}", str(out)) for each in arguments)
+        run(folder, words, out)  # compiles the tests
+    with work_folder() as out:
+        words = tuple(each.replace("{out}", str(out)) for each in arguments)
+        counting = (
+            "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={out / 'valgrind'}"
+        )  # fmt: skip
+        run(folder, words, out, wrapped=variant == "dre-wrapped", under=counting)
+        text = (out / "valgrind").read_text()
+    return int(re.findall(r"Collected : (\d+)", text)[-1])
+
+
 def variants() -> dict[str, tuple[str, ...]]:
     """Name to additional arguments."""
     found: dict[str, tuple[str, ...]] = {
@@ -139,6 +195,7 @@ def operation(out: Path, wrapped: bool) -> Iterator[dict[str, str]]:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONPATH": f"{out}{os.pathsep}{ROOT}",
         "HOME": str(out),
+        "PYTHONHASHSEED": "0",
         "BENCH_OUT": str(out),
         "DRE_DIR": str(out / ".dre"),
     }
@@ -164,10 +221,10 @@ def write_suite(folder: Path, count: int) -> None:
 
 
 def run(
-    folder: Path, arguments: tuple[str, ...], out: Path, *, wrapped: bool = False
+    folder: Path, arguments: tuple[str, ...], out: Path, *, wrapped: bool = False, under: tuple[str, ...] = ()
 ) -> tuple[float, int, str]:
     """One pytest run: CPU seconds, peak memory in KiB, and the end of what it printed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    command = [*under, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     with operation(out, wrapped) as environment, (out / "stdout").open("wb") as stdout:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.STDOUT
