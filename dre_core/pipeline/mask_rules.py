@@ -7,6 +7,7 @@ No form matches more than ``mask.HOLD_BYTES``.
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections import Counter
@@ -122,6 +123,17 @@ def _is_element(value: bytes) -> bool:
     return not value.startswith((b"$", b"%", b"[masked", b"{{", b"*")) and not re.fullmatch(_WORDS, inner)
 
 
+def _is_basic(value: bytes) -> bool:
+    """Whether a value is Base64 of ``user:password``. Source: RFC 7617, section 2."""
+    try:
+        user, colon, password = base64.b64decode(value, validate=True).partition(b":")
+    except ValueError:
+        return False
+    return (
+        bool(colon and password) and (user + password).isascii() and (user + password).decode().isprintable()
+    )
+
+
 def _is_key(value: bytes) -> bool:
     """Whether what is called a key is one, and no cache key, path or digest."""
     if re.fullmatch(rb"[0-9a-f-]+|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", value) or value.count(b"-") > 1:
@@ -171,6 +183,20 @@ RULES: tuple[Rule, ...] = (
         (b"hooks.slack.com/", b"discord.com/api/webhooks/", b"discordapp.com/api/webhooks/"),
         rb"(?:hooks\.slack\.com/(?:services|workflows)|discord(?:app)?\.com/api/webhooks)/[A-Za-z0-9_/-]{20,200}",
         anywhere=True,
+    ),
+    # Seeds of every role begin with S, the role's letter and A. Source: https://docs.nats.io (NKeys).
+    _issued(
+        "nkey-seed",
+        (b"SUA", b"SAA", b"SOA", b"SNA", b"SCA", b"SXA"),
+        rb"S[UAONCX]A[A-Z2-7]{55}(?![A-Za-z0-9])",
+    ),
+    Rule(
+        id="basic-credentials",
+        literals=(b"basic",),
+        form=rb"(?i)basic[ \t]{1,3}([A-Za-z0-9+/]{8,1024}={0,2})(?![A-Za-z0-9+/=])",
+        group=1,
+        lower=True,
+        confirm=_is_basic,
     ),
     Rule(
         id="url-password",
@@ -230,10 +256,13 @@ RULES: tuple[Rule, ...] = (
             b"access_key",
             b"private_key",
             b"credential",
+            b"oauth_",
         ),
         form=(
-            rb"[A-Za-z_-]{4,12}[A-Za-z0-9_.-]{0,40}(?:\\?[\"'])?\]?[ \t]{0,3}"
-            rb"(?:(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?|[ \t]-[ \t]?[\"'])" + rb"[ \t]?" + _VALUE
+            rb"(?:[A-Za-z_-]{4,12}[A-Za-z0-9_.-]{0,40}(?:\\?[\"'])?\]?[ \t]{0,3}"
+            rb"(?:(?:=>|:=|[:=])[ \t]{0,3}(?:\\?[\"'])?|[ \t]-[ \t]?[\"']|\([\"'])[ \t]?"
+            # an option and its value, as in --password VALUE
+            rb"|(?<=-)[A-Za-z-]{5,10}[ \t]{1,3}[\"']?)" + _VALUE
         ),
         group=1,
         lower=True,

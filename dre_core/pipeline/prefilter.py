@@ -97,7 +97,7 @@ class Prefilter:
         """Shares the literals out so that the buckets' windows fit ordinary text as rarely as possible."""
         buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
         classes: list[Classes] = [(frozenset(),) * WINDOW] * BUCKETS
-        for literal in sorted(self.literals, key=lambda each: (len(each), each)):
+        for literal in sorted(self.literals, key=lambda each: (-len(each), each)):
             options = [
                 (_chance(joined) - _chance(classes[bucket]), bucket, joined)
                 for bucket in range(BUCKETS)
@@ -122,7 +122,7 @@ class Prefilter:
         places = [_cases(byte) if literal in self._any_case else frozenset((byte,)) for byte in literal]
         places += [every] * (WINDOW - len(places))
         windows = [tuple(places[at : at + WINDOW]) for at in range(len(places) - WINDOW + 1)]
-        return sorted(windows, key=_chance)[:3]
+        return sorted(windows, key=_chance)[:4]
 
 
 @lru_cache(maxsize=1)

@@ -179,6 +179,7 @@ JWT = (
     "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
 )
 FOUND = [
+    ("nkey-seed", "SUA" + "K7Q2" * 13 + "XYZ"),
     ("jwt", JWT),
     ("github-token", "ghp_" + "a1B2" * 9),
     ("github-token", "gho_" + "a1B2" * 9),
@@ -222,6 +223,11 @@ def test_issued_forms_are_found(rule: str, secret: str) -> None:
         ('"db_password": "x7#kQ92mLp!"', '"db_password": "[masked:assigned-secret]"'),
         ("API_KEY=9f86d081884c7d659a2feaa0c55ad015", "API_KEY=[masked:assigned-secret]"),
         ("client_secret: 8Kd-3nf92Lmz0Q", "client_secret: [masked:assigned-secret]"),
+        ("oauth_consumer_key: 'GDdmIQH6jhtmLUypg82g'", "oauth_consumer_key: '[masked:assigned-secret]'"),
+        ('client.SetAuthToken("9f86d081884c7d65")', 'client.SetAuthToken("[masked:assigned-secret]")'),
+        ("mysql --password h4nter2-pass db", "mysql --password [masked:assigned-secret] db"),
+        ("deploy --api-key '8Kd3nf92Lmz0Q'", "deploy --api-key '[masked:assigned-secret]'"),
+        ("got Basic am9lOmh1bnRlcjJwdw== here", "got Basic [masked:basic-credentials] here"),
     ],
 )  # fmt: skip
 def test_secrets_by_their_place(line: str, masked: str) -> None:
@@ -232,6 +238,10 @@ def test_secrets_by_their_place(line: str, masked: str) -> None:
     "line",
     [
         "the token is missing",
+        "a token expected 12345678",
+        "--password required",
+        "Basic authentication is not possible",
+        "Basic aGVsbG8gd29ybGQhIQ==",
         "token: required",
         "password: ${DB_PASSWORD}",
         "password=***",
