@@ -24,6 +24,7 @@ COMMANDS = {
     "wrap": "run a command, record what happens and seal it",
     "replay": "run an operation's tests again in clean clones",
     "verify": "check a seal, and whether the evidence supports the claim",
+    "countersign": "verify what somebody else ran, and sign what it came to",
     "evidence": "list, show, export, import and delete evidence",
     "report": "render a report of an operation",
     "log": "list, check and prove the append-only event log",

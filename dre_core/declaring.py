@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dre_core.capture.git import Git
-from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
+from dre_core.crypto.dsse import Envelope
 from dre_core.errors import UsageError
 from dre_core.model import event as events
 from dre_core.model.canonical import JSON
@@ -57,7 +57,7 @@ def declare(engine: Engine, declaration: Declaration) -> Declared:
     with engine.open_log() as log:
         authority = engine.authority(log)
         statement = declaration.statement()
-        envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [authority.signer])
+        envelope = authority.seal(statement.to_bytes())
         blob = engine.store.put(envelope.to_bytes())
         data = {"commit": declaration.commit, "payload": envelope.payload_digest, "blob": blob}
         log.append([events.new(DECLARED, operation=None, source="dre claim", data=data, now=engine.now)])

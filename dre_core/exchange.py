@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from dre_core.countersigning import countersigned_lines, keep_lines
 from dre_core.crypto.dsse import Envelope
 from dre_core.crypto.note import parse_proof
 from dre_core.engine import Engine
@@ -53,6 +54,8 @@ def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
     newest = max(experiments, key=lambda experiment: _checkpoint_size(experiment))
     note = parse_proof(newest.proof.read_text(encoding="utf-8")).checkpoint_note
     members["log/checkpoint"] = Member(name="log/checkpoint", source=note.encode())
+    for experiment in experiments:
+        members.update(_countersignatures(engine, experiment))
     index = b"".join(experiment.index.read_bytes() for experiment in experiments)
     members["index.json"] = Member(name="index.json", source=index)
     with storage_errors(output):
@@ -82,6 +85,22 @@ def _members(engine: Engine, experiment: Experiment) -> dict[str, Member]:
                 hint="its payload was deleted; the log says when and why",
             )
         members[subject.name] = Member(name=subject.name, source=path)
+    return members
+
+
+def _countersignatures(engine: Engine, experiment: Experiment) -> dict[str, Member]:
+    """What others signed about an operation, with their public keys."""
+    lines = countersigned_lines(experiment)
+    if not lines:
+        return {}
+    name = f"countersignatures/{experiment.operation}.intoto.jsonl"
+    members = {name: Member(name=name, source=experiment.countersignatures)}
+    for line in lines:
+        for signature in Envelope.parse(line).signatures:
+            key = f"keys/{signature.keyid}.pem"
+            path = member_path(engine, experiment, key)
+            if path.is_file():
+                members[key] = Member(name=key, source=path)
     return members
 
 
@@ -117,7 +136,7 @@ def import_archive(engine: Engine, path: Path) -> list[str]:
         path: The archive; hostile.
 
     Returns:
-        Ids of the operations that were new, in order.
+        Ids of the operations that were new, or have new countersignatures, in order.
 
     Raises:
         FormatError: The archive is not what its index says; nothing was taken in.
@@ -153,7 +172,7 @@ def _take(engine: Engine, archive: Archive, sealed: Sealed, inspected: Inspected
     if experiment.envelopes.exists():
         if experiment.envelopes.read_bytes() != sealed.envelopes:
             raise FormatError("another operation of the same id is here", path=sealed.operation)
-        return False
+        return _take_countersignatures(engine, sealed)
     _take_blobs(engine, sealed, inspected.run)
     _take_keys(engine.folder, sealed)
     with storage_errors(experiment.path):
@@ -167,8 +186,22 @@ def _take(engine: Engine, archive: Archive, sealed: Sealed, inspected: Inspected
     write_atomically(experiment.readme, archive.read("README.txt", 1 << 20))
     write_atomically(experiment.index, index.to_bytes() + b"\n")
     write_atomically(experiment.proof, sealed.proof.encode())
+    _take_countersignatures(engine, sealed)
     # The envelopes come last: an operation without them is not there.
     write_atomically(experiment.envelopes, sealed.envelopes)
+    return True
+
+
+def _take_countersignatures(engine: Engine, sealed: Sealed) -> bool:
+    """Adds what others signed about an operation and is not here yet; False if there is nothing new."""
+    experiment = engine.folder.experiment(sealed.operation)
+    here = countersigned_lines(experiment)
+    new = [line for line in sealed.countersignatures.splitlines() if line not in here]
+    if not new:
+        return False
+    named = {signature.keyid for line in new for signature in Envelope.parse(line).signatures}
+    keys = [key for keyid, key in sealed.hint_keys.items() if keyid in named]
+    keep_lines(engine.folder, experiment, [*here, *new], keys)
     return True
 
 

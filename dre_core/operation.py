@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dre_core.capture.collector import Captured, Collector, Facts, Scene
-from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
+from dre_core.crypto.dsse import Envelope
 from dre_core.crypto.note import format_proof
 from dre_core.declaring import Declared
 from dre_core.errors import DREError, FormatError
@@ -368,7 +368,7 @@ class Operation:
 
     def sign(self, statement: Statement) -> None:
         """Signs a Statement and logs its payload's digest."""
-        envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [self.authority.signer])
+        envelope = self.authority.seal(statement.to_bytes())
         self.envelopes.append(envelope)
         self.note(
             "evidence.sealed", {"predicate": statement.predicate_type, "payload": envelope.payload_digest}
@@ -483,10 +483,7 @@ def publish_index(
         "README.txt": experiment.readme,
         f"attestations/{experiment.operation}.intoto.jsonl": experiment.envelopes,
         f"log/{experiment.operation}.tlog-proof": experiment.proof,
-        **{
-            f"keys/{keyid}.pem": folder.public_keys / f"{keyid}.pem"
-            for keyid in (authority.signer.keyid, authority.log_signer.keyid)
-        },
+        **{f"keys/{key.keyid}.pem": folder.public_keys / f"{key.keyid}.pem" for key in authority.public_keys},
         **reports,
     }
     members = []
@@ -496,7 +493,7 @@ def publish_index(
     blobs = _blobs(folder, _run_of(experiment))
     members += [(f"blobs/sha256/{hex_of(digest)}", size, digest) for digest, size in blobs.items()]
     statement = predicate.archive_index(experiment.operation, sorted(members))
-    envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [authority.signer])
+    envelope = authority.seal(statement.to_bytes())
     write_atomically(experiment.index, envelope.to_bytes() + b"\n")
 
 

@@ -99,7 +99,7 @@ def _is_ours(engine: Engine, operation: Operation) -> bool:
             Envelope.parse(line) for line in operation.experiment.envelopes.read_bytes().splitlines()
         ]
         for envelope in envelopes:
-            envelope.verify([operation.authority.signer.public], 1)
+            envelope.verify([signer.public for signer in operation.authority.signers], 1)
     except (DREError, OSError):
         return False
     return bool(envelopes)

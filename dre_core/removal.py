@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
+from dre_core.crypto.dsse import Envelope
 from dre_core.errors import ConfigError, DREError, UsageError
 from dre_core.model import event as events
 from dre_core.model import predicate
@@ -105,7 +105,7 @@ def _bury(engine: Engine, log: Log, name: str, reason: str) -> None:
     statement = predicate.tombstone(
         name, [envelope.payload_digest for envelope in envelopes], reason, user, rfc3339(engine.now())
     )
-    envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [authority.signer])
+    envelope = authority.seal(statement.to_bytes())
     data = {
         "reason": reason,
         "payload": envelope.payload_digest,

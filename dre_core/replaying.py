@@ -16,7 +16,6 @@ from dre_core.capture.git import Git
 from dre_core.capture.process import child_environ
 from dre_core.capture.replay import collect_replay
 from dre_core.capture.sessions import folded_sessions
-from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.engine import Engine
 from dre_core.errors import CaptureError, DREError, UsageError
 from dre_core.model.observation import Observation
@@ -155,7 +154,7 @@ def _seal(engine: Engine, operation: str, certificate: str, statement: Statement
                 "the operation was sealed by other keys than those at hand",
                 hint="record it again with dre wrap --replay",
             )
-        envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [authority.signer])
+        envelope = authority.seal(statement.to_bytes())
         append_envelope(
             engine.folder, log, engine.folder.experiment(operation), authority, envelope, engine.now
         )

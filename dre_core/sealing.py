@@ -155,7 +155,7 @@ def _decode(
     judged_by = policy or engine.policy()
     evidence = load(run, engine.store, judged_by, sessions)
     # Without a policy's keys, one's own key holds every role, the maintainer's too.
-    own = {} if judged_by.keys else {operation.authority.signer.keyid: operation.authority.signer.public}
+    own = {} if judged_by.keys else {s.keyid: s.public for s in operation.authority.signers}
     return with_declaration(evidence, engine.store, own)
 
 

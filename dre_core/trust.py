@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from dre_core import __version__
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.keyring import Keyring
-from dre_core.crypto.keys import Signer
+from dre_core.crypto.keys import PublicKey, Signer
 from dre_core.errors import IntegrityError, StorageError
 from dre_core.model import event as events
+from dre_core.model.canonical import JSON
 from dre_core.model.event import Clock, utc_now
 from dre_core.model.predicate import trust_certificate
 from dre_core.model.record import dataclass
@@ -36,7 +37,7 @@ class Authority:
     """The keys that seal, with the certificate that names them.
 
     Attributes:
-        signer: Signs envelopes.
+        signers: Sign envelopes, each one all of them; the first is the one in use, others are on their way in or out.
         log_signer: Signs checkpoints.
         certificate: Payload digest of the trust certificate.
         certificate_blob: Digest of the certificate's envelope in the store.
@@ -45,13 +46,27 @@ class Authority:
         warnings: What the user should know, one line each.
     """
 
-    signer: Signer
+    signers: tuple[Signer, ...]
     log_signer: Signer
     certificate: str
     certificate_blob: str
     readable_by_workload: bool
     ephemeral: bool
     warnings: tuple[str, ...] = ()
+
+    @property
+    def signer(self) -> Signer:
+        """The key in use."""
+        return self.signers[0]
+
+    def seal(self, payload: bytes) -> Envelope:
+        """A payload in an envelope, signed by every key."""
+        return Envelope.sign(PAYLOAD_TYPE, payload, self.signers)
+
+    @property
+    def public_keys(self) -> tuple[PublicKey, ...]:
+        """The public halves of all keys that sign here, the log's last."""
+        return (*(signer.public for signer in self.signers), self.log_signer.public)
 
 
 def acquire(
@@ -78,19 +93,24 @@ def acquire(
         IntegrityError: A self-check failed, so nothing can be certified.
         StorageError: Keys or certificate can't be kept.
     """
-    signer, kept, readable = _signer(keyring, ephemeral, key_type)
+    signers, kept, readable = _signers(keyring, ephemeral, key_type)
     log_signer = keyring.log_signer(log.id)
     last = last_certificate(log)
     if log_signer is None:
         log_signer = Signer.generate("ed25519")
         if not ephemeral:
             keyring.keep_log_signer(log.id, log_signer)
-    names = {"signer": signer.keyid, "logKey": log_signer.keyid, "version": __version__}
-    if last is None or any(last.get(name) != value for name, value in names.items()):
-        last = _certify(folder, log, signer, log_signer, names, now)
-    warnings = _remember(keyring, log, signer, log_signer)
+    names: dict[str, JSON] = {
+        "signer": signers[0].keyid,
+        "logKey": log_signer.keyid,
+        "version": __version__,
+        "others": [signer.keyid for signer in signers[1:]],
+    }
+    if last is None or any(last.get(name, []) != value for name, value in names.items()):
+        last = _certify(folder, log, signers, log_signer, names, now)
+    warnings = _remember(keyring, log, signers, log_signer)
     return Authority(
-        signer=signer,
+        signers=signers,
         log_signer=log_signer,
         certificate=str(last["certificate"]),
         certificate_blob=str(last["blob"]),
@@ -100,16 +120,15 @@ def acquire(
     )
 
 
-def _signer(keyring: Keyring, ephemeral: bool, key_type: str) -> tuple[Signer, bool, bool]:
-    """The signing key, whether it is kept somewhere, and whether the workload could read it."""
-    given = keyring.given_signer()
-    if given is not None:
+def _signers(keyring: Keyring, ephemeral: bool, key_type: str) -> tuple[tuple[Signer, ...], bool, bool]:
+    """The signing keys, whether they are kept somewhere, and whether the workload could read them."""
+    given = keyring.given_signers()
+    if given:
         return given, True, keyring.given_signer_is_readable_by_workload()
     if ephemeral:
         # It lives in this process only, which marks itself non-dumpable before a child starts.
-        return Signer.generate(key_type), False, False
-    own = keyring.default_signer() or keyring.create_signer(key_type)
-    return own, True, True
+        return (Signer.generate(key_type),), False, False
+    return keyring.default_signers() or (keyring.create_signer(key_type),), True, True
 
 
 def last_certificate(log: Log) -> Mapping[str, object] | None:
@@ -121,7 +140,12 @@ def last_certificate(log: Log) -> Mapping[str, object] | None:
 
 
 def _certify(
-    folder: Folder, log: Log, signer: Signer, log_signer: Signer, names: Mapping[str, str], now: Clock
+    folder: Folder,
+    log: Log,
+    signers: tuple[Signer, ...],
+    log_signer: Signer,
+    names: Mapping[str, JSON],
+    now: Clock,
 ) -> Mapping[str, object]:
     """Runs the self-checks and seals them with the keys as a certificate in the log."""
     from dre_core.verify.selfcheck import run_all
@@ -132,30 +156,37 @@ def _certify(
         raise IntegrityError(f"self-check {failed[0].name} failed: {failed[0].detail}", hint=failed[0].remedy)
     statement = trust_certificate(
         installed_files(),
-        {log.origin: log_signer.keyid, "signer": signer.keyid},
+        {log.origin: log_signer.keyid, **_named(signers)},
         [_property(check) for check in checks],
         events.rfc3339(now()),
     )
-    envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), [signer])
+    envelope = Envelope.sign(PAYLOAD_TYPE, statement.to_bytes(), signers)
     blob = LocalStore(folder.path).put(envelope.to_bytes())
-    for public in (signer.public, log_signer.public):
+    for public in (*(signer.public for signer in signers), log_signer.public):
         write_atomically(folder.public_keys / f"{public.keyid}.pem", public.pem())
     data = {"certificate": envelope.payload_digest, "blob": blob, **names}
     log.append([events.new(CERTIFIED, operation=None, source="dre", data=data, now=now)])
     return data
 
 
+def _named(signers: tuple[Signer, ...]) -> dict[str, str]:
+    """Key ids by the names that they have in a certificate."""
+    names = ["signer", *(f"signer-{number}" for number in range(2, len(signers) + 1))]
+    return {name: signer.keyid for name, signer in zip(names, signers, strict=True)}
+
+
 def _property(check: SelfCheck) -> str:
     return f"DRE_SELFCHECK_{check.name.upper().replace('-', '_')}"
 
 
-def _remember(keyring: Keyring, log: Log, signer: Signer, log_signer: Signer) -> tuple[str, ...]:
+def _remember(keyring: Keyring, log: Log, signers: tuple[Signer, ...], log_signer: Signer) -> tuple[str, ...]:
     """Notes log and keys in the user's state file, where they are not there yet."""
     known = keyring.known(log.id)
-    if known and signer.keyid in known.signers and log_signer.keyid in known.log_keys:
+    keyids = [signer.keyid for signer in signers]
+    if known and set(keyids) <= set(known.signers) and log_signer.keyid in known.log_keys:
         return ()
     try:
-        keyring.remember(log.id, signer=signer.keyid, log_key=log_signer.keyid)
+        keyring.remember(log.id, signers=keyids, log_key=log_signer.keyid)
     except StorageError as error:
         return (f"this .dre will count as somebody else's: {error}",)
     return ()

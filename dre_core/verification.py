@@ -73,12 +73,18 @@ class Verified:
         run: The run, where it could be read.
         evidence: The decoded evidence, where it could be read.
         past: Runs sealed between the checkpoint that was asked about and this one, oldest first.
+        run_payload: Payload digest of the run; empty where it could not be read.
+        payloads: Payload digests of all envelopes, in order.
+        signers: Ids of the trusted keys that signed the run.
     """
 
     verdict: Verdict
     run: Run | None = None
     evidence: Evidence | None = None
     past: tuple[Past, ...] = ()
+    run_payload: str = ""
+    payloads: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
 
 
 def verify(engine: Engine, request: Request) -> list[Verified]:
@@ -270,7 +276,13 @@ def trust_for(engine: Engine, request: Request, sealed: Sealed) -> Trust:
     keys = {**_keys_of_role(request.policy, Role.RUNNER), **{key.keyid: key for key in request.keys}}
     if not request.policy.keys:
         keys |= _own_keys(engine, sealed)
-    return Trust(keys=keys, signatures=request.policy.signatures, disowned=sealed.disowned)
+    second = _keys_of_role(request.policy, Role.COUNTERSIGNER)
+    return Trust(
+        keys=keys,
+        signatures=request.policy.signatures,
+        disowned=sealed.disowned,
+        countersigners={keyid: key for keyid, key in second.items() if keyid not in keys},
+    )
 
 
 def maintainers_for(engine: Engine, request: Request, sealed: Sealed) -> dict[str, PublicKey]:
@@ -318,7 +330,15 @@ def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list
         sealed.operation,
         maintainers_for(engine, request, sealed),
     )
-    return Verified(verdict=verdict, run=inspected.run, evidence=evidence, past=past)
+    return Verified(
+        verdict=verdict,
+        run=inspected.run,
+        evidence=evidence,
+        past=past,
+        run_payload=inspected.run_payload,
+        payloads=inspected.payloads,
+        signers=inspected.signers,
+    )
 
 
 def _with_check(inspected: Inspected, check: IntegrityCheck) -> Inspected:

@@ -51,15 +51,16 @@ def _self_checks(engine: Engine) -> tuple[SelfCheck, ...]:
 def _keys(engine: Engine) -> SelfCheck:
     directory = engine.keyring.directory
     try:
-        signer = engine.keyring.given_signer() or engine.keyring.default_signer()
+        signers = engine.keyring.given_signers() or engine.keyring.default_signers()
     except DREError as error:
         return SelfCheck(name="keys", passed=False, detail=str(error), remedy=error.hint or "replace the key")
-    if signer is None:
+    if not signers:
         return SelfCheck(name="keys", passed=True, detail="none yet; the first run makes one", remedy="")
     if directory.exists() and stat.S_IMODE(directory.stat().st_mode) & 0o077:
         remedy = f"chmod 700 {directory}"
         return SelfCheck(name="keys", passed=False, detail="others can read the keys folder", remedy=remedy)
-    return SelfCheck(name="keys", passed=True, detail=f"{signer.keyid[:16]} ({signer.scheme})")
+    detail = ", ".join(f"{signer.keyid[:16]} ({signer.scheme})" for signer in signers)
+    return SelfCheck(name="keys", passed=True, detail=detail)
 
 
 def _git() -> SelfCheck:

@@ -47,6 +47,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         default=LATEST,
         help="operation id, latest (default), archive or folder; PATH#op_… picks",
     )
+    add_expectations(parser)
+
+
+def add_expectations(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say whom to trust and what the evidence must be about."""
+    add = parser.add_argument
     add("--key", action="append", default=[], metavar="PUB.pem", help="a public key to trust")
     add(
         "--policy",
@@ -95,7 +101,25 @@ def read_key(path: str) -> PublicKey:
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
-    request = Request(
+    request = request_of(engine, arguments)
+    work = partial(_verify, engine, request)
+    try:
+        answer = isolated(work) if is_foreign(engine, arguments.target) else work()
+    except FormatError as error:
+        return refused(error, console)
+    documents = answer["documents"]
+    several = {"schema": "dre/verdicts/v1", "verdicts": documents}
+    console.result(answer["lines"], documents[0] if len(documents) == 1 else several)
+    return Exit(answer["code"])
+
+
+def request_of(engine: Engine, arguments: argparse.Namespace) -> Request:
+    """What the options ask for.
+
+    Raises:
+        UsageError: A file that they name can't be read.
+    """
+    return Request(
         target=arguments.target,
         keys=tuple(read_key(path) for path in arguments.key),
         policy=engine.policy(arguments.policy),
@@ -107,15 +131,6 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         max_age=arguments.max_age,
         since=_note(arguments.since),
     )
-    work = partial(_verify, engine, request)
-    try:
-        answer = isolated(work) if is_foreign(engine, arguments.target) else work()
-    except FormatError as error:
-        return _refused(error, console)
-    documents = answer["documents"]
-    several = {"schema": "dre/verdicts/v1", "verdicts": documents}
-    console.result(answer["lines"], documents[0] if len(documents) == 1 else several)
-    return Exit(answer["code"])
 
 
 def _verify(engine: Engine, request: Request) -> dict[str, Any]:
@@ -123,8 +138,8 @@ def _verify(engine: Engine, request: Request) -> dict[str, Any]:
     verified = verify(engine, request)
     return {
         "documents": [_document(each, bool(request.since)) for each in verified],
-        "lines": [line for each in verified for line in _lines(each)],
-        "code": _worst(verified),
+        "lines": [line for each in verified for line in lines_of(each)],
+        "code": worst_code(verified),
     }
 
 
@@ -143,19 +158,20 @@ def _note(path: str) -> str:
         raise UsageError(f"can't be read: {error.strerror}", path=path) from None
 
 
-def _lines(verified: Verified) -> list[str]:
+def lines_of(verified: Verified) -> list[str]:
+    """The verdict on one operation, for people."""
     lines = summary_lines(Report(verdict=verified.verdict, evidence=verified.evidence))
     lines += [f"     before  {past.operation} {past.outcome}" for past in verified.past]
     return [*lines, f"     operation {verified.verdict.operation}"]
 
 
-def _worst(verified: list[Verified]) -> int:
+def worst_code(verified: list[Verified]) -> int:
     """The exit code of the first conclusion that holds, in the order 3, 5, 1, 6, 4, 0."""
     found = {each.verdict.conclusion for each in verified}
     return next(code for conclusion, code in EXIT_CODES.items() if conclusion in found)
 
 
-def _refused(error: FormatError, console: Console) -> Exit:
+def refused(error: FormatError, console: Console) -> Exit:
     """Bytes that are no archive of ours: an invalid verdict, not a failure of the command."""
     hint = error.hint or "get the archive again from where it was made"
     console.error(FormatError(error.message, hint=hint, path=error.path, code=error.slug))

@@ -107,14 +107,19 @@ class Envelope:
         """
         if threshold < 1:
             raise ValueError("threshold below 1")
-        message = pae(self.payload_type, self.payload)
         distinct = {key.keyid: key for key in keys}
-        holding = tuple(keyid for keyid, key in distinct.items() if self._signed_by(key, keyid, message))
+        holding = self.signers(distinct.values())
         if len(holding) >= threshold:
             return holding
         if not holding and distinct.keys().isdisjoint(signature.keyid for signature in self.signatures):
             raise IntegrityError("signed by none of the trusted keys", code="untrusted")
         raise IntegrityError(f"{len(holding)} of {threshold} needed signatures by trusted keys hold")
+
+    def signers(self, keys: Iterable[PublicKey]) -> tuple[str, ...]:
+        """Ids of those of the keys whose signature over this payload holds, each once; perhaps none."""
+        message = pae(self.payload_type, self.payload)
+        distinct = {key.keyid: key for key in keys}
+        return tuple(keyid for keyid, key in distinct.items() if self._signed_by(key, keyid, message))
 
     def _signed_by(self, key: PublicKey, keyid: str, message: bytes) -> bool:
         by_hint = sorted(self.signatures, key=lambda signature: signature.keyid != keyid)

@@ -1,6 +1,7 @@
 """The user's keys and what this user has made: private keys and the state file, outside every project.
 
-Private keys lie in ``${XDG_CONFIG_HOME:-~/.config}/dre/keys`` (``DRE_KEYS_DIR``), one PKCS#8 PEM each, 0600.
+Private keys lie in ``${XDG_CONFIG_HOME:-~/.config}/dre/keys`` (``DRE_KEYS_DIR``), one PKCS#8 PEM each, 0600. The file
+``default`` there names the ids of those that sign, the first one above all; while keys change, there are two.
 The state file ``${XDG_STATE_HOME:-~/.local/state}/dre/logs.json`` names the logs that this user began and the
 keys that sealed into each: a ``.dre`` folder that is not in it is somebody else's, however it looks.
 """
@@ -9,10 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dre_core.crypto.keys import Signer, read_private_key, signer_from_uri, write_private_key
+from dre_core.crypto.keys import Signer, read_private_key, signers_from_uri, write_private_key
 from dre_core.errors import SigningKeyError, StorageError
 from dre_core.model.record import dataclass
 
@@ -49,6 +50,8 @@ class Keyring:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        # A descriptor can be read only once.
+        self._given: tuple[Signer, ...] | None = None
         explicit = environ.get("DRE_KEYS_DIR", "")
         self.directory = (
             Path(explicit) if explicit else _base(environ, "XDG_CONFIG_HOME", "~/.config") / "keys"
@@ -60,53 +63,91 @@ class Keyring:
         text = self._environ.get("DRE_PASSPHRASE", "")
         return text.encode() if text else None
 
-    def given_signer(self) -> Signer | None:
-        """The signing key that the environment hands over, or None.
+    def given_signers(self) -> tuple[Signer, ...]:
+        """The signing keys that the environment hands over; none if it does not.
 
         ``DRE_SIGNING_KEY_FD`` is read once and closed; then ``DRE_SIGNING_KEY_FILE``, then ``DRE_SIGNING_KEY``.
 
         Raises:
-            SigningKeyError: It is named but can't be used.
+            SigningKeyError: They are named but can't be used.
         """
+        if self._given is None:
+            uri = self._given_uri()
+            self._given = signers_from_uri(uri, self._environ, self.passphrase()) if uri else ()
+        return self._given
+
+    def _given_uri(self) -> str:
         for variable, scheme in (("DRE_SIGNING_KEY_FD", "fd:"), ("DRE_SIGNING_KEY_FILE", "file:")):
             if value := self._environ.get(variable, ""):
-                return signer_from_uri(scheme + value, self._environ, self.passphrase())
-        if self._environ.get("DRE_SIGNING_KEY", ""):
-            return signer_from_uri("env:DRE_SIGNING_KEY", self._environ, self.passphrase())
-        return None
+                return scheme + value
+        return "env:DRE_SIGNING_KEY" if self._environ.get("DRE_SIGNING_KEY", "") else ""
 
     def given_signer_is_readable_by_workload(self) -> bool:
         """Whether the workload could read the key: its file is the user's own, or a shell above still holds it."""
         return not self._environ.get("DRE_SIGNING_KEY_FD", "")
 
-    def default_signer(self) -> Signer | None:
-        """The user's own signing key, or None before the first one was made.
+    def default_signers(self) -> tuple[Signer, ...]:
+        """The user's own signing keys, the one in use first; none before the first one was made.
 
         Raises:
-            SigningKeyError: It is there but can't be used.
+            SigningKeyError: One is there but can't be used.
         """
-        try:
-            keyid = (self.directory / _DEFAULT).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            return None
-        path = self.directory / f"{keyid}.pem"
-        return read_private_key(path, self.passphrase()) if path.exists() else None
+        paths = [self.directory / f"{keyid}.pem" for keyid in self.default_keyids()]
+        return tuple(read_private_key(path, self.passphrase()) for path in paths if path.exists())
 
-    def create_signer(self, key_type: str = "ed25519") -> Signer:
+    def default_keyids(self) -> list[str]:
+        """Ids of the user's own signing keys, the one in use first."""
+        try:
+            return (self.directory / _DEFAULT).read_text(encoding="utf-8").split()
+        except (OSError, ValueError):
+            return []
+
+    def create_signer(self, key_type: str = "ed25519", *, overlap: bool = False) -> Signer:
         """Makes a signing key, keeps it on disk and makes it the default.
+
+        Args:
+            key_type: Its kind.
+            overlap: The keys in use so far go on signing beside it, until they are retired.
 
         Raises:
             StorageError: The keys folder can't be written.
         """
         signer = Signer.generate(key_type)
         write_private_key(self.directory, signer, self.passphrase())
+        self._write_default([signer.keyid, *(self.default_keyids() if overlap else ())])
+        return signer
+
+    def retire(self, prefix: str) -> str:
+        """Lets a key sign no more; its file stays, and what it signed verifies as before.
+
+        Args:
+            prefix: Its id, or a unique beginning of it.
+
+        Returns:
+            Its id.
+
+        Raises:
+            SigningKeyError: No such key signs, several do, or it is the only one.
+            StorageError: The keys folder can't be written.
+        """
+        signing = self.default_keyids()
+        found = [keyid for keyid in signing if prefix and keyid.startswith(prefix)]
+        if len(found) != 1:
+            raise SigningKeyError(f"{len(found)} keys in use are named {prefix!r}", hint="see dre keys list")
+        if len(signing) == 1:
+            raise SigningKeyError(
+                "the only key in use can't be retired", hint="make its successor: dre keys rotate"
+            )
+        self._write_default([keyid for keyid in signing if keyid != found[0]])
+        return found[0]
+
+    def _write_default(self, keyids: Sequence[str]) -> None:
         temporary = self.directory / f".{_DEFAULT}.{os.getpid()}"
         try:
-            temporary.write_text(signer.keyid + "\n", encoding="utf-8")
+            temporary.write_text("".join(f"{keyid}\n" for keyid in keyids), encoding="utf-8")
             os.replace(temporary, self.directory / _DEFAULT)
         except OSError as error:
             raise StorageError(str(error.strerror), path=str(self.directory)) from None
-        return signer
 
     def signers(self) -> list[str]:
         """Ids of the private keys on disk, sorted; the log's own keys are not among them."""
@@ -143,7 +184,7 @@ class Keyring:
             log_keys=tuple(str(keyid) for keyid in entry.get("log_keys", ())),
         )
 
-    def remember(self, log_id: str, *, signer: str, log_key: str) -> None:
+    def remember(self, log_id: str, *, signers: Sequence[str], log_key: str) -> None:
         """Adds a log and the keys used in it to the state file.
 
         Raises:
@@ -154,7 +195,8 @@ class Keyring:
             with _locked(self.state.with_suffix(".lock")):
                 state = self._state()
                 entry = state.setdefault(log_id, {"signers": [], "log_keys": []})
-                for name, keyid in (("signers", signer), ("log_keys", log_key)):
+                used = [*(("signers", keyid) for keyid in signers), ("log_keys", log_key)]
+                for name, keyid in used:
                     if keyid not in entry[name]:
                         entry[name].append(keyid)
                 temporary = self.state.with_suffix(f".{os.getpid()}.tmp")

@@ -20,6 +20,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import field
@@ -52,6 +53,8 @@ KEY_TYPES: Mapping[str, str] = {
 MIN_RSA_BITS = 2048
 MAX_KEY_BYTES = 64 * 1024
 """Largest key text or file that is read."""
+MAX_KEYS = 16
+"""Most private keys in one text."""
 
 _ED25519_SPKI = bytes.fromhex("302a300506032b6570032100")
 _ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
@@ -330,23 +333,31 @@ def read_private_key(path: Path, passphrase: bytes | None = None) -> Signer:
     Raises:
         SigningKeyError: Missing, a link, no regular file, another owner, readable by others, no usable key.
     """
+    return _read_signers(Path(path), passphrase)[0]
+
+
+def _read_signers(path: Path, passphrase: bytes | None) -> tuple[Signer, ...]:
     try:
-        data = _read_guarded(Path(path))
+        data = read_guarded(path)
     except OSError as error:
         raise SigningKeyError(f"can't read the key: {_reason(error)}", path=str(path)) from None
     try:
-        return Signer.load(data, passphrase)
+        return signers_from_text(data, passphrase)
     except SigningKeyError as error:
         error.path = str(path)
         raise
 
 
-def signer_from_text(text: bytes, passphrase: bytes | None = None) -> Signer:
-    """Read a private key from PEM, or from base64 of PEM as CI variables often hold it.
+def signers_from_text(text: bytes, passphrase: bytes | None = None) -> tuple[Signer, ...]:
+    """Read private keys from PEM, or from base64 of PEM as CI variables often hold it.
+
+    Several keys one after the other all sign: the old and the new one while keys change, or two for a threshold.
 
     Raises:
-        SigningKeyError: Neither, or no usable key.
+        SigningKeyError: Neither, no usable key, one of them twice, or more than 16.
     """
+    if len(text) > MAX_KEY_BYTES:
+        raise SigningKeyError(f"key text of more than {MAX_KEY_BYTES} bytes")
     text = text.strip()
     if not text.startswith(b"-----BEGIN "):
         try:
@@ -355,11 +366,24 @@ def signer_from_text(text: bytes, passphrase: bytes | None = None) -> Signer:
             text = b""
     if not text.lstrip().startswith(b"-----BEGIN "):
         raise SigningKeyError("the key is neither PEM nor base64 of PEM")
-    return Signer.load(text, passphrase)
+    blocks = re.findall(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----", text, re.S) or [text]
+    if len(blocks) > MAX_KEYS:
+        raise SigningKeyError(f"more than {MAX_KEYS} keys in one text")
+    signers = tuple(Signer.load(block, passphrase) for block in blocks)
+    if len({signer.keyid for signer in signers}) != len(signers):
+        raise SigningKeyError("the same key stands in the text twice")
+    return signers
 
 
 def signer_from_uri(uri: str, environ: Mapping[str, str], passphrase: bytes | None = None) -> Signer:
-    """Find a signer by URI.
+    """Find a signer by URI; of several keys there, the first. See :func:`signers_from_uri`."""
+    return signers_from_uri(uri, environ, passphrase)[0]
+
+
+def signers_from_uri(
+    uri: str, environ: Mapping[str, str], passphrase: bytes | None = None
+) -> tuple[Signer, ...]:
+    """Find signers by URI.
 
     Args:
         uri: ``file:PATH``, ``env:NAME``, or ``fd:N`` (read to its end, then closed).
@@ -371,14 +395,14 @@ def signer_from_uri(uri: str, environ: Mapping[str, str], passphrase: bytes | No
     """
     kind, _, rest = uri.partition(":")
     if kind == "file" and rest:
-        return read_private_key(Path(rest.removeprefix("//")), passphrase)
+        return _read_signers(Path(rest.removeprefix("//")), passphrase)
     if kind == "env" and rest:
         text = environ.get(rest, "")
         if not text.strip():
             raise SigningKeyError(f"environment variable {rest} holds no key")
-        return signer_from_text(text.encode("utf-8", "surrogateescape"), passphrase)
+        return signers_from_text(text.encode("utf-8", "surrogateescape"), passphrase)
     if kind == "fd" and rest.isascii() and rest.isdigit():
-        return signer_from_text(_read_descriptor(int(rest)), passphrase)
+        return signers_from_text(_read_descriptor(int(rest)), passphrase)
     raise SigningKeyError(f"not a signer URI: {kind}:…", hint="use file:PATH, env:NAME or fd:N")
 
 
@@ -400,8 +424,13 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _read_guarded(path: Path) -> bytes:
-    """Read through one descriptor, judged by fstat, so that nothing can be swapped in between."""
+def read_guarded(path: Path) -> bytes:
+    """Read a secret's file through one descriptor, judged by fstat, so that nothing can be swapped in between.
+
+    Raises:
+        SigningKeyError: A link, no regular file, another owner, readable by others, more than 64 KiB.
+        OSError: It can't be read.
+    """
     # O_NONBLOCK: opening a pipe must not wait for a writer.
     flags = (
         os.O_RDONLY

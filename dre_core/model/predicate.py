@@ -230,7 +230,35 @@ def verification_summary(
         version: Version of DRE.
         time: RFC 3339 time.
     """
-    supported = verdict.conclusion is Conclusion.SUPPORTED
+    level = int(verdict.level) if verdict.conclusion is Conclusion.SUPPORTED else None
+    return summary_of(run_subjects(run), run.operation, level, policy, inputs, version, time)
+
+
+def run_payload_subject(digest: str) -> Subject:
+    """What a countersignature is about: the payload of a run."""
+    return Subject(name="run", digest={"sha256": hex_of(digest)}, annotations={})
+
+
+def summary_of(
+    subjects: tuple[Subject, ...],
+    operation: str,
+    level: int | None,
+    policy: Policy,
+    inputs: Sequence[str],
+    version: str,
+    time: str,
+) -> Statement:
+    """A VSA about any subjects.
+
+    Args:
+        subjects: What it is about.
+        operation: The operation's id.
+        level: The evidence level of a supported claim; None where it is not supported.
+        policy: The policy it was judged by.
+        inputs: Payload digests of every envelope that was read.
+        version: Version of DRE.
+        time: RFC 3339 time.
+    """
     policy_text = canonical.dumps(
         {
             "threshold": policy.threshold,
@@ -242,7 +270,7 @@ def verification_summary(
     predicate: dict[str, JSON] = {
         "verifier": {"id": VERIFIER_ID, "version": {"dre": version}},
         "timeVerified": time,
-        "resourceUri": f"urn:dre:operation:{run.operation}",
+        "resourceUri": f"urn:dre:operation:{operation}",
         "policy": {
             "uri": policy.source or "preset:default",
             "digest": {"sha256": hex_of(sha256(policy_text))},
@@ -250,16 +278,21 @@ def verification_summary(
         "inputAttestations": [
             {"uri": f"urn:dre:payload:{digest}", "digest": {"sha256": hex_of(digest)}} for digest in inputs
         ],
-        "verificationResult": "PASSED" if supported else "FAILED",
-        "verifiedLevels": [f"DRE_LEVEL_{int(verdict.level)}"] if supported else ["FAILED"],
+        "verificationResult": "FAILED" if level is None else "PASSED",
+        "verifiedLevels": ["FAILED" if level is None else f"DRE_LEVEL_{level}"],
         "slsaVersion": "1.0",
     }
-    return Statement(subjects=run_subjects(run), predicate_type=VSA, predicate=predicate)
+    return Statement(subjects=subjects, predicate_type=VSA, predicate=predicate)
 
 
 def verdict_statement(run: Run, verdict: Verdict) -> Statement:
     """The reasons behind the VSA: the verdict document itself."""
-    return Statement(subjects=run_subjects(run), predicate_type=VERDICT, predicate=verdict.to_json())
+    return verdict_about(run_subjects(run), verdict.to_json())
+
+
+def verdict_about(subjects: tuple[Subject, ...], document: Mapping[str, JSON]) -> Statement:
+    """A verdict document about any subjects."""
+    return Statement(subjects=subjects, predicate_type=VERDICT, predicate=document)
 
 
 def replay_statement(run: Run, facts: ReplayFacts) -> Statement:

@@ -6,7 +6,7 @@ needs them. So the same members give the same bytes, and all but content follows
 
     README.txt                              attestations/<op>.intoto.jsonl      blobs/sha256/<64 hex>
     log/checkpoint                          log/<op>.tlog-proof                 keys/<64 hex>.pem
-    reports/<op>/report.html, junit.xml     index.json
+    reports/<op>/report.html, junit.xml     index.json                          countersignatures/<op>.intoto.jsonl
 
 The reader believes nothing: it takes (name, size, CRC-32) from the central directory, regenerates every
 header from them and compares byte for byte, before any content is read. What it would not have written itself
@@ -27,6 +27,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -48,6 +49,7 @@ _NAMES = re.compile(
         (
             r"README\.txt",
             rf"attestations/{_OPERATION}\.intoto\.jsonl",
+            rf"countersignatures/{_OPERATION}\.intoto\.jsonl",
             r"blobs/sha256/[0-9a-f]{64}",
             r"index\.json",
             r"keys/[0-9a-f]{64}\.pem",
@@ -70,10 +72,12 @@ class Member:
     Attributes:
         name: One of the names in the module's table.
         source: Its content; read once.
+        size: Its size, where the stream that ``source`` opens can't tell; None: it is asked.
     """
 
     name: str
     source: Source
+    size: int | None = None
 
 
 # The form
@@ -202,8 +206,7 @@ def _write(file: BinaryIO, members: Iterable[Member]) -> None:
     total = offset = 0
     for member in members:
         with _opened(member.source) as source:
-            size = source.seek(0, os.SEEK_END)
-            source.seek(0)
+            size = _size_of(source) if member.size is None else member.size
             total += size
             _check_sizes(member.name, size, total)
             entry = _write_member(file, source, _Entry(member.name.encode("ascii"), size, 0, offset))
@@ -211,6 +214,12 @@ def _write(file: BinaryIO, members: Iterable[Member]) -> None:
         offset = entry.end
     directory = b"".join(entry.central_header() for entry in entries)
     file.write(directory + _end_records(len(entries), len(directory), offset))
+
+
+def _size_of(source: BinaryIO) -> int:
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    return size
 
 
 def _write_member(file: BinaryIO, source: BinaryIO, draft: _Entry) -> _Entry:
@@ -326,6 +335,14 @@ class Archive:
             NotFoundError: No such member.
         """
         return io.BufferedReader(_MemberStream(self._read_at, self._entry(name)), _CHUNK_BYTES)
+
+    def member(self, name: str) -> Member:
+        """A member as it is, to be put into another archive while this one is open.
+
+        Raises:
+            NotFoundError: No such member.
+        """
+        return Member(name=name, source=partial(self.stream, name), size=self.size(name))
 
     def read(self, name: str, limit_bytes: int) -> bytes:
         """A member's content.

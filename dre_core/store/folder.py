@@ -150,6 +150,11 @@ class Experiment:
         return self.path / INDEX
 
     @property
+    def countersignatures(self) -> Path:
+        """Envelopes of others about the operation, one a line."""
+        return self.path / "countersignatures.intoto.jsonl"
+
+    @property
     def readme(self) -> Path:
         """The archive's README.txt as it was sealed."""
         return self.path / "README.txt"

@@ -56,6 +56,7 @@ class Sealed:
         place: What it was read from, for messages.
         index: ``index.json`` where it came in an archive.
         members: Size and ``sha256:`` digest by member name, filled on demand for an archive.
+        countersignatures: Envelopes of others about the operation, one a line.
     """
 
     operation: str
@@ -68,6 +69,7 @@ class Sealed:
     place: str = ""
     index: bytes = b""
     members: Members | None = None
+    countersignatures: bytes = b""
 
 
 class Members(Protocol):
@@ -102,6 +104,7 @@ def from_folder(folder: Folder, operation: str) -> Sealed:
         blobs=LocalStore(folder.path),
         hint_keys=_keys(_pem_files(folder.public_keys)),
         place=str(folder.path),
+        countersignatures=_optional(experiment.countersignatures),
     )
 
 
@@ -122,12 +125,13 @@ def archive_operations(path: Path) -> Iterator[list[Sealed]]:
             Sealed(
                 operation=operation,
                 envelopes=archive.read(name, TEXT_LIMIT_BYTES),
-                proof=_member_text(archive, f"log/{operation}.tlog-proof"),
+                proof=_member(archive, f"log/{operation}.tlog-proof").decode("utf-8", "replace"),
                 blobs=_ArchiveBlobs(archive),
                 hint_keys=keys,
                 place=str(path),
-                index=archive.read("index.json", TEXT_LIMIT_BYTES) if "index.json" in archive.names else b"",
+                index=_member(archive, "index.json"),
                 members=members,
+                countersignatures=_member(archive, f"countersignatures/{operation}.intoto.jsonl"),
             )
             for operation, name in _attestations(archive.names)
         ]
@@ -148,10 +152,11 @@ def unpacked_operations(path: Path) -> list[Sealed]:
         Sealed(
             operation=operation,
             envelopes=_read(path / name),
-            proof=_optional_text(path / "log" / f"{operation}.tlog-proof"),
+            proof=_optional(path / "log" / f"{operation}.tlog-proof").decode("utf-8", "replace"),
             blobs=_FolderBlobs(path / "blobs" / "sha256"),
             hint_keys=keys,
             place=str(path),
+            countersignatures=_optional(path / "countersignatures" / f"{operation}.intoto.jsonl"),
         )
         for operation, name in _attestations(tuple(names))
     ]
@@ -181,12 +186,12 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _optional_text(path: Path) -> str:
-    return _read(path).decode("utf-8", "replace") if path.exists() else ""
+def _optional(path: Path) -> bytes:
+    return _read(path) if os.path.lexists(path) else b""
 
 
-def _member_text(archive: Archive, name: str) -> str:
-    return archive.read(name, TEXT_LIMIT_BYTES).decode("utf-8", "replace") if name in archive.names else ""
+def _member(archive: Archive, name: str) -> bytes:
+    return archive.read(name, TEXT_LIMIT_BYTES) if name in archive.names else b""
 
 
 def _pem_files(directory: Path) -> Iterator[tuple[str, bytes]]:

@@ -65,6 +65,7 @@ class Evidence:
         declaration: What counts of the declaration that was sealed before the run; None if nothing does.
         unreadable: Items that could not be decoded, each with the reason.
         declaration_refused: Parts of it that loosen were left out, because no maintainer signed them.
+        countersigners: Ids of the keys whose countersignature counts.
         locked: How the installed packages fit the lock files; None where there is none.
         changes: What the change did to the tests and their runner, read from git; None without a base.
         covered: What coverage data say about the change and the tests; None where nothing was measured.
@@ -83,6 +84,7 @@ class Evidence:
     locked: Locked | None = None
     declaration: Declaration | None = None
     declaration_refused: bool = False
+    countersigners: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
 
     @property

@@ -5,8 +5,9 @@ an earlier one leaves nothing to read.
 
 1. ``envelopes``: every line parses as a DSSE envelope with a Statement in it; one of them is the run's.
 2. ``signature``: a key signed every envelope, checked over the exact payload bytes.
-3. ``trust``: as many distinct trusted keys as asked for signed the run; a public key beside the evidence is a
-   hint for step 2 and never trusted here.
+3. ``trust``: as many distinct trusted keys as asked for signed the run, its cosignatures included; a public key
+   beside the evidence is a hint for step 2 and never trusted here. Before it, where there are any,
+   ``countersignatures``: each is about this run, and no known key's signature is wrong.
 4. ``certificate``: the trust certificate is signed by the same signer and endorses the log's key.
 5. ``log-proof``: the event ``operation.sealed`` lists these envelopes, in this order, and is included in the
    tree of a checkpoint that the endorsed key signed.
@@ -28,7 +29,7 @@ from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.keys import PublicKey
 from dre_core.crypto.merkle import leaf_hash, verify_inclusion
 from dre_core.crypto.note import Checkpoint, TlogProof, open_note, parse_proof, unverified_text
-from dre_core.errors import DREError, FormatError, IntegrityError
+from dre_core.errors import DREError, FormatError, IntegrityError, NewerFormatError
 from dre_core.model import predicate
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.event import Event, parse_rfc3339
@@ -41,7 +42,20 @@ from dre_core.store.sealed import TEXT_LIMIT_BYTES, Sealed, stream_digest
 CERTIFICATE_KIND = "certificate"
 _README = "README.txt"
 _CHECKPOINT = "log/checkpoint"
+_COUNTERSIGNATURES = "countersignatures.intoto.jsonl"
 _ENVELOPE_LIMIT = 10_000
+# What an operation may say; anything else would be sealed but judged by nobody.
+_KNOWN = frozenset(
+    (
+        predicate.RUN,
+        predicate.TEST_RESULT,
+        predicate.RUNTIME_TRACE,
+        predicate.SVR,
+        predicate.VSA,
+        predicate.VERDICT,
+        predicate.REPLAY,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +66,13 @@ class Trust:
         keys: Trusted public keys by id.
         signatures: How many distinct ones must have signed the run.
         disowned: Why keys of one's own are not among them; empty if there is no reason to tell.
+        countersigners: Keys by id whose countersignature counts; none that may run is among them.
     """
 
     keys: Mapping[str, PublicKey]
     signatures: int = 1
     disowned: str = ""
+    countersigners: Mapping[str, PublicKey] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +109,8 @@ class Inspected:
         statements: All Statements, in file order.
         payloads: Payload digests, in file order.
         signers: Ids of the trusted keys that signed the run.
+        run_payload: Payload digest of the run; empty where it could not be read.
+        countersigners: Ids of the keys that count as countersigners and found the run supported.
     """
 
     integrity: Integrity
@@ -100,6 +118,8 @@ class Inspected:
     statements: tuple[Statement, ...] = ()
     payloads: tuple[str, ...] = ()
     signers: tuple[str, ...] = ()
+    run_payload: str = ""
+    countersigners: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -114,6 +134,8 @@ class _Inspection:
     run: Run | None = None
     run_envelope: Envelope | None = None
     signers: tuple[str, ...] = ()
+    cosigned: list[Envelope] = field(default_factory=list)
+    countersigners: tuple[str, ...] = ()
 
     def record(self, check: str, passed: bool, detail: str = "") -> bool:
         self.checks.append(IntegrityCheck(id=check, passed=passed, detail=detail))
@@ -141,6 +163,8 @@ def inspect(sealed: Sealed, trust: Trust, expected: Expectations) -> Inspected:
     state = _Inspection(sealed, trust)
     if state.attempt("envelopes", lambda: _envelopes(state)):
         state.attempt("signature", lambda: _signature(state))
+        if sealed.countersignatures:
+            state.attempt("countersignatures", lambda: _countersignatures(state))
         state.attempt("trust", lambda: _trust(state))
         state.attempt("subjects", lambda: _subjects(state))
         endorsed: list[tuple[str, PublicKey]] = []
@@ -163,25 +187,19 @@ def inspect(sealed: Sealed, trust: Trust, expected: Expectations) -> Inspected:
         statements=tuple(state.statements),
         payloads=tuple(envelope.payload_digest for envelope in state.envelopes),
         signers=state.signers,
+        run_payload=state.run_envelope.payload_digest if state.run_envelope else "",
+        countersigners=state.countersigners,
     )
 
 
 def _envelopes(state: _Inspection) -> str:
     """Step 1."""
-    lines = state.sealed.envelopes.split(b"\n")
-    if lines[-1] != b"" or len(lines) < 2:
-        raise FormatError("the last line is cut off", path="run.intoto.jsonl")
-    if len(lines) > _ENVELOPE_LIMIT:
-        raise FormatError(f"more than {_ENVELOPE_LIMIT} envelopes", path="run.intoto.jsonl")
-    for number, line in enumerate(lines[:-1], 1):
-        envelope = Envelope.parse(line)
-        if envelope.to_bytes() != line:
-            raise FormatError("not in canonical form", path=f"run.intoto.jsonl:{number}")
-        if envelope.payload_type != PAYLOAD_TYPE:
-            raise FormatError(
-                f"unknown payload type {envelope.payload_type}", path=f"run.intoto.jsonl:{number}"
-            )
+    for number, envelope in enumerate(_parse_lines(state.sealed.envelopes, "run.intoto.jsonl"), 1):
         statement = Statement.parse(envelope.payload)
+        if statement.predicate_type not in _KNOWN:
+            raise FormatError(
+                f"unknown predicate {statement.predicate_type}", path=f"run.intoto.jsonl:{number}"
+            )
         state.envelopes.append(envelope)
         state.statements.append(statement)
         if statement.predicate_type == predicate.RUN:
@@ -196,6 +214,70 @@ def _envelopes(state: _Inspection) -> str:
             f"the run is of {state.run.operation}, not of {state.sealed.operation}", path="run.intoto.jsonl"
         )
     return f"{len(state.envelopes)} envelopes"
+
+
+def _parse_lines(data: bytes, name: str) -> list[Envelope]:
+    """Envelopes, one a line, each in the one form.
+
+    Raises:
+        FormatError: Cut off, too many, or out of form; with file and line.
+    """
+    lines = data.split(b"\n")
+    if lines[-1] != b"" or len(lines) < 2:
+        raise FormatError("the last line is cut off", path=name)
+    if len(lines) > _ENVELOPE_LIMIT:
+        raise FormatError(f"more than {_ENVELOPE_LIMIT} envelopes", path=name)
+    envelopes = []
+    for number, line in enumerate(lines[:-1], 1):
+        envelope = Envelope.parse(line)
+        if envelope.to_bytes() != line:
+            raise FormatError("not in canonical form", path=f"{name}:{number}")
+        if envelope.payload_type != PAYLOAD_TYPE:
+            raise FormatError(f"unknown payload type {envelope.payload_type}", path=f"{name}:{number}")
+        envelopes.append(envelope)
+    return envelopes
+
+
+def parse_countersignatures(data: bytes) -> list[Envelope]:
+    """The envelopes of a file of countersignatures; none in an empty one.
+
+    Raises:
+        FormatError: Out of form.
+    """
+    return _parse_lines(data, _COUNTERSIGNATURES) if data else []
+
+
+def _countersignatures(state: _Inspection) -> str:
+    """Before step 3: envelopes of others about the run, and further signatures over its very payload."""
+    assert state.run_envelope is not None
+    trust, run = state.trust, state.run_envelope
+    known = {**state.sealed.hint_keys, **trust.keys, **trust.countersigners}
+    subject = (predicate.run_payload_subject(run.payload_digest),)
+    found: list[str] = []
+    envelopes = parse_countersignatures(state.sealed.countersignatures)
+    for number, envelope in enumerate(envelopes, 1):
+        for signature in envelope.signatures:
+            if signature.keyid in known:
+                envelope.verify([known[signature.keyid]], 1)
+        if envelope.payload == run.payload:
+            state.cosigned.append(envelope)
+            continue
+        statement = Statement.parse(envelope.payload)
+        if (
+            statement.predicate_type not in (predicate.VSA, predicate.VERDICT)
+            or statement.subjects != subject
+        ):
+            raise IntegrityError("about something else than this run", path=f"{_COUNTERSIGNATURES}:{number}")
+        if (
+            statement.predicate.get("verificationResult") == "PASSED"
+            and statement.predicate_type == predicate.VSA
+        ):
+            found += envelope.signers(trust.countersigners.values())
+    # Whoever ran the workload is no second party, whatever name the key has.
+    ran = {signature.keyid for signature in run.signatures}.union(run.signers(trust.countersigners.values()))
+    state.countersigners = tuple(keyid for keyid in dict.fromkeys(found) if keyid not in ran)
+    by = ", ".join(keyid[:16] for keyid in state.countersigners) or "no key that counts as a countersigner"
+    return f"{len(envelopes)} envelopes, by {by}"
 
 
 def _signature(state: _Inspection) -> str:
@@ -217,7 +299,13 @@ def _trust(state: _Inspection) -> str:
         reason = f"{state.trust.disowned}, and " if state.trust.disowned else ""
         raise IntegrityError(f"{reason}no trusted key was named; use --key PUB.pem or --policy")
     keys = list(state.trust.keys.values())
-    state.signers = state.run_envelope.verify(keys, state.trust.signatures)
+    signers = dict.fromkeys(state.run_envelope.verify(keys, 1))
+    for envelope in state.cosigned:
+        signers |= dict.fromkeys(envelope.signers(keys))
+    state.signers = tuple(signers)
+    if len(signers) < state.trust.signatures:
+        needed = state.trust.signatures
+        raise IntegrityError(f"{len(signers)} of {needed} needed signatures by trusted keys hold")
     for envelope in state.envelopes:
         envelope.verify(keys, 1)
     return f"signed by {', '.join(keyid[:16] for keyid in state.signers)}"
@@ -367,6 +455,12 @@ def parse_indexes(data: bytes) -> list[Envelope]:
     for envelope, line in zip(envelopes, lines, strict=False):
         if envelope.to_bytes() != line or Statement.parse(envelope.payload).predicate_type != predicate.INDEX:
             raise FormatError("not an index in canonical form", path="index.json")
+    for envelope in envelopes:
+        number = Statement.parse(envelope.payload).predicate.get("format")
+        if isinstance(number, int) and number > 1:
+            raise NewerFormatError(
+                f"an archive of format {number}", hint="a newer dre is needed", path="index.json"
+            )
     operations = [operation_of(envelope) for envelope in envelopes]
     if operations != sorted(set(operations)):
         raise FormatError("the indexes are not one an operation, sorted", path="index.json")
@@ -406,8 +500,8 @@ def archive_problems(sealed: Sequence[Sealed]) -> list[str]:
     members = sealed[0].members
     if members is None:
         return []
-    # The checkpoint is a signed note of its own, and an index can't name itself.
-    covered = {"index.json", _CHECKPOINT}
+    # The checkpoint is a signed note of its own, an index can't name itself, and countersignatures came later.
+    covered = {"index.json", _CHECKPOINT, *_countersigned(sealed)}
     readmes = set()
     for envelope in parse_indexes(sealed[0].index):
         for subject in Statement.parse(envelope.payload).subjects:
@@ -424,6 +518,17 @@ def archive_problems(sealed: Sequence[Sealed]) -> list[str]:
     if _README not in members.names() or members.digest(_README)[1] not in readmes:
         problems.append(f"{_README}: the member is not the one that was sealed")
     return problems
+
+
+def _countersigned(sealed: Sequence[Sealed]) -> set[str]:
+    """Members that hold countersignatures, and the public keys that these name."""
+    names = set()
+    for each in sealed:
+        if each.countersignatures:
+            names.add(f"countersignatures/{each.operation}.intoto.jsonl")
+        for envelope in parse_countersignatures(each.countersignatures):
+            names.update(f"keys/{signature.keyid}.pem" for signature in envelope.signatures)
+    return names
 
 
 def _expectations(state: _Inspection, expected: Expectations) -> None:

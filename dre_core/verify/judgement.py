@@ -79,7 +79,7 @@ def judge_run(
         return invalid, None
     try:
         evidence = with_declaration(load(run, blobs, policy), blobs, maintainers)
-        evidence = _with_later_replay(evidence, inspected)
+        evidence = replace(_with_later_replay(evidence, inspected), countersigners=inspected.countersigners)
     except DREError as error:
         return _undecodable(run, inspected, str(error)), None
     return judge_evidence(evidence, inspected, verifiers), evidence

@@ -1,12 +1,14 @@
 """The evidence level: from how far outside the workload the claim was seen.
 
 0 claim only; 1 reported files, sealed; 2 recorded in-process; 3 watched from outside, with at least one inner or
-reported source that agrees; 4 also clean, re-executed from a clean clone and countersigned.
+reported source that agrees; 4 also on a clean tree of a known commit, re-executed from a clean clone with the same
+result, and countersigned by a key that the policy lets countersign and not run.
 """
 
 from __future__ import annotations
 
 from dre_core.model.policy import Policy
+from dre_core.model.replay import CellState
 from dre_core.model.run import RunOutcome
 from dre_core.model.verdict import Level
 from dre_core.verify.evidence import Evidence
@@ -30,12 +32,23 @@ def level_of(evidence: Evidence, policy: Policy) -> Level:
 def _seen(evidence: Evidence) -> Level:
     inside = any(session.finished for session in evidence.top_sessions)
     if evidence.observation is not None and _agrees(evidence):
-        return Level.WRAPPED
+        again = evidence.run.source.clean is True and _came_to_the_same(evidence)
+        return Level.COUNTERSIGNED if again and evidence.countersigners else Level.WRAPPED
     if inside:
         return Level.IN_PROCESS
     if evidence.sessions or evidence.reports or evidence.observation is not None:
         return Level.REPORTED
     return Level.CLAIM_ONLY
+
+
+def _came_to_the_same(evidence: Evidence) -> bool:
+    """Whether every test that passed in the run passed in a clean clone of its commit as well."""
+    facts = evidence.replay
+    if facts is None or not facts.head or facts.head != evidence.run.source.commit:
+        return False
+    cell = facts.cell("clean")
+    ran = cell is not None and cell.state is CellState.RAN and facts.compared > 0
+    return ran and not any(test.clean_differs for test in facts.tests)
 
 
 def _agrees(evidence: Evidence) -> bool:
