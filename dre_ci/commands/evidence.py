@@ -14,6 +14,7 @@ from dre_ci.console import Console
 from dre_core.engine import Engine
 from dre_core.errors import DREError, NotFoundError, UsageError
 from dre_core.exchange import export, import_archive
+from dre_core.foreign import FORMATS, LINK, write_foreign
 from dre_core.model import canonical
 from dre_core.model.run import Item, Run
 from dre_core.model.streams import StreamIndex, parse_index
@@ -43,7 +44,20 @@ def register(parser: argparse.ArgumentParser) -> None:
     out = actions.add_parser("export", help="write an archive that anyone can verify")
     out.add_argument("ids", nargs="*", metavar="ID", help="operations (default: the latest)")
     out.add_argument("--all", action="store_true", help="every sealed operation here")
-    out.add_argument("--output", required=True, metavar="PATH", help="the archive to write")
+    out.add_argument("--output", required=True, metavar="PATH", help="the file to write")
+    out.add_argument(
+        "--as",
+        dest="form",
+        choices=("archive", *FORMATS),
+        default="archive",
+        help="archive (default), or another verifier's format, one document a line",
+    )
+    out.add_argument(
+        "--predicate",
+        default="",
+        metavar="TYPE",
+        help="with dsse and sigstore-bundle: only this predicate, such as run or test-result",
+    )
     into = actions.add_parser("import", help="take an archive's operations in; nothing in it is trusted")
     into.add_argument("archive", help="the archive")
     gone = actions.add_parser("delete", help="delete an operation; a signed tombstone stays in the log")
@@ -261,10 +275,30 @@ def _export(engine: Engine, arguments: argparse.Namespace, console: Console) -> 
         names = [engine.folder.resolve(text) for text in arguments.ids] or [latest(engine)]
     if not names:
         raise NotFoundError("nothing has been sealed here yet", hint="run: dre wrap -- COMMAND")
+    if arguments.form != "archive":
+        return _convert(engine, arguments, names, console)
+    if arguments.predicate:
+        raise UsageError("an archive holds all predicates", hint="--predicate goes with --as dsse")
     output = export(engine, names, Path(arguments.output))
     size = output.stat().st_size
     console.result(
         [f"wrote {output} ({size} bytes, {len(names)} operation{'s' if len(names) > 1 else ''})"],
         {"archive": str(output), "size": size, "operations": names},
+    )
+    return Exit()
+
+
+def _convert(engine: Engine, arguments: argparse.Namespace, names: list[str], console: Console) -> Exit:
+    """The operation in a format of other people's verifiers."""
+    if len(names) > 1:
+        raise UsageError(f"--as {arguments.form} writes one operation", hint="name one")
+    if arguments.form == LINK and arguments.predicate:
+        raise UsageError("a link has no predicate", hint="--predicate goes with --as dsse")
+    output, count = write_foreign(
+        engine, names[0], arguments.form, arguments.predicate, Path(arguments.output)
+    )
+    console.result(
+        [f"wrote {output} ({count} document{'s' if count > 1 else ''})"],
+        {"file": str(output), "format": arguments.form, "documents": count, "operation": names[0]},
     )
     return Exit()
