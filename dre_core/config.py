@@ -40,10 +40,14 @@ class EvidenceSection:
     Attributes:
         retention: Age such as ``30d`` after which ``prune`` deletes payloads.
         compress: Whether payloads are compressed.
+        encrypt: Whether payloads are encrypted, with the passphrase in ``DRE_PASSPHRASE``.
+        recipients: age recipients for whom payloads are encrypted, whatever ``encrypt`` says.
     """
 
     retention: str = "30d"
     compress: bool = True
+    encrypt: bool = False
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from dre_core.capture.collector import Scene
 from dre_core.config import Config
 from dre_core.crypto.keyring import Keyring
 from dre_core.declaring import in_force
+from dre_core.encryption import secrecy_of
 from dre_core.errors import UsageError
 from dre_core.intake import Intake
 from dre_core.model import identifier
@@ -196,6 +197,7 @@ class Engine:
         log = self.open_log()
         authority = self.authority(log)
         operation_id = identifier.new(identifier.OPERATION)
+        intake = self.intake(masker, operation_id)
         experiment = self.folder.experiment(operation_id)
         manager = registry.load(registry.COLLECTORS, self.settings.plugins)
         command = facts or CommandFacts(argv=tuple(argv))
@@ -211,7 +213,7 @@ class Engine:
             log=log,
             authority=authority,
             masker=masker,
-            intake=Intake(self.store, masker, compress=self.settings.evidence.compress),
+            intake=intake,
             scene=self._scene(operation_id, experiment.path, wishes, _programs(face, command)),
             collectors=registry.flatten(manager.hook.dre_collectors(config=self.settings)),
             now=self.now,
@@ -234,6 +236,15 @@ class Engine:
         values = sensitive_values(self.environ)
         named = [self.environ.get(name, "") for name in self.settings.mask.variables]
         return Masker([*values, *(value for value in named if value)])
+
+    def intake(self, masker: Masker, operation: str) -> Intake:
+        """The way of an operation's evidence to disk.
+
+        Raises:
+            ConfigError: It is to be encrypted, and nobody could read it.
+        """
+        secrecy = secrecy_of(self.settings, self.environ, operation)
+        return Intake(self.store, masker, compress=self.settings.evidence.compress, secrecy=secrecy)
 
     def _scene(self, operation: str, experiment: Path, wishes: Wishes, programs: tuple[str, ...]) -> Scene:
         return Scene(

@@ -72,6 +72,12 @@ class SigningKeyError(UsageError):
     code = "key"
 
 
+class LockedError(UsageError):
+    """Payloads are encrypted, and their key is not at hand."""
+
+    code = "locked"
+
+
 class FormatError(DREError):
     """Bytes from outside are not what their format asks for. ``path`` holds the JSON path."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.keys import Signer
+from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import NotFoundError, UsageError
 from dre_core.model import canonical
@@ -176,7 +177,7 @@ def _write_link(engine: Engine, operation: str, output: Path) -> Path:
         raise UsageError("only one's own, intact operation is linked", hint="dre verify says what is wrong")
     run = verified.run
     step = run.name or _STEP
-    blobs = own_operation(engine, operation).blobs
+    blobs = opened(run, own_operation(engine, operation).blobs, engine.environ)
     link = link_of(run, step, _text(blobs, run, "stdout"), _text(blobs, run, "stderr"))
     with engine.open_log() as log:
         signer = engine.authority(log).signer

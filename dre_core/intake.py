@@ -1,7 +1,8 @@
-"""The way of evidence to disk: mask, hash, compress, hash again, store; in constant memory.
+"""The way of evidence to disk: mask, hash, compress, encrypt, hash again, store; in constant memory.
 
 Not the log and not the signing. The order is the contract: masking comes before anything is hashed or kept, so
 no digest covers a secret; the stored form's digest is the blob's name; what was applied stands in the item.
+Where the payloads are encrypted, the plain form is named by an HMAC: a digest would let a short one be guessed.
 Text is masked before it is kept. Other bytes are kept only if masking would not change them. Things that are
 only named (artifacts, lock files) are digested as they are.
 """
@@ -10,17 +11,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dre_core.capture.collector import Captured
 from dre_core.model import canonical
 from dre_core.model.canonical import JSON
+from dre_core.model.encryption import CODEC as CIPHER
 from dre_core.model.run import Item
 from dre_core.model.verdict import Vantage
 from dre_core.pipeline import codec
 from dre_core.pipeline.mask import Masker, mask_texts
 from dre_core.store.folder import storage_errors
 from dre_core.store.local import LocalStore, LocalWriter
+
+if TYPE_CHECKING:
+    from dre_core.crypto.payload_key import PayloadKey
+    from dre_core.encryption import Secrecy
 
 _CHUNK_BYTES = 1 << 20
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/x-ndjson", "image/svg")
@@ -44,21 +52,29 @@ class ItemSink:
         writer: Where the stored form goes.
         masker: Masks the bytes; None where they are masked already.
         compress: Whether to compress.
+        key: Encrypts; None to store in the clear.
 
     Attributes:
         masked: Replacements by rule.
-        frames: Plain and stored offset at which each frame begins.
+        frames: Plain and compressed offset at which each frame begins.
     """
 
     def __init__(
-        self, captured: Captured, writer: LocalWriter, masker: Masker | None, compress: bool
+        self,
+        captured: Captured,
+        writer: LocalWriter,
+        masker: Masker | None,
+        compress: bool,
+        key: PayloadKey | None = None,
     ) -> None:
         self.captured = captured
         self.writer = writer
         self.masked: dict[str, int] = {}
         self._masker = masker
         self._stage = masker.stage() if masker else None
-        self._plain = hashlib.sha256()
+        self._plain = key.digest() if key else hashlib.sha256()
+        self._sealer = key.sealer() if key else None
+        self._compressed = 0
         self._size = 0
         self._written_out = 0
         self._lost = ""
@@ -116,27 +132,32 @@ class ItemSink:
         if self._lost:
             return
         if self._encoder is not None:
-            self.writer.write(self._encoder.compress(data))
+            self._put(self._encoder.compress(data))
             if self._size >= self._frame_end:
                 self._begin_frame()
         elif self._head is None:
-            self.writer.write(data)
+            self._put(data)
         else:
             self._head += data
             if len(self._head) >= _COMPRESSED_FROM_BYTES:
                 self._encoder = codec.ZSTD.encoder()
-                self.writer.write(self._encoder.compress(self._head))
+                self._put(self._encoder.compress(self._head))
                 self._head = None
         if self.writer.size_bytes - self._written_out >= _WRITE_OUT_BYTES:
             self._written_out = self.writer.size_bytes
             self.writer.start_flush()
 
+    def _put(self, data: bytes) -> None:
+        """Hands compressed bytes on to the store."""
+        self._compressed += len(data)
+        self.writer.write(self._sealer.compress(data) if self._sealer else data)
+
     def _begin_frame(self) -> None:
         """Ends the frame; what follows can be read without it."""
         assert self._encoder is not None
-        self.writer.write(self._encoder.flush())
+        self._put(self._encoder.flush())
         self._encoder = codec.ZSTD.encoder()
-        self.frames.append((self._size, self.writer.size_bytes))
+        self.frames.append((self._size, self._compressed))
         self._frame_end = self._size + FRAME_BYTES
 
     def give_up(self, reason: str) -> None:
@@ -150,7 +171,7 @@ class ItemSink:
         Raises:
             StorageError: No room for the rest.
         """
-        plain = f"sha256:{self._plain.hexdigest()}"
+        plain = "" if self._sealer else f"sha256:{self._plain.hexdigest()}"
         if self._lost:
             note = {"not-kept": self._lost}
             return _item(
@@ -163,17 +184,24 @@ class ItemSink:
                 note=note,
             )
         if self._encoder is not None:
-            self.writer.write(self._encoder.flush())
+            self._put(self._encoder.flush())
         elif self._head:
-            self.writer.write(self._head)
-        return _item(
+            self._put(self._head)
+        codecs = [codec.ZSTD.name] if self._encoder is not None else []
+        mac = ""
+        if self._sealer is not None:
+            self.writer.write(self._sealer.flush())
+            codecs.append(CIPHER)
+            mac = f"hmac-sha256:{self._plain.hexdigest()}"
+        item = _item(
             self.captured,
             size=self._size,
             digest=self.writer.digest,
             plain_digest=plain,
-            codecs=(codec.ZSTD.name,) if self._encoder is not None else (),
+            codecs=tuple(codecs),
             masked=self.masked,
         )
+        return replace(item, plain_mac=mac) if mac else item
 
 
 def _item(
@@ -209,12 +237,16 @@ class Intake:
         store: Where the blobs go.
         masker: The run's masker.
         compress: Whether payloads are compressed.
+        secrecy: Encrypts them; None to store them in the clear.
     """
 
-    def __init__(self, store: LocalStore, masker: Masker, *, compress: bool = True) -> None:
+    def __init__(
+        self, store: LocalStore, masker: Masker, *, compress: bool = True, secrecy: Secrecy | None = None
+    ) -> None:
         self._store = store
         self._masker = masker
         self._compress = compress
+        self.secrecy = secrecy
         self._pending: list[LocalWriter] = []
         self.items: list[Item] = []
 
@@ -228,7 +260,8 @@ class Intake:
         Raises:
             StorageError: No room, no permission.
         """
-        return ItemSink(captured, self._store.writer(), None if masked else self._masker, self._compress)
+        key = self.secrecy.key if self.secrecy else None
+        return ItemSink(captured, self._store.writer(), None if masked else self._masker, self._compress, key)
 
     def close(self, sink: ItemSink) -> None:
         """Ends a sink and takes its item in.

@@ -355,6 +355,7 @@ class Operation:
             trust_certificate=self.authority.certificate,
             declaration=self.declared.payload if self.declared else "",
             key_readable_by_workload=self.authority.readable_by_workload,
+            encryption=self.intake.secrecy.encryption if self.intake.secrecy else None,
             log_started=next((event.time for _, event in self.log.events(0, 1)), ""),
             **more,  # type: ignore[arg-type]
         )
@@ -396,6 +397,17 @@ class Operation:
     def _outcome(self) -> str:
         """The outcome that the signed run claims."""
         return _run_in(self.envelopes).claim.outcome.value
+
+    def discard_working_copies(self) -> None:
+        """Removes what was taken in and lies here in the clear beside its encrypted payload."""
+        if self.intake.secrecy is None:
+            return
+        import shutil
+
+        with suppress(OSError):
+            self.experiment.cast.unlink(missing_ok=True)
+        for folder in (self.experiment.journal, self.experiment.coverage, self.experiment.attachments):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Gives the lock back."""

@@ -15,7 +15,6 @@ from dre_core.capture.collector import Facts, Scene
 from dre_core.crypto.dsse import Envelope
 from dre_core.engine import Engine
 from dre_core.errors import DREError, FormatError
-from dre_core.intake import Intake
 from dre_core.model import event as events
 from dre_core.model.event import Event
 from dre_core.model.fields import Fields
@@ -159,7 +158,7 @@ def _reopen(engine: Engine, log: Log, experiment: Experiment) -> Operation:
         log=log,
         authority=engine.authority(log),
         masker=masker,
-        intake=Intake(engine.store, masker, compress=engine.settings.evidence.compress),
+        intake=engine.intake(masker, experiment.operation),
         scene=Scene(
             root=engine.root,
             cwd=engine.directory,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dre_core import __version__
+from dre_core.encryption import opened
 from dre_core.model import predicate
 from dre_core.model.record import dataclass
 from dre_core.model.run import Claim, Item, PastRun, Run, RunOutcome
@@ -110,6 +111,7 @@ def seal(
         if observation is not None:
             operation.sign(predicate.runtime_trace(run, observation))
         operation.publish({})
+        operation.discard_working_copies()
         past.remember(_as_past(run, operation, observation, ()))
         return Sealing(run=run, verdict=None, decode=decode)
     evidence = decode()
@@ -131,6 +133,7 @@ def seal(
         reports = _render(operation, evidence, verdict)
     # 9
     operation.publish(reports)
+    operation.discard_working_copies()
     past.remember(_as_past(run, operation, observation, evidence.bad_tests))
     return Sealing(run=run, verdict=verdict, decode=lambda: evidence)
 
@@ -153,10 +156,11 @@ def _decode(
     from dre_core.verify.evidence import load
 
     judged_by = policy or engine.policy()
-    evidence = load(run, engine.store, judged_by, sessions)
+    blobs = opened(run, engine.store, engine.environ, operation.intake.secrecy)
+    evidence = load(run, blobs, judged_by, sessions)
     # Without a policy's keys, one's own key holds every role, the maintainer's too.
     own = {} if judged_by.keys else {s.keyid: s.public for s in operation.authority.signers}
-    return with_declaration(evidence, engine.store, own)
+    return with_declaration(evidence, blobs, own)
 
 
 def _judge(engine: Engine, operation: Operation, evidence: Evidence) -> Verdict:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dre_core.capture.git import Git, normalise_address
 from dre_core.crypto.keys import PublicKey
+from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import CaptureError, DREError, FormatError, NotFoundError, UsageError
 from dre_core.history import History, Past, history_since
@@ -322,9 +323,10 @@ def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list
         if request.base
         else request.policy
     )
+    blobs = opened(inspected.run, sealed.blobs, engine.environ) if inspected.run else sealed.blobs
     verdict, evidence = judge_run(
         inspected,
-        sealed.blobs,
+        blobs,
         policy,
         engine.verifiers(policy),
         sealed.operation,

@@ -45,6 +45,7 @@ LAYERS = (
         "dre_core.verification",
         "dre_core.replaying",
         "dre_core.exchange",
+        "dre_core.encryption",
         "dre_core.foreign",
         "dre_core.countersigning",
         "dre_core.testing",

@@ -11,6 +11,7 @@ from typing import Any
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
+from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import DREError, NotFoundError, UsageError
 from dre_core.exchange import export, import_archive
@@ -21,7 +22,7 @@ from dre_core.model.streams import StreamIndex, parse_index
 from dre_core.model.text import one_line, plain
 from dre_core.recovery import recover
 from dre_core.store.excerpt import excerpt
-from dre_core.store.sealed import Sealed, from_folder
+from dre_core.store.sealed import Blobs, Sealed, from_folder
 from dre_core.verification import LATEST, latest, picked, sealed_operations
 from dre_core.verify.evidence import JSON_LIMIT_BYTES, read_whole
 from dre_core.verify.integrity import Expectations, Trust, inspect
@@ -173,9 +174,10 @@ def _cat(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exi
                     hint="dre evidence show lists them",
                     path=sealed.operation,
                 )
-            index = _index(sealed, run, item)
+            blobs = opened(run, sealed.blobs, engine.environ)
+            index = _index(blobs, run, item)
             start, stop = _range(arguments, item, index)
-            pieces = excerpt(sealed.blobs, item, index, start, stop)
+            pieces = excerpt(blobs, item, index, start, stop)
             if console.as_json:
                 text = b"".join(pieces).decode("utf-8", "replace")
                 console.result((), {"item": item.name, "offset": start, "text": text})
@@ -184,13 +186,11 @@ def _cat(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exi
     return Exit()
 
 
-def _index(sealed: Sealed, run: Run, item: Item) -> StreamIndex | None:
+def _index(blobs: Blobs, run: Run, item: Item) -> StreamIndex | None:
     """The index of a recorded stream; None where there is none."""
     for entry in run.items_of("index"):
         if entry.kept:
-            return parse_index(canonical.loads(read_whole(sealed.blobs, entry, JSON_LIMIT_BYTES))).get(
-                item.name
-            )
+            return parse_index(canonical.loads(read_whole(blobs, entry, JSON_LIMIT_BYTES))).get(item.name)
     return None
 
 
@@ -265,7 +265,12 @@ def _remarks(item: Item) -> str:
     """What was masked, and why bytes are missing."""
     masked = ", ".join(f"{rule} {count}" for rule, count in sorted(item.masked.items()))
     lost = item.note.get("not-kept", "")
-    return (f"  masked: {masked}" if masked else "") + (f"  not kept: {one_line(lost)}" if lost else "")
+    encrypted = "  encrypted" if item.plain_mac else ""
+    return (
+        encrypted
+        + (f"  masked: {masked}" if masked else "")
+        + (f"  not kept: {one_line(lost)}" if lost else "")
+    )
 
 
 def _export(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:

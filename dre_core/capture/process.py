@@ -75,7 +75,13 @@ FULL_POLL_SECONDS = 0.002
 UNWATCHED_POLL_SECONDS = 0.02
 """Without a pidfd the end of the command is asked for this often."""
 
-OWN_VARIABLES = ("DRE_SIGNING_KEY", "DRE_SIGNING_KEY_FILE", "DRE_SIGNING_KEY_FD", "DRE_PASSPHRASE")
+OWN_VARIABLES = (
+    "DRE_SIGNING_KEY",
+    "DRE_SIGNING_KEY_FILE",
+    "DRE_SIGNING_KEY_FD",
+    "DRE_PASSPHRASE",
+    "DRE_IDENTITY_FILE",
+)
 """Variables that no command may see."""
 
 Sink = Callable[[str, bytes, int], None]

@@ -50,11 +50,55 @@ def seal_stream(
         SigningKeyError: Key or salt is of another length.
         LimitError: More than 64 TiB.
     """
-    salt = os.urandom(SALT_BYTES) if salt is None else salt
-    chunks = _Chunks(key, salt, context)
-    yield salt + chunks.commitment
-    for chunk in _rechunk(source, CHUNK_BYTES):
-        yield chunks.seal(chunk)
+    sealer = Sealer(key, salt=salt, context=context)
+    for chunk in source:
+        if sealed := sealer.compress(chunk):
+            yield sealed
+    yield sealer.flush()
+
+
+class Sealer:
+    """An encryption under way, for sources that push; with the methods of a codec's encoder.
+
+    Args:
+        key: 32 uniformly random bytes.
+        salt: 24 bytes, never twice with one key; default random.
+        context: What the message is; opening needs the same.
+
+    Raises:
+        SigningKeyError: Key or salt is of another length.
+    """
+
+    def __init__(self, key: bytes, *, salt: bytes | None = None, context: bytes = b"") -> None:
+        salt = os.urandom(SALT_BYTES) if salt is None else salt
+        self._chunks = _Chunks(key, salt, context)
+        self._ready = salt + self._chunks.commitment
+        self._buffer = bytearray()
+
+    def compress(self, data: bytes) -> bytes:
+        """Ciphertext that is ready after these plain bytes.
+
+        Raises:
+            LimitError: More than 64 TiB.
+        """
+        self._buffer += data
+        whole = len(self._buffer) - len(self._buffer) % CHUNK_BYTES
+        parts = [self._ready]
+        self._ready = b""
+        if whole:
+            view = bytes(self._buffer[:whole])
+            del self._buffer[:whole]
+            parts += [self._chunks.seal(view[at : at + CHUNK_BYTES]) for at in range(0, whole, CHUNK_BYTES)]
+        return b"".join(parts)
+
+    def flush(self) -> bytes:
+        """The rest, with the shorter chunk that ends every message.
+
+        Raises:
+            LimitError: More than 64 TiB.
+        """
+        ready, self._ready = self._ready, b""
+        return ready + self._chunks.seal(bytes(self._buffer))
 
 
 def open_stream(key: bytes, source: Iterable[bytes], *, context: bytes = b"") -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from enum import Enum
 from dre_core.errors import FormatError
 from dre_core.model.canonical import JSON
 from dre_core.model.digest import parse as parse_digest
+from dre_core.model.encryption import Encryption
 from dre_core.model.fields import Fields
 from dre_core.model.identifier import OPERATION
 from dre_core.model.identifier import parse as parse_identifier
@@ -49,7 +50,8 @@ class Item:
         digest: ``sha256:`` of the stored form, which is the blob's name; of the thing itself if not kept; empty
             if not even that may be kept, because it holds a secret.
         plain_digest: ``sha256:`` of the plain form; empty where the item is encrypted.
-        codecs: What was applied, in order (``zstd``).
+        plain_mac: ``hmac-sha256:`` of the plain form under the operation's key, where the item is encrypted.
+        codecs: What was applied, in order (``zstd``, ``chunked-aes-256-gcm``).
         kept: Whether the bytes are stored, or only named by their digest.
         masked: Masked places by rule id.
         note: Facts about the file that its bytes do not tell, such as ``fresh`` or ``unchanged``.
@@ -66,10 +68,12 @@ class Item:
     kept: bool = True
     masked: Mapping[str, int] = field(default_factory=dict)
     note: Mapping[str, str] = field(default_factory=dict)
+    plain_mac: str = ""
 
     def to_json(self) -> dict[str, JSON]:
-        """The item as it stands in the predicate."""
-        return {
+        """The item as it stands in the predicate; a MAC only where there is one."""
+        mac: dict[str, JSON] = {"plainMac": self.plain_mac} if self.plain_mac else {}
+        return mac | {
             "name": self.name,
             "kind": self.kind,
             "vantage": self.vantage.value,
@@ -101,6 +105,7 @@ class Item:
             kept=kept,
             masked={rule: masked.integer(rule) for rule in masked.value},
             note=fields.text_map("note"),
+            plain_mac=fields.text("plainMac", ""),
         )
 
 
@@ -382,6 +387,7 @@ class Run:
         log_started: RFC 3339 time of leaf 0 of the log.
         recovered: The operation's process died; another one sealed what was left.
         history: The last runs of the same command here, oldest first.
+        encryption: How the payloads are encrypted; None where they are not.
     """
 
     operation: str
@@ -408,10 +414,12 @@ class Run:
     log_started: str = ""
     recovered: bool = False
     history: tuple[PastRun, ...] = ()
+    encryption: Encryption | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """The predicate's JSON object."""
-        return {
+        encryption: dict[str, JSON] = {"encryption": self.encryption.to_json()} if self.encryption else {}
+        return encryption | {
             "operation": self.operation,
             "face": self.face,
             "name": self.name,
@@ -471,6 +479,7 @@ class Run:
             log_started=fields.text("logStarted", ""),
             recovered=fields.boolean("recovered", False),
             history=fields.each("history", PastRun.parse),
+            encryption=fields.optional("encryption", Encryption.parse),
         )
         names = [item.name for item in run.items]
         if len(set(names)) != len(names):

@@ -21,6 +21,7 @@ MAX_OUTPUT_BYTES = 64 * 1024**3
 """Most plain bytes of one item, unless the caller says less."""
 
 _LEVEL = 3
+_MOST_CODECS = 4
 # A frame can blow each 4 bytes up to 128 KiB, so this bounds one step's output to 32 MiB.
 _STEP_BYTES = 1024
 
@@ -137,7 +138,10 @@ def by_name(name: str) -> Codec:
 
 
 def decode_chunks(
-    codecs: Sequence[str], source: Iterable[bytes], limit_bytes: int = MAX_OUTPUT_BYTES
+    codecs: Sequence[str],
+    source: Iterable[bytes],
+    limit_bytes: int = MAX_OUTPUT_BYTES,
+    cipher: Codec | None = None,
 ) -> Iterator[bytes]:
     """Undo what was done to an item before it was stored.
 
@@ -145,14 +149,20 @@ def decode_chunks(
         codecs: Names in the order in which they were applied; none leaves the bytes as they are.
         source: Stored chunks; hostile.
         limit_bytes: Most bytes to give, of each step.
+        cipher: The codec that has the operation's key, if it is encrypted.
 
     Raises:
-        FormatError: An unknown name, or bytes that do not decode.
+        FormatError: An unknown name, too many of them, or bytes that do not decode.
+        IntegrityError: Encrypted bytes were changed.
+        LockedError: They are encrypted, and there is no key.
         LimitError: More than ``limit_bytes``.
     """
+    if len(codecs) > _MOST_CODECS:
+        raise FormatError(f"more than {_MOST_CODECS} codecs")
     chunks = _limited(source, limit_bytes) if not codecs else source
     for name in reversed(codecs):
-        chunks = by_name(name).decode(chunks, limit_bytes=limit_bytes)
+        chosen = cipher if cipher is not None and name == cipher.name else by_name(name)
+        chunks = chosen.decode(chunks, limit_bytes=limit_bytes)
     return iter(chunks)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from dre_core.model.encryption import CODEC
 from dre_core.model.run import Item
 from dre_core.model.streams import StreamIndex
 from dre_core.pipeline import codec
-from dre_core.store.sealed import Blobs
+from dre_core.store.sealed import Blobs, cipher_of
 
 _CHUNK_BYTES = 1 << 18
 
@@ -31,11 +32,14 @@ def excerpt(blobs: Blobs, item: Item, index: StreamIndex | None, start: int, sto
         FormatError: The stored form does not decode, or the index leads to where no frame begins.
         LimitError: More than the codecs' limit.
     """
-    plain_offset, stored_offset = index.frame_of(start) if index is not None and item.codecs else (0, 0)
+    # The index knows the compressed bytes; where these are encrypted, no place in the stored ones follows from it.
+    indexed = index is not None and item.codecs and CODEC not in item.codecs
+    plain_offset, stored_offset = index.frame_of(start) if index is not None and indexed else (0, 0)
     position = plain_offset
     with blobs.open(item.digest) as stream:
         _skip(stream, stored_offset)
-        for chunk in codec.decode_chunks(item.codecs, iter(lambda: stream.read(_CHUNK_BYTES), b"")):
+        stored = iter(lambda: stream.read(_CHUNK_BYTES), b"")
+        for chunk in codec.decode_chunks(item.codecs, stored, cipher=cipher_of(blobs)):
             if position >= stop:
                 return
             wanted = chunk[max(0, start - position) : stop - position]

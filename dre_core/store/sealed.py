@@ -20,6 +20,7 @@ from dre_core.model.digest import hex_of
 from dre_core.model.identifier import OPERATION
 from dre_core.model.identifier import parse as parse_identifier
 from dre_core.model.record import dataclass
+from dre_core.pipeline.codec import Codec
 from dre_core.store.bundle import Archive
 from dre_core.store.folder import Folder, open_regular, storage_errors
 from dre_core.store.local import LocalStore
@@ -39,6 +40,32 @@ class Blobs(Protocol):
     def open(self, digest: str) -> BinaryIO:
         """The stored bytes as a stream."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Payloads together with what decrypts them, or with what says why it can't be done.
+
+    Attributes:
+        blobs: The stored bytes.
+        cipher: Undoes the encryption.
+    """
+
+    blobs: Blobs
+    cipher: Codec
+
+    def has(self, digest: str) -> bool:
+        """Whether the payload is there."""
+        return self.blobs.has(digest)
+
+    def open(self, digest: str) -> BinaryIO:
+        """The stored bytes as a stream."""
+        return self.blobs.open(digest)
+
+
+def cipher_of(blobs: Blobs) -> Codec | None:
+    """What decrypts these payloads; None where none of them is encrypted."""
+    return blobs.cipher if isinstance(blobs, Opened) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

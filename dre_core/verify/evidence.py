@@ -7,13 +7,14 @@ evidence can't delete a veto.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from functools import partial
 from typing import TypeVar
 
 from dre_core.capture.programmatic import JUnitReport, read_junit
-from dre_core.errors import DREError, FormatError, LimitError
+from dre_core.errors import DREError, FormatError, IntegrityError, LockedError
 from dre_core.model import canonical
 from dre_core.model.canonical import JSON
 from dre_core.model.changes import Changes
@@ -30,7 +31,7 @@ from dre_core.model.replay import ReplayFacts
 from dre_core.model.run import Item, Run
 from dre_core.model.session import Counts, Outcome, Session
 from dre_core.pipeline import codec
-from dre_core.store.sealed import Blobs
+from dre_core.store.sealed import Blobs, cipher_of
 
 _NAMED_TESTS = 20
 
@@ -156,17 +157,19 @@ def read_item(blobs: Blobs, item: Item, limit_bytes: int) -> Iterator[bytes]:
     Raises:
         LimitError: There are more.
         FormatError: The stored form does not decode.
+        IntegrityError: It decodes to something else than was sealed.
+        LockedError: It is encrypted, and there is no key.
     """
     with blobs.open(item.digest) as stream:
-        chunks: Iterator[bytes] = iter(lambda: stream.read(1 << 18), b"")
-        for name in reversed(item.codecs):
-            chunks = codec.by_name(name).decode(chunks, limit_bytes=limit_bytes)
+        stored: Iterator[bytes] = iter(lambda: stream.read(1 << 18), b"")
+        digest = hashlib.sha256()
         total = 0
-        for chunk in chunks:
+        for chunk in codec.decode_chunks(item.codecs, stored, limit_bytes, cipher_of(blobs)):
             total += len(chunk)
-            if total > limit_bytes:
-                raise LimitError(f"larger than {limit_bytes} bytes", path=item.name)
+            digest.update(chunk)
             yield chunk
+    if total != item.size or (item.plain_digest and item.plain_digest != f"sha256:{digest.hexdigest()}"):
+        raise IntegrityError("what it decodes to is not what was sealed", path=item.name)
 
 
 def read_whole(blobs: Blobs, item: Item, limit_bytes: int) -> bytes:
@@ -203,7 +206,8 @@ def load(run: Run, blobs: Blobs, policy: Policy, folded: Mapping[str, Session] |
         try:
             return read()
         except DREError as error:
-            unreadable.append(f"{name}: {error}")
+            remedy = f" ({error.hint})" if isinstance(error, LockedError) else ""
+            unreadable.append(f"{name}: {error}{remedy}")
             return None
 
     sessions, digests = _sessions(run, blobs, folded or {}, attempt)
