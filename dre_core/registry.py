@@ -34,8 +34,11 @@ VERIFIERS = (
     "dre_core.verify.behavioral",
 )
 RENDERERS = (
+    "dre_core.report.cyclonedx",
+    "dre_core.report.html",
     "dre_core.report.json",
     "dre_core.report.markdown",
+    "dre_core.report.sarif",
     "dre_core.report.verification",
 )
 

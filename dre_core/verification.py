@@ -96,10 +96,20 @@ def verify(engine: Engine, request: Request) -> list[Verified]:
         NotFoundError: There is no such target.
         FormatError: An archive or folder is not in its one form.
     """
+    with examined(engine, request) as found:
+        return [verified for _, verified in found]
+
+
+@contextmanager
+def examined(engine: Engine, request: Request) -> Iterator[list[tuple[Sealed, Verified]]]:
+    """The same, each beside its sealed bytes, which can be read for the length of the block."""
     _require_answers(request)
     with sealed_operations(engine, request.target) as found:
         problems = archive_problems(found)
-        return [_verify_by(engine, request, sealed, problems) for sealed in picked(found, request.target)]
+        yield [
+            (sealed, _verify_by(engine, request, sealed, problems))
+            for sealed in picked(found, request.target)
+        ]
 
 
 def _verify_by(engine: Engine, request: Request, sealed: Sealed, problems: list[str]) -> Verified:

@@ -43,6 +43,7 @@ LAYERS = (
         "dre_core.removal",
         "dre_core.history",
         "dre_core.verification",
+        "dre_core.reporting",
         "dre_core.replaying",
         "dre_core.exchange",
         "dre_core.encryption",

@@ -1,64 +1,160 @@
-"""``dre report generate [TARGET] --format F``: renders the report of an operation."""
+"""``dre report``: renders the report of an operation, compares two, prints the schemas of what is written as JSON."""
 
 from __future__ import annotations
 
 import argparse
+import base64
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dre_ci.cli import Exit
 from dre_ci.commands.verify import read_key
 from dre_ci.console import Console
+from dre_ci.isolation import isolated
 from dre_core import registry
 from dre_core.engine import Engine
 from dre_core.errors import UsageError
 from dre_core.report.build import Report
+from dre_core.report.difference import Difference, compare
+from dre_core.report.renderer import Renderer
+from dre_core.reporting import NO_BASELINE, report_of
 from dre_core.store.folder import write_atomically
-from dre_core.verification import LATEST, Request, verify
+from dre_core.verification import LATEST, Request, is_foreign
+
+_DIFFERENCES = ("text", "markdown", "json")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="generate")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="generate|diff|schema")
     generate = actions.add_parser("generate", help="render one operation's report")
     generate.add_argument("target", nargs="?", default=LATEST, help="operation id, latest, archive or folder")
-    generate.add_argument("--format", required=True, metavar="F", help="junit, markdown or json")
     generate.add_argument(
+        "--format", required=True, metavar="F", help="html, markdown, junit, json, sarif, cyclonedx or pdf"
+    )
+    _output(generate)
+    generate.add_argument(
+        "--baseline",
+        default="",
+        metavar="TARGET",
+        help="what to compare with (default: the last run of the same command that passed; none: nothing)",
+    )
+    _trust(generate)
+    diff = actions.add_parser("diff", help="what is different between two operations")
+    diff.add_argument("before", help="the earlier one: operation id, archive or folder")
+    diff.add_argument("after", nargs="?", default=LATEST, help="the later one (default: latest)")
+    diff.add_argument(
+        "--format", default="text", choices=_DIFFERENCES, help="text (default), markdown or json"
+    )
+    _output(diff)
+    _trust(diff)
+    schema = actions.add_parser("schema", help="print a JSON Schema of what DRE writes as JSON")
+    schema.add_argument("name", nargs="?", default="", help="which one (default: their names)")
+    _output(schema)
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--output", default="", metavar="PATH", help="the file to write (default: standard output)"
     )
-    generate.add_argument(
-        "--key", action="append", default=[], metavar="PUB.pem", help="a public key to trust"
-    )
-    generate.add_argument("--policy", default="", metavar="FILE", help="policy to judge by")
+
+
+def _trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--key", action="append", default=[], metavar="PUB.pem", help="a public key to trust")
+    parser.add_argument("--policy", default="", metavar="FILE", help="policy to judge by")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
+    if arguments.action == "schema":
+        return _schema(arguments, console)
     engine = Engine.open(explicit=arguments.dir)
+    return (_diff if arguments.action == "diff" else _generate)(engine, arguments, console)
+
+
+def _generate(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
     renderer = _renderer(engine, arguments.format)
-    request = Request(
-        target=arguments.target,
-        keys=tuple(read_key(path) for path in arguments.key),
-        policy=engine.policy(arguments.policy),
-    )
-    verified = verify(engine, request)
-    if len(verified) > 1:
-        raise UsageError(
-            f"the target holds {len(verified)} operations",
-            hint="pick one by PATH#op_…",
-            path=arguments.target,
-        )
-    data = renderer.render(Report(verdict=verified[0].verdict, evidence=verified[0].evidence))
+    request = _request(engine, arguments, arguments.target)
+    work = partial(_rendered, engine, renderer, request, arguments.baseline)
+    foreign = is_foreign(engine, request.target) or is_foreign(engine, arguments.baseline or LATEST)
+    data = base64.b64decode(isolated(lambda: base64.b64encode(work()).decode())) if foreign else work()
+    finish = getattr(renderer, "finish", None)
+    data = finish(data) if finish is not None else data
+    return _deliver(arguments, console, renderer.name, data)
+
+
+def _rendered(engine: Engine, renderer: Renderer, request: Request, baseline: str) -> bytes:
+    report = report_of(engine, request, baseline=baseline)
+    # What a stranger's bytes are turned into, a child does; what needs files and fonts comes after.
+    draft = getattr(renderer, "draft", None)
+    return bytes(draft(report)) if draft is not None else renderer.render(report)
+
+
+def _deliver(arguments: argparse.Namespace, console: Console, name: str, data: bytes) -> Exit:
     if arguments.output:
         write_atomically(Path(arguments.output), data, durable=False)
-        console.result(
-            [f"wrote {arguments.output}"],
-            {"report": arguments.output, "format": renderer.name, "size": len(data)},
-        )
+        document = {"report": arguments.output, "format": name, "size": len(data)}
+        console.result([f"wrote {arguments.output}"], document)
     elif arguments.json:
-        text = data.decode("utf-8", "replace")
-        console.result((), {"format": renderer.name, "content": text})
+        console.result((), {"format": name, **_content(data)})
     else:
         console.data(data)
     return Exit()
+
+
+def _content(data: bytes) -> dict[str, str]:
+    try:
+        return {"content": data.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"content_base64": base64.b64encode(data).decode()}
+
+
+def _diff(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    requests = [_request(engine, arguments, target) for target in (arguments.before, arguments.after)]
+    work = partial(_difference, engine, requests[0], requests[1])
+    texts = isolated(work) if any(is_foreign(engine, request.target) for request in requests) else work()
+    name = "json" if arguments.json and not arguments.output else arguments.format
+    if name == "json" and not arguments.output:
+        console.data(texts["json"].encode())
+        return Exit()
+    return _deliver(arguments, console, name, texts[name].encode())
+
+
+def _difference(engine: Engine, before: Request, after: Request) -> dict[str, str]:
+    """The comparison in every format, as one JSON value, so that a child can do the work."""
+    from dre_core.report.markdown import difference_markdown
+    from dre_core.report.summary import difference_lines
+
+    found: Difference = compare(_one(engine, before), _one(engine, after))
+    return {
+        "text": "".join(f"{line}\n" for line in difference_lines(found)),
+        "markdown": difference_markdown(found).decode(),
+        "json": json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n",
+    }
+
+
+def _one(engine: Engine, request: Request) -> Report:
+    return report_of(engine, request, baseline=NO_BASELINE)
+
+
+def _schema(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_core.report.schema import SCHEMAS, schema_text
+
+    if not arguments.name:
+        console.result(SCHEMAS, {"schemas": list(SCHEMAS)})
+        return Exit()
+    if arguments.name not in SCHEMAS:
+        raise UsageError(f"there is no schema {arguments.name!r}", hint=f"schemas are {', '.join(SCHEMAS)}")
+    text = schema_text(arguments.name)
+    if arguments.output:
+        return _deliver(arguments, console, arguments.name, text.encode())
+    console.data(text.encode())
+    return Exit()
+
+
+def _request(engine: Engine, arguments: argparse.Namespace, target: str) -> Request:
+    keys = tuple(read_key(path) for path in arguments.key)
+    return Request(target=target, keys=keys, policy=engine.policy(arguments.policy))
 
 
 def _renderer(engine: Engine, name: str) -> Any:

@@ -26,15 +26,22 @@ MAX_CASES = 10**6
 MAX_COVERED_FILES = 10**5
 _CHUNK_BYTES = 2**16
 _MAX_NAME = 4_096
+_MAX_MESSAGE = 300
+_MAX_TEXT = 16_384
+_MAX_TEXTS = 16 << 20
 _SQLITE = b"SQLite format 3\x00"
 
 
 class JUnitCase(NamedTuple):
-    """One ``testcase``: ``classname::name``, its outcome and its time."""
+    """One ``testcase``: ``classname::name``, its outcome and its time; of a bad or skipped one, what is said of it."""
 
     id: str
     outcome: Outcome
     seconds: float
+    message: str = ""
+    text: str = ""
+    file: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +212,10 @@ class _JUnitTarget(_Target):
         self.reruns = 0
         self._case: Mapping[str, str] | None = None
         self._marks: set[str] = set()
+        self._message = ""
+        self._text: list[str] = []
+        self._text_left = 0
+        self._texts_left = _MAX_TEXTS
 
     def enter(self, name: str, attributes: Mapping[str, str]) -> None:
         if len(self.path) == 1 and name not in ("testsuites", "testsuite"):
@@ -220,7 +231,28 @@ class _JUnitTarget(_Target):
         if name == "testcase" and self._case is not None:
             case, self._case = self._case, None
             identity = f"{case.get('classname', '')[:_MAX_NAME]}::{case.get('name', '')[:_MAX_NAME]}"
-            self.cases.append(JUnitCase(identity, _outcome(self._marks), _seconds(case.get("time", ""))))
+            text = "".join(self._text)
+            self._texts_left -= len(text)
+            self.cases.append(
+                JUnitCase(
+                    identity,
+                    _outcome(self._marks),
+                    _seconds(case.get("time", "")),
+                    self._message or text.strip().partition("\n")[0][:_MAX_MESSAGE],
+                    text,
+                    case.get("file", "")[:_MAX_NAME],
+                    _line(case.get("line", "")),
+                )
+            )
+
+    def data(self, text: str) -> None:
+        if (
+            self._text_left > 0
+            and self._case is not None
+            and self.path[-1] in ("failure", "error", "skipped")
+        ):
+            self._text.append(text[: self._text_left])
+            self._text_left -= len(text)
 
     def _enter_suite(self, attributes: Mapping[str, str]) -> None:
         self.timestamp = self.timestamp or attributes.get("timestamp", "")[:64]
@@ -238,10 +270,14 @@ class _JUnitTarget(_Target):
             raise LimitError(f"more than {MAX_CASES} test cases")
         self._case = attributes
         self._marks = set()
+        self._message, self._text = "", []
+        self._text_left = min(_MAX_TEXT, self._texts_left)
         if attributes.get("status") in ("skipped", "disabled"):  # go-junit-report 0.x and gtest
             self._marks.add("skipped")
 
     def _enter_mark(self, name: str, attributes: Mapping[str, str]) -> None:
+        if name in ("failure", "error", "skipped"):
+            self._message = self._message or attributes.get("message", "")[:_MAX_MESSAGE]
         if name in ("failure", "error"):
             self._marks.add(name)
         elif name == "skipped":
@@ -263,6 +299,10 @@ _MARKS = {
     "xfailed": Outcome.XFAILED,
     "skipped": Outcome.SKIPPED,
 }
+
+
+def _line(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def _seconds(text: str) -> float:

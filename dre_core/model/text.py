@@ -38,6 +38,12 @@ def plain(text: str, limit: int = 0) -> str:
     return clean if not limit or len(clean) <= limit else clean[: limit - 1] + "…"
 
 
+def neutral(text: str) -> str:
+    """Plain text in which a mark that reorders or hides stands as its code point, so that a reader sees the attempt."""
+    clean = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", re.sub(_SEQUENCE, "", text))
+    return re.sub(_UNSAFE, lambda mark: f"[U+{ord(mark[0]):04X}]", clean)
+
+
 def one_line(text: str, limit: int = 200) -> str:
     """Plain text on one line."""
     return plain(" ".join(text.split()), limit)

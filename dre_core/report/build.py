@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from dre_core.capture.programmatic import JUnitCase
 from dre_core.model.record import dataclass
 from dre_core.model.run import Run
 from dre_core.model.session import Counts, Outcome, TestRecord
 from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, Finding, Severity, Verdict
 from dre_core.verify.evidence import Evidence
+
+if TYPE_CHECKING:
+    from dre_core.report.difference import Difference
+    from dre_core.report.exhibits import Exhibits
 
 WORDS = {
     Conclusion.SUPPORTED: "the evidence supports the claim",
@@ -26,10 +33,14 @@ class Report:
     Attributes:
         verdict: The verdict.
         evidence: The decoded evidence; None where it could not be read.
+        exhibits: What is shown and not judged; None where nobody asked for it.
+        difference: What it is compared with; None for nothing.
     """
 
     verdict: Verdict
     evidence: Evidence | None = None
+    exhibits: Exhibits | None = None
+    difference: Difference | None = None
 
     @property
     def run(self) -> Run | None:
@@ -38,7 +49,10 @@ class Report:
 
     @property
     def tests(self) -> tuple[TestRecord, ...]:
-        """Every test of the claim's own sessions, and an error for each file that could not be collected."""
+        """Every test of the claim's own sessions, and an error for each file that could not be collected.
+
+        Where no session was recorded, the cases of the reports that the command wrote.
+        """
         if self.evidence is None:
             return ()
         sessions = self.evidence.top_sessions
@@ -47,6 +61,8 @@ class Report:
             for session in sessions
             for name in session.collection_errors
         )
+        if not sessions:
+            return tuple(_reported(case) for report in self.evidence.reports for case in report.junit.cases)
         return (*(test for session in sessions for test in session.tests), *uncollected)
 
     @property
@@ -58,6 +74,20 @@ class Report:
     def notable(self) -> tuple[Finding, ...]:
         """Findings above ``info``, the worst first."""
         return tuple(f for f in self.verdict.findings if f.severity is not Severity.INFO)
+
+
+def _reported(case: JUnitCase) -> TestRecord:
+    """A case of a report as a test's record; what only a record knows stays unknown."""
+    return TestRecord(
+        id=case.id,
+        outcome=case.outcome,
+        message=case.message if case.outcome in (Outcome.FAILED, Outcome.ERROR) else "",
+        reason="" if case.outcome in (Outcome.FAILED, Outcome.ERROR) else case.message,
+        file=case.file,
+        line=case.line,
+        text=case.text,
+        duration_seconds=case.seconds,
+    )
 
 
 def count_words(counts: Counts) -> str:

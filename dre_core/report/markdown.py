@@ -12,7 +12,10 @@ from dre_core.hooks import hookimpl
 from dre_core.model.session import Outcome, TestRecord
 from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, Finding
-from dre_core.report.build import WORDS, Report, claim_words
+from dre_core.report import words
+from dre_core.report.analysis import located_causes
+from dre_core.report.build import Report, claim_words, count_words
+from dre_core.report.difference import Difference
 from dre_core.verify.covered import change_words
 
 LIMIT_BYTES = 900_000
@@ -26,6 +29,12 @@ _MARKS = {
     Conclusion.FAILED: "🔴",
     Conclusion.INCONCLUSIVE: "❔",
 }
+_FINDINGS = 100
+_CUT = "*Sections were left out: the report is larger than a summary may be; the archive holds all of it.*"
+# What forges make links, mentions and references of, even behind a backslash.
+_ACTIVE = re.compile(
+    r"@(?=\w)|:(?=//|\w+:)|(?:#|!|\$|~|%|&amp;|&lt;|\^)(?=\w)|\bwww(?=\.)|\b(?:GH|GL|JIRA)-(?=\d)", re.I
+)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
@@ -39,48 +48,56 @@ def escape(text: str, limit: int = 300) -> str:
     """
     safe = _SPECIAL.sub(r"\\\1", one_line(text, limit).translate(_ENTITIES))
     # A word joiner keeps the sign and breaks the mention, the reference and the bare address.
-    return re.sub(r"([@:])(?=[\w/])", "\\1\u2060", safe)
+    return _ACTIVE.sub("\\g<0>\u2060", safe)
 
 
 def render_markdown(report: Report) -> bytes:
-    """The whole report, cut at a line where it would grow too large."""
-    lines = [
-        *_head(report),
-        *_methods(report),
-        *_why(report),
-        *_tests(report),
-        *_measured(report),
-        *_limits(report),
-        *_seal(report),
-    ]
+    """The whole report; of sections that would make it too large only the title is left."""
+    last = [_limits(report), _seal(report)]
+    left = LIMIT_BYTES - sum(map(_size, last)) - len(_CUT.encode()) - 2
     kept: list[str] = []
-    size = 0
-    for line in lines:
-        size += len(line.encode()) + 1
-        if size > LIMIT_BYTES:
-            kept.append(
-                "\n*cut here: the report is larger than a summary may be; the archive holds all of it*"
-            )
-            break
-        kept.append(line)
-    return ("\n".join(kept) + "\n").encode()
+    cut = False
+    for make in (_head, _why, _causes, _tests, _methods, _compared, _measured):
+        section = make(report)
+        if _size(section) <= left:
+            left -= _size(section)
+            kept += section
+        else:
+            cut = True
+    lines = [*kept, *([_CUT, ""] if cut else []), *(line for section in last for line in section)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _size(lines: list[str]) -> int:
+    return sum(len(line.encode()) + 1 for line in lines)
 
 
 def _head(report: Report) -> list[str]:
     verdict = report.verdict
     score = "none" if verdict.consensus.overall is None else f"{verdict.consensus.overall:.2f}"
-    commit = str(verdict.claim.get("commit") or "none")
+    took = words.duration(report.run.duration_ns / 1e9) if report.run else "unknown"
+    clean = words.cleanliness(report)
+    commit = words.commit(str(verdict.claim.get("commit") or "none"))
+    tests = count_words(report.counts) if report.counts else "none seen"
     return [
         f"## {_MARKS[verdict.conclusion]} DRE: {verdict.conclusion.value}",
         "",
-        f"**{WORDS[verdict.conclusion].capitalize()}.** {escape(claim_words(report))}",
+        f"**{escape(words.sentence(report), 500)}**",
         "",
-        "| score | confidence | evidence level | commit | integrity |",
-        "| --- | --- | --- | --- | --- |",
-        f"| {score} | {verdict.consensus.confidence:.2f} | {int(verdict.level)}: {verdict.level.meaning} "
-        f"| {escape(commit[:12])} | {verdict.integrity.result.value} |",
+        "| tests | evidence level | score | confidence | commit | took |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| {escape(tests)} | {int(verdict.level)} of 4: {verdict.level.meaning} | {score} "
+        f"| {verdict.consensus.confidence:.2f} | {escape(commit)}, {clean} | {took} |",
+        "",
+        f"The claim: {escape(claim_words(report))}",
         "",
     ]
+
+
+def _folded(title: str, lines: list[str]) -> list[str]:
+    # In a line of HTML a backslash is no escape.
+    safe = _ACTIVE.sub("\\g<0>\u2060", one_line(title, 300).translate(_ENTITIES))
+    return [f"<details><summary>{safe}</summary>", "", *lines, "", "</details>", ""] if lines else []
 
 
 def _methods(report: Report) -> list[str]:
@@ -90,22 +107,82 @@ def _methods(report: Report) -> list[str]:
         for name, m in report.verdict.methods.items()
         if m.applicable
     ]
-    if not rows:
-        return []
-    return ["| method | score | confidence | checks that ran |", "| --- | --- | --- | --- |", *rows, ""]
+    table = ["| method | score | confidence | checks that ran |", "| --- | --- | --- | --- |", *rows]
+    return _folded(f"How it was seen: {words.checks_sentence(report)}", table if rows else [])
 
 
 def _why(report: Report) -> list[str]:
     verdict = report.verdict
-    lines = [_finding(finding) for finding in report.notable]
+    lines = [_finding(finding) for finding in report.notable[:_FINDINGS]]
+    if len(report.notable) > _FINDINGS:
+        lines.append(f"- and {len(report.notable) - _FINDINGS} more findings")
     lines += [f"- **{escape(c.id)}**: {escape(c.detail)}" for c in verdict.integrity.checks if not c.passed]
-    causes = [
-        f"{rank}. {escape(cause.summary)}" + (f" at {escape(cause.where)}" if cause.where else "")
-        for rank, cause in enumerate(verdict.causes, 1)
-    ]
     missing = [f"- {escape(text)}" for text in verdict.missing]
-    sections = (("### Why", lines), ("### Look here first", causes), ("### What would settle it", missing))
+    sections = (("### Why", lines), ("### What would settle it", missing))
     return [line for title, body in sections if body for line in (title, "", *body, "")]
+
+
+def _causes(report: Report) -> list[str]:
+    """The failure analysis: each ranked cause with its place in test, log and change."""
+    lines = []
+    for cause in located_causes(report):
+        places = [f"at {escape(cause.cause.where)}"] if cause.cause.where else []
+        places += [f"change: {escape(cause.change)}"] if cause.change else []
+        places += [f"log: {escape(cause.log)}"] if cause.log else []
+        lines.append(
+            f"{cause.rank}. {escape(cause.cause.summary)}" + "".join(f"<br>{place}" for place in places)
+        )
+    return ["### Look here first", "", *lines, ""] if lines else []
+
+
+def _compared(report: Report) -> list[str]:
+    difference = report.difference
+    if difference is None:
+        return []
+    title = f"Compared with {difference.title}: {difference.sentence}"
+    return _folded(title, _difference_tables(difference, 20))
+
+
+def difference_markdown(difference: Difference) -> bytes:
+    """What is different between two operations."""
+    sides = zip(
+        ("before", "after"),
+        (difference.before, difference.after),
+        difference.verdicts,
+        difference.commits,
+        strict=True,
+    )
+    lines = [
+        "## DRE: two runs compared",
+        "",
+        f"**{escape(difference.sentence)}**",
+        "",
+        "| | operation | verdict | commit |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {n} | {escape(o)} | {escape(v)} | {escape(words.commit(c)) or 'none'} |"
+            for n, o, v, c in sides
+        ),
+        "",
+        *_difference_tables(difference, 200),
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _difference_tables(difference: Difference, limit: int) -> list[str]:
+    lines: list[str] = []
+    for group in difference.groups:
+        columns = group.columns or ("test",)
+        lines += [
+            f"#### {escape(group.title)}",
+            "",
+            f"| {' | '.join(escape(column) or ' ' for column in columns)} |",
+            f"| {' | '.join('---' for _ in columns)} |",
+            *(f"| {' | '.join(escape(cell) for cell in row.cells)} |" for row in group.rows[:limit]),
+            *([f"\n{len(group.rows) - limit} more"] if len(group.rows) > limit else []),
+            "",
+        ]
+    return lines
 
 
 def _finding(finding: Finding) -> str:
@@ -123,17 +200,8 @@ def _tests(report: Report) -> list[str]:
         return []
     rows = [_test(test) for test in bad[:_TESTS]]
     rest = [f"\n{len(bad) - _TESTS} more in the JUnit report"] if len(bad) > _TESTS else []
-    return [
-        f"<details><summary>Failed tests: {len(bad)}</summary>",
-        "",
-        "| test | outcome | message |",
-        "| --- | --- | --- |",
-        *rows,
-        *rest,
-        "",
-        "</details>",
-        "",
-    ]
+    table = ["| test | outcome | message |", "| --- | --- | --- |", *rows, *rest]
+    return _folded(f"Failed tests: {len(bad)}", table)
 
 
 def _test(test: TestRecord) -> str:
@@ -159,16 +227,11 @@ def _measured(report: Report) -> list[str]:
         if check.check in _MEASURED and check.detail.startswith("unknown")
     ]
     rows += unknown if rows else []
-    return ["<details><summary>Measured</summary>", "", *rows, "", "</details>", ""] if rows else []
+    return _folded("Measured", rows)
 
 
 def _limits(report: Report) -> list[str]:
-    lines = [f"- {escape(text)}" for text in report.verdict.not_proven]
-    return (
-        ["<details><summary>What this does not prove</summary>", "", *lines, "", "</details>", ""]
-        if lines
-        else []
-    )
+    return _folded("What this does not prove", [f"- {escape(text)}" for text in report.verdict.not_proven])
 
 
 def _seal(report: Report) -> list[str]:

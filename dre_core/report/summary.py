@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dre_core.model.text import one_line
 from dre_core.model.verdict import Conclusion, IntegrityResult
 from dre_core.report.build import WORDS, Report, claim_words
+from dre_core.report.difference import Difference
 from dre_core.verify.covered import change_words
 
 _FINDINGS = 5
+_ROWS = 40
 _INDENT = "     "
 
 
@@ -91,3 +93,23 @@ def _findings(report: Report) -> list[str]:
             f"{_INDENT}cause   {one_line(cause.summary)}" for cause in report.verdict.causes[:_FINDINGS]
         ]
     return lines
+
+
+def difference_lines(difference: Difference) -> list[str]:
+    """What is different between two operations, for a terminal."""
+    lines = [
+        f"{difference.before} {difference.verdicts[0]} -> {difference.after} {difference.verdicts[1]}",
+        difference.sentence,
+    ]
+    for group in difference.groups:
+        lines += ["", group.title]
+        lines += [f"  {one_line(_row(row.cells), 400)}" for row in group.rows[:_ROWS]]
+        lines += [f"  and {len(group.rows) - _ROWS} more"] if len(group.rows) > _ROWS else []
+    return lines
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    if len(cells) < 3:
+        return " ".join(cells)
+    factor = f" ({cells[3]})" if len(cells) > 3 and cells[3] else ""
+    return f"{cells[0]}: {cells[1]} -> {cells[2]}{factor}"
