@@ -17,10 +17,8 @@ _open = open  # tests patch it
 _LEAVING = ("os._exit", "os.abort", "os.kill", "os.execv", "atexit.register", "sys.exit", "pytest.exit")
 _HIDING = ("collect_ignore", "collect_ignore_glob")
 _RECORD = (".dre", ".jsonl", "dre-recorder", "dre-body", "dre-collection", "DRE_OPERATION")
-_WORDS = (
-    *(word.encode() for word in _RECORD),
-    b"_exit", b"abort", b"os.kill", b"execv", b"atexit", b"sys.exit", b"pytest.exit", b"collect_ignore",
-)  # fmt: skip
+_CALLS = tuple(name.encode() for name in _LEAVING)
+_WORDS = (*_CALLS, *(word.encode() for word in (*_RECORD, *_HIDING[:1])))
 _MAX_SOURCE_BYTES = 2**20
 _MAX_NOTES = 20
 _MAX_WORD = 200
@@ -37,7 +35,8 @@ def suspects(conftests: Iterable[str], modules: Iterable[str], rootdir: Path) ->
     found: list[HookNote] = []
     hiding = set(conftests)
     for file in [*hiding, *(each for each in modules if each not in hiding)]:
-        for name, line, concern in _scan(file):
+        # Of a test module only the calls count, and parsing every module would cost more than a test run may.
+        for name, line, concern in _scan(file, _WORDS if file in hiding else _CALLS):
             if concern == "calls" or file in hiding:
                 found.append(
                     HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
@@ -47,11 +46,11 @@ def suspects(conftests: Iterable[str], modules: Iterable[str], rootdir: Path) ->
     return found[:_MAX_NOTES]
 
 
-def _scan(file: str) -> Iterator[tuple[str, int, str]]:
+def _scan(file: str, words: tuple[bytes, ...]) -> Iterator[tuple[str, int, str]]:
     try:
         with _open(file, "rb") as stream:
             source = stream.read(_MAX_SOURCE_BYTES)
-        if not any(word in source for word in _WORDS):
+        if not any(word in source for word in words):
             return
         tree = ast.parse(source)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
