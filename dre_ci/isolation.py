@@ -11,8 +11,8 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
 
 from dre_core import errors
 from dre_core.errors import DREError, LimitError
@@ -50,6 +50,68 @@ def isolated(work: Callable[[], Any]) -> Any:
     return _value(data)
 
 
+def streamed(work: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
+    """The bytes that ``work`` gives piece by piece, computed in a child as by :func:`isolated`.
+
+    Args:
+        work: Gives pieces; a DREError that it raises is raised here, behind the pieces that came before it.
+
+    Raises:
+        LimitError: The child died, or ran into a limit.
+        DREError: What ``work`` raised.
+    """
+    if not hasattr(os, "fork"):
+        yield from work()
+        return
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _stream(work, writer)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb") as stream:
+            while (size := int.from_bytes(_exactly(stream, 8), "big")) != _END_OF_STREAM:
+                yield _exactly(stream, size)
+            answer = _exactly(stream, int.from_bytes(_exactly(stream, 8), "big"))
+    finally:
+        _end(child)
+    _value(answer)
+
+
+_END_OF_STREAM = (1 << 64) - 1
+_PIECE_LIMIT_BYTES = 64 << 20
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    # No time limit beside that of the processor: whoever reads may pause.
+    data = stream.read(size) if size <= _PIECE_LIMIT_BYTES else b""
+    if len(data) != size:
+        raise _unfinished()
+    return data
+
+
+def _stream(work: Callable[[], Iterable[bytes]], writer: int) -> None:
+    """The child: writes each piece behind its length, then an end mark and what it came to."""
+    try:
+        _limit()
+        with os.fdopen(writer, "wb") as stream:
+            answer: dict[str, Any] = {"value": None}
+            try:
+                for piece in work():
+                    stream.write(len(piece).to_bytes(8, "big") + piece)
+            except DREError as error:
+                answer = _told(error)
+            data = canonical.dumps(answer)
+            stream.write(_END_OF_STREAM.to_bytes(8, "big") + len(data).to_bytes(8, "big") + data)
+    finally:
+        os._exit(0)
+
+
+def _told(error: DREError) -> dict[str, Any]:
+    return {"error": [type(error).__name__, error.message, error.hint, error.path, error.slug]}
+
+
 def _answer(work: Callable[[], Any], writer: int) -> None:
     """The child: works under its limits, answers, and ends without running anything of the parent's."""
     status = 1
@@ -58,7 +120,7 @@ def _answer(work: Callable[[], Any], writer: int) -> None:
         try:
             answer: dict[str, Any] = {"value": work()}
         except DREError as error:
-            answer = {"error": [type(error).__name__, error.message, error.hint, error.path, error.slug]}
+            answer = _told(error)
         with os.fdopen(writer, "wb") as stream:
             stream.write(canonical.dumps(answer))
         status = 0
@@ -105,13 +167,17 @@ def _end(child: int) -> None:
 
 def _value(data: bytes) -> Any:
     if not data:
-        raise LimitError(
-            "the verification did not finish within its limits of memory and time",
-            hint="treat this evidence as hostile",
-        )
+        raise _unfinished()
     answer = canonical.loads(data)
     if "error" not in answer:
         return answer["value"]
     name, message, hint, path, slug = answer["error"]
     kind = getattr(errors, name, DREError)
     raise kind(message, hint=hint, path=path, code=slug)
+
+
+def _unfinished() -> LimitError:
+    return LimitError(
+        "the work on it did not finish within its limits of memory and time",
+        hint="treat this evidence as hostile",
+    )

@@ -143,10 +143,7 @@ def import_archive(engine: Engine, path: Path) -> list[str]:
         StorageError: It can't be stored.
     """
     with archive_operations(path) as found, Archive.open(path) as archive:
-        problems = archive_problems(found)
-        if problems:
-            raise FormatError(problems[0], path=str(path))
-        inspected = [_inspect(sealed) for sealed in found]
+        inspected = _inspected(found, path)
         # Making the log makes the folder; a foreign operation never enters the log itself.
         engine.open_log().close()
         return [
@@ -154,6 +151,23 @@ def import_archive(engine: Engine, path: Path) -> list[str]:
             for sealed, each in zip(found, inspected, strict=True)
             if _take(engine, archive, sealed, each)
         ]
+
+
+def check_archive(path: Path) -> None:
+    """Reads an archive as :func:`import_archive` does, and takes nothing in.
+
+    Raises:
+        FormatError: The archive is not what its index says.
+    """
+    with archive_operations(path) as found:
+        _inspected(found, path)
+
+
+def _inspected(found: list[Sealed], path: Path) -> list[Inspected]:
+    problems = archive_problems(found)
+    if problems:
+        raise FormatError(problems[0], path=str(path))
+    return [_inspect(sealed) for sealed in found]
 
 
 def _inspect(sealed: Sealed) -> Inspected:

@@ -442,7 +442,20 @@ def append_envelope(
     """Adds an envelope to a sealed operation and publishes it anew: event, proof and index name the longer list.
 
     Until the new proof is written the operation counts as not sealed, and recovery completes it.
+
+    Raises:
+        StorageError: Another process is adding one, or the medium refuses.
     """
+    held = experiment.acquire()
+    try:
+        _append_held(folder, log, experiment, authority, envelope, now)
+    finally:
+        os.close(held)
+
+
+def _append_held(
+    folder: Folder, log: Log, experiment: Experiment, authority: Authority, envelope: Envelope, now: Clock
+) -> None:
     lines = experiment.envelopes.read_bytes().splitlines()
     last = [event for _, event in log.events(operation=experiment.operation) if event.type == SEALED][-1]
     payloads: list[JSON] = [Envelope.parse(line).payload_digest for line in lines]

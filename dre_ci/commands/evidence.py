@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import codecs
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
+from dre_ci.isolation import isolated, streamed
 from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import DREError, NotFoundError, UsageError
-from dre_core.exchange import export, import_archive
+from dre_core.exchange import check_archive, export, import_archive
 from dre_core.foreign import FORMATS, LINK, write_foreign
 from dre_core.model import canonical
 from dre_core.model.run import Item, Run
@@ -23,7 +25,7 @@ from dre_core.model.text import one_line, plain
 from dre_core.recovery import recover
 from dre_core.store.excerpt import excerpt
 from dre_core.store.sealed import Blobs, Sealed, from_folder
-from dre_core.verification import LATEST, latest, picked, sealed_operations
+from dre_core.verification import LATEST, is_foreign, latest, picked, sealed_operations
 from dre_core.verify.evidence import JSON_LIMIT_BYTES, read_whole
 from dre_core.verify.integrity import Expectations, Trust, inspect
 
@@ -83,10 +85,16 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         return _remove(engine, arguments, console)
     if arguments.action == "export":
         return _export(engine, arguments, console)
+    # A child reads all of it first; what is then taken in was found to be what its index says.
+    isolated(partial(_checked, Path(arguments.archive)))
     taken = import_archive(engine, Path(arguments.archive))
     lines = [f"imported {name}" for name in taken] or ["nothing new in it"]
     console.result(lines, {"imported": taken})
     return Exit()
+
+
+def _checked(path: Path) -> None:
+    check_archive(path)
 
 
 def _read(sealed: Sealed) -> Run | None:
@@ -132,19 +140,32 @@ def _list(engine: Engine, console: Console) -> Exit:
 
 
 def _show(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    work = partial(_shown, engine, arguments)
+    answer = isolated(work) if is_foreign(engine, arguments.target) else work()
+    documents = answer["documents"]
+    console.result(answer["lines"], documents[0] if len(documents) == 1 else {"operations": documents})
+    return Exit()
+
+
+def _shown(engine: Engine, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is shown, as one JSON value, so that a child can do the work."""
     documents: list[dict[str, Any]] = []
     lines: list[str] = []
     with sealed_operations(engine, arguments.target) as found:
         for sealed in picked(found, arguments.target):
-            run = _read(sealed)
-            if run is None:
+            inspected = inspect(sealed, Trust(keys={}), Expectations())
+            if inspected.run is None:
                 raise NotFoundError(
                     "the run can't be read", hint="dre verify says what is wrong", path=sealed.operation
                 )
-            documents.append(dict(run.to_json()))
-            lines += _described(run)
-    console.result(lines, documents[0] if len(documents) == 1 else {"operations": documents})
-    return Exit()
+            documents.append(dict(inspected.run.to_json()))
+            lines += _described(inspected.run)
+            lines += [
+                f"not intact {check.id}: {one_line(check.detail)}"
+                for check in inspected.integrity.checks
+                if not check.passed and check.id != "trust"
+            ]
+    return {"documents": documents, "lines": lines}
 
 
 def _count(text: str) -> int:
@@ -164,8 +185,29 @@ def _time(text: str) -> float:
 
 
 def _cat(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    work = partial(_pieces, engine, arguments)
+    pieces = streamed(work) if is_foreign(engine, arguments.target) else work()
+    # The first piece is the place in the stream.
+    start = int(next(pieces))
+    if console.as_json:
+        text = b"".join(pieces).decode("utf-8", "replace")
+        console.result((), {"item": arguments.item, "offset": start, "text": text})
+    else:
+        _write(pieces, console)
+    return Exit()
+
+
+def _pieces(engine: Engine, arguments: argparse.Namespace) -> Iterator[bytes]:
+    """First byte in decimal digits, then the bytes of an item."""
     with sealed_operations(engine, arguments.target) as found:
-        for sealed in picked(found, arguments.target):
+        chosen = picked(found, arguments.target)
+        if len(chosen) > 1:
+            raise UsageError(
+                f"the target holds {len(chosen)} operations",
+                hint="pick one by PATH#op_…",
+                path=arguments.target,
+            )
+        for sealed in chosen:
             run = _read(sealed)
             item = next((item for item in run.items if item.name == arguments.item), None) if run else None
             if run is None or item is None or not item.kept:
@@ -177,13 +219,8 @@ def _cat(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exi
             blobs = opened(run, sealed.blobs, engine.environ)
             index = _index(blobs, run, item)
             start, stop = _range(arguments, item, index)
-            pieces = excerpt(blobs, item, index, start, stop)
-            if console.as_json:
-                text = b"".join(pieces).decode("utf-8", "replace")
-                console.result((), {"item": item.name, "offset": start, "text": text})
-            else:
-                _write(pieces, console)
-    return Exit()
+            yield str(start).encode()
+            yield from excerpt(blobs, item, index, start, stop)
 
 
 def _index(blobs: Blobs, run: Run, item: Item) -> StreamIndex | None:

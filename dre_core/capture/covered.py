@@ -13,14 +13,17 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from dre_core.capture.git import Git
 from dre_core.capture.material import is_test_file
-from dre_core.errors import CaptureError, DREError, StorageError
+from dre_core.errors import CaptureError, DREError, FormatError, LimitError, StorageError
 from dre_core.model.covered import ChangedFile, Covered, Named
 from dre_core.model.record import dataclass
 from dre_core.model.session import Outcome, Session
@@ -36,6 +39,10 @@ _DEFAULT_EXCLUDE = r"#\s*(pragma|PRAGMA)[:\s]?\s*(no|NO)\s*(cover|COVER)"
 _HUNK = re.compile(rb"^@@ -\S+ \+(\d+)(?:,(\d+))? @@", re.M)
 _SOURCE_LIMIT_BYTES = 4 << 20
 _LISTED = 1_000
+_DATA_LIMIT_BYTES = 512 << 20
+_QUERY_SECONDS = 60.0
+_PLAIN_TABLE = re.compile(r"\s*create\s+table\b", re.I)
+_COMPUTED = re.compile(r"\bgenerated\b|\bas\s*\(", re.I)
 
 
 @dataclass(slots=True)
@@ -114,8 +121,12 @@ def _attempt(gaps: list[str], name: str, work: Callable[[], None]) -> bool:
 def _read(path: Path, data: Data, root: Path, ids: set[str]) -> None:
     from dre_core.capture.programmatic import read_coverage
 
+    if path.stat().st_size > _DATA_LIMIT_BYTES:
+        raise LimitError(f"larger than {_DATA_LIMIT_BYTES} bytes")
     with path.open("rb") as stream:
         is_database = stream.read(16) == b"SQLite format 3\x00"
+    if is_database:
+        _require_plain_tables(path)
     facts = read_coverage(path)
     data.branches = data.branches or facts.branches
     within = _Within(root)
@@ -125,6 +136,31 @@ def _read(path: Path, data: Data, root: Path, ids: set[str]) -> None:
             data.missing.setdefault(relative, set()).update(lines.missing)
     if is_database and facts.contexts:
         _read_contexts(path, data, within, ids)
+
+
+def _require_plain_tables(path: Path) -> None:
+    """The command wrote this file: a view, a virtual table or a computed column in it is code that a query would run.
+
+    Raises:
+        FormatError: It holds something else than tables.
+    """
+    with _opened(path) as database:
+        for kind, name, sql in database.execute("select type, name, sql from sqlite_master"):
+            plain = kind == "table" and _PLAIN_TABLE.match(str(sql)) and not _COMPUTED.search(str(sql))
+            if not plain and kind != "index":
+                raise FormatError(f"{str(name)[:60]!r} is no plain table")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database that nothing is written to, each query under a time limit."""
+    database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
+    deadline = time.monotonic() + _QUERY_SECONDS
+    database.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 class _Within:
@@ -155,8 +191,7 @@ def _read_contexts(path: Path, data: Data, within: _Within, ids: set[str]) -> No
     with TemporaryDirectory(prefix="dre-") as folder:
         copy = Path(folder, "coverage")
         copy.write_bytes(path.read_bytes())
-        database = sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)
-        try:
+        with _opened(copy) as database:
             tests = {
                 number: test
                 for number, name in database.execute("select id, context from context")
@@ -175,8 +210,6 @@ def _read_contexts(path: Path, data: Data, within: _Within, ids: set[str]) -> No
             for number, name in files.items():
                 if is_test_file(name):
                     _read_lines(database, number, tests, data.lines.setdefault(name, {}))
-        finally:
-            database.close()
 
 
 def _test_of(context: str, ids: set[str]) -> str:

@@ -125,6 +125,7 @@ _END = struct.Struct("<IHHHHIIH")
 _END64 = struct.Struct("<IQHHIIQQQQ")
 _LOCATOR64 = struct.Struct("<IIQI")
 
+_END_MARK = 0x06054B50
 _MAX16 = 0xFFFF
 _MAX32 = 0xFFFFFFFF
 _STORED, _ZIP64 = 10, 45
@@ -144,11 +145,16 @@ def _end_records(count: int, size: int, offset: int) -> bytes:
         fields = (_END64.size - 12, _UNIX | _ZIP64, _ZIP64, 0, 0, count, count, size, offset)
         head = _END64.pack(0x06064B50, *fields) + _LOCATOR64.pack(0x07064B50, 0, offset + size, 1)
     count, size, offset = min(count, _MAX16), min(size, _MAX32), min(offset, _MAX32)
-    return head + _END.pack(0x06054B50, 0, 0, count, count, size, offset, 0)
+    return head + _END.pack(_END_MARK, 0, 0, count, count, size, offset, 0)
+
+
+def is_member_name(name: str) -> bool:
+    """Whether a member of an archive may have this name."""
+    return _NAMES.fullmatch(name) is not None
 
 
 def _check_name(name: str) -> None:
-    if not _NAMES.fullmatch(name):
+    if not is_member_name(name):
         raise FormatError(f"no member of an archive is named {name[:100]!r}")
 
 
@@ -450,7 +456,11 @@ def _parse_end(read_at: _ReadAt, length: int) -> tuple[int, int, int]:
     """(entries, bytes, start) of the central directory, from end records that are exactly the file's end."""
     if length < _END.size:
         raise FormatError("not an archive: too short")
-    _, _, _, _, count, size, offset, _ = _END.unpack(read_at(length - _END.size, _END.size))
+    mark, _, _, _, count, size, offset, _ = _END.unpack(read_at(length - _END.size, _END.size))
+    if mark != _END_MARK:
+        raise FormatError(
+            "not an archive in canonical form: it is cut off, or something stands behind its end"
+        )
     if count == _MAX16 or size == _MAX32 or offset == _MAX32:
         start = length - _END.size - _LOCATOR64.size - _END64.size
         if start < 0:

@@ -21,7 +21,7 @@ from dre_core.model.identifier import OPERATION
 from dre_core.model.identifier import parse as parse_identifier
 from dre_core.model.record import dataclass
 from dre_core.pipeline.codec import Codec
-from dre_core.store.bundle import Archive
+from dre_core.store.bundle import MAX_MEMBERS, Archive, is_member_name
 from dre_core.store.folder import Folder, open_regular, storage_errors
 from dre_core.store.local import LocalStore
 
@@ -169,12 +169,15 @@ def archive_operations(path: Path) -> Iterator[list[Sealed]]:
 def unpacked_operations(path: Path) -> list[Sealed]:
     """The operations of a folder that an archive was unpacked into.
 
+    Files that no archive could hold, such as those that its README.txt has one make, are passed over.
+
     Raises:
         FormatError: The folder holds none.
     """
     with storage_errors(path):
         names = [f"attestations/{name}" for name in sorted(os.listdir(path / "attestations"))]
     keys = _keys(_pem_files(path / "keys"))
+    members = _FolderMembers(path)
     return [
         Sealed(
             operation=operation,
@@ -183,6 +186,8 @@ def unpacked_operations(path: Path) -> list[Sealed]:
             blobs=_FolderBlobs(path / "blobs" / "sha256"),
             hint_keys=keys,
             place=str(path),
+            index=_optional(path / "index.json"),
+            members=members,
             countersignatures=_optional(path / "countersignatures" / f"{operation}.intoto.jsonl"),
         )
         for operation, name in _attestations(tuple(names))
@@ -283,6 +288,31 @@ class _ArchiveMembers:
     def digest(self, name: str) -> tuple[int, str]:
         if name not in self._digests:
             self._digests[name] = stream_digest(self.archive.stream(name))
+        return self._digests[name]
+
+
+@dataclass(slots=True)
+class _FolderMembers:
+    path: Path
+    _names: tuple[str, ...] = ()
+    _digests: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        found = []
+        with storage_errors(self.path):
+            for folder, _, names in os.walk(self.path):
+                relative = Path(folder).relative_to(self.path)
+                found += [text for name in names if is_member_name(text := (relative / name).as_posix())]
+                if len(found) > MAX_MEMBERS:
+                    raise LimitError(f"more than {MAX_MEMBERS} members", path=str(self.path))
+        self._names = tuple(sorted(found))
+
+    def names(self) -> tuple[str, ...]:
+        return self._names
+
+    def digest(self, name: str) -> tuple[int, str]:
+        if name not in self._digests:
+            self._digests[name] = stream_digest(open_regular(self.path / name))
         return self._digests[name]
 
 

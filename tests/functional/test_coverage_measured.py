@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import coverage
 import pytest
 
+from dre_core.capture.covered import read_covered
 from dre_core.capture.programmatic import read_coverage
 from dre_core.pipeline import codec
 from dre_core.store.local import LocalStore
@@ -205,6 +208,40 @@ def test_damaged_data_is_a_gap(project, damage):
     run = json.loads(project.dre("evidence", "show", "--json").stdout)
     assert [item["name"] for item in run["items"] if item["kind"] == "covered"] == []
     assert [item["name"] for item in run["items"] if item["kind"] == "coverage"] == ["coverage/cov.data"]
+
+
+ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select i, i from n"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["drop table context", f"create view context(id, context) as {ENDLESS}"],
+        [
+            "drop table arc",
+            "create table arc(file_id, context_id, fromno as (hex(zeroblob(100000000))), tono)",
+        ],
+        ["create virtual table more using fts5(x)"],
+        ["create trigger t after insert on meta begin select 1; end"],
+    ],
+    ids=["view", "computed column", "virtual table", "trigger"],
+)
+def test_a_database_that_would_run_code_is_a_gap(project, tmp_path, statements):
+    data = coverage.CoverageData(basename=str(tmp_path / ".coverage"))
+    data.set_context("test_shop.py::test_two")
+    data.add_lines({str(project.path / "shop.py"): [1]})
+    data.write()
+    database = sqlite3.connect(tmp_path / ".coverage")
+    try:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+    except sqlite3.OperationalError as error:
+        pytest.skip(f"this SQLite can't make it: {error}")
+    finally:
+        database.close()
+    facts = read_covered([tmp_path / ".coverage"], (), project.path, project.path, "")
+    assert facts is None
 
 
 def test_unknown_is_said(project):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 
 import pytest
 
-from dre_ci.isolation import isolated
+from dre_ci.isolation import isolated, streamed
 from dre_core.errors import FormatError, LimitError
 
 # The command line forks before it has any thread; a test worker has some.
@@ -64,3 +65,82 @@ def test_verification_of_an_archive_opens_no_socket_and_writes_nothing(project, 
     assert not [line for line in calls if "socket(" in line and "AF_UNIX" not in line]
     writes = [line for line in calls if ("O_WRONLY" in line or "O_RDWR" in line) and " = -1 " not in line]
     assert not [line for line in writes if "/dev/null" not in line and ".pyc" not in line]
+
+
+def test_pieces_come_back_and_an_error_behind_them():
+    def work():
+        yield b"a" * 100_000
+        yield b""
+        yield str(os.getpid()).encode()
+        raise FormatError("not so", path="$.a")
+
+    pieces = streamed(work)
+    assert next(pieces) == b"a" * 100_000
+    assert next(pieces) == b""
+    assert int(next(pieces)) != os.getpid()
+    with pytest.raises(FormatError, match="not so"):
+        next(pieces)
+
+
+def test_a_child_that_dies_between_pieces_is_a_limit():
+    def work():
+        yield b"a"
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield b"b"
+
+    with pytest.raises(LimitError):
+        list(streamed(work))
+
+
+@pytest.fixture
+def exported(project, tmp_path):
+    project.dre("wrap", "--", "echo", "hello")
+    archive = tmp_path / "e.zip"
+    project.dre("evidence", "export", "--output", str(archive))
+    key = tmp_path / "key.pem"
+    key.write_bytes(project.dre("keys", "public").stdout)
+    return archive, key
+
+
+def test_a_damaged_archive_is_one_line_whatever_is_done_with_it(project, exported):
+    archive, _ = exported
+    whole = archive.read_bytes()
+    for data in (whole[:100], whole[:-1], whole + b"x", b""):
+        archive.write_bytes(data)
+        for words in (("show", str(archive)), ("cat", "stdout", str(archive)), ("import", str(archive))):
+            done = project.dre("evidence", *words)
+            assert done.returncode == 3, (words, done.stderr)
+            assert done.stderr.startswith(b"dre: error: ")
+            assert b"members" not in done.stderr
+    archive.write_bytes(whole.replace(b"hello\n", b"HELLO\n"))
+    assert b"not intact items" in project.dre("evidence", "show", str(archive)).stdout
+    assert project.dre("evidence", "import", str(archive)).returncode == 3
+    assert len(list((project.path / ".dre" / "experiments").iterdir())) == 1
+
+
+def test_an_unpacked_archive_is_held_against_its_index(project, exported, tmp_path):
+    archive, key = exported
+    folder = tmp_path / "unpacked"
+    shutil.unpack_archive(archive, folder, "zip")
+
+    def code():
+        return project.dre("verify", str(folder), "--key", str(key)).returncode
+
+    assert code() == 4
+    # What its README.txt has one make.
+    (folder / "payload").write_bytes(b"anything")
+    assert code() == 4
+    index = folder / "index.json"
+    data = index.read_bytes()
+    index.unlink()
+    assert code() == 3
+    index.write_bytes(data)
+    extra = folder / "blobs" / "sha256" / ("0" * 64)
+    extra.write_bytes(b"smuggled in")
+    assert code() == 3
+    extra.unlink()
+    extra.symlink_to("/etc/passwd")
+    assert code() == 3
+    extra.unlink()
+    (folder / "README.txt").write_text("do this instead")
+    assert code() == 3
