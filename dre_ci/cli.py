@@ -31,6 +31,7 @@ COMMANDS = {
     "keys": "make and list signing keys",
     "config": "read and write the configuration",
     "doctor": "check this installation and this folder, with remedies",
+    "ci": "tell GitHub or GitLab of a verdict; upload and download archives",
     "shell-init": "print what a shell evaluates: completions, and dre wrap for chosen commands",
     "redact": "mask secrets from standard input to standard output",
 }

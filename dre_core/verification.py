@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field, replace
 from datetime import timedelta
@@ -51,6 +51,7 @@ class Request:
         nonce: The verifier's nonce.
         max_age: Largest age of the run.
         since: An earlier checkpoint of the log, as a signed note; empty if none.
+        merges: Merge commits with their second parents, as the forge confirmed them; else local git is asked.
     """
 
     target: str = LATEST
@@ -63,6 +64,7 @@ class Request:
     nonce: str = ""
     max_age: timedelta | None = None
     since: str = ""
+    merges: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,7 +378,9 @@ def _history(sealed: Sealed, note: str) -> History:
 def _expectations(engine: Engine, request: Request) -> Expectations:
     return Expectations(
         commit=_resolve(engine, request.commit),
-        second_parent_of=lambda merge, head: _is_second_parent(engine, merge, head),
+        second_parent_of=lambda merge, head: (
+            request.merges.get(merge) == head or _is_second_parent(engine, merge, head)
+        ),
         repository=_repository(request.repository),
         run_id=request.run_id,
         nonce=request.nonce,

@@ -84,8 +84,8 @@ class Project:
     def pytest(self, *words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
         return self.run(*PYTEST, *words, **more)
 
-    def wrap_pytest(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        return self.dre("wrap", "--", *PYTEST, "--dre", *words)
+    def wrap_pytest(self, *words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+        return self.dre("wrap", "--", *PYTEST, "--dre", *words, **more)
 
     def verdict(self, *words: str, **more: Any) -> dict[str, Any]:
         return json.loads(self.dre("verify", "--json", *words, **more).stdout)
@@ -112,7 +112,17 @@ PYTEST = (
 @pytest.fixture
 def project(tmp_path):
     """A committed project with two passing tests."""
-    made = Project(tmp_path / "project")
+    return _shop(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def make_project():
+    """Makes such a project in a folder that is not there yet."""
+    return _shop
+
+
+def _shop(path: Path) -> Project:
+    made = Project(path)
     made.path.mkdir()
     made.git("init", "-q")
     made.write(".gitignore", "__pycache__/\n")

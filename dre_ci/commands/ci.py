@@ -1,0 +1,368 @@
+"""``dre ci status|comment|summary|upload|download|wrap|verify``: what a job, or somebody with a token, tells a forge.
+
+The forge is known by the job's environment, else by the address of ``origin``. Its refusal is a warning and changes no
+verdict; with ``--strict`` the command then ends with 1. ``wrap`` and ``verify`` are the steps of the actions and the
+template, with their inputs in variables ``DRE_INPUT_<NAME>``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dre_ci.cli import Exit
+from dre_ci.console import Console
+from dre_core.errors import DREError, NotFoundError, UsageError
+
+ACTIONS = ("status", "comment", "summary", "upload", "download", "wrap", "verify")
+_TOKENS = {
+    "github": ("GITHUB_TOKEN", "GH_TOKEN"),
+    "gitlab": ("DRE_GITLAB_TOKEN", "GITLAB_TOKEN"),
+}
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    from dre_ci.commands.verify import add_expectations
+    from dre_ci.job.told import FAIL_ON
+
+    actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(ACTIONS))
+    for name, text in (
+        ("status", "set a commit status, or make a check run, from a verdict"),
+        ("comment", "write one comment on the pull request, in place of the last one"),
+        ("summary", "write the job's summary and annotations"),
+    ):
+        tell = actions.add_parser(name, help=text)
+        tell.add_argument("target", nargs="?", default="latest", help="operation id, latest, archive or folder")
+        add_expectations(tell)
+        tell.add_argument("--fail-on", choices=FAIL_ON, default="contradicted", help="what turns it red")
+        if name != "summary":
+            _add_forge(tell)
+            tell.add_argument("--name", default="dre", metavar="NAME", help="name that it stands under")
+        if name == "status":
+            tell.add_argument("--check-run", action="store_true", help="a check run with annotations instead")
+        if name == "comment":
+            tell.add_argument("--pull", type=int, default=0, metavar="N", help="number of the pull request")
+            tell.add_argument("--anew", action="store_true", help="a new comment each time")
+    _add_upload(actions.add_parser("upload", help="upload a file, and compare what arrived"))
+    _add_download(actions.add_parser("download", help="download an archive of a run, a branch or a URL"))
+    actions.add_parser("wrap", help="the step of the action wrap; inputs in DRE_INPUT_*")
+    actions.add_parser("verify", help="the step of the action verify; inputs in DRE_INPUT_*")
+
+
+def _add_forge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--forge", choices=("github", "gitlab"), default="", help="default: told by the environment"
+    )
+    parser.add_argument(
+        "--api", default="", metavar="URL", help="base address of the API (Enterprise Server)"
+    )
+    parser.add_argument("--project", default="", metavar="O/R", help="repository (default: this one)")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    parser.add_argument("--strict", action="store_true", help="exit 1 where the forge refuses")
+
+
+def _add_upload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="the file, for example an archive")
+    parser.add_argument(
+        "--to", required=True, metavar="WHERE", help="a URL that takes PUT, or gitlab (generic package)"
+    )
+    parser.add_argument(
+        "--package", default="dre-evidence", metavar="NAME", help="GitLab: name of the package"
+    )
+    parser.add_argument(
+        "--version", default="", metavar="V", help="GitLab: its version (default: the commit)"
+    )
+    parser.add_argument("--no-check", action="store_true", help="do not read it back")
+    _add_forge(parser)
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", nargs="?", default="", metavar="URL", help="a URL; else an artifact of the forge")
+    add("--artifact", default="dre-*", metavar="NAME", help="GitHub: name of the artifacts, * for any text")
+    add(
+        "--run-id",
+        default="",
+        metavar="N",
+        help="GitHub: the run (default: the newest good one of the branch)",
+    )
+    add("--branch", default="", metavar="NAME", help="the branch (default: the default branch)")
+    add("--workflow", default="", metavar="FILE", help="GitHub: file name of the workflow")
+    add("--job", default="dre", metavar="NAME", help="GitLab: the job")
+    add("--path", default=".dre/ci/evidence.zip", metavar="PATH", help="GitLab: the file that the job kept")
+    add("--sha256", default="", metavar="HEX", help="digest that it must have")
+    add("--output", required=True, metavar="PATH", help="the file to write")
+    _add_forge(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> Exit:
+    work: Callable[[argparse.Namespace, Console], Exit] = {
+        "status": _status,
+        "comment": _comment,
+        "summary": _summary,
+        "upload": _upload,
+        "download": _download,
+        "wrap": _wrap,
+        "verify": _verify,
+    }[arguments.action]
+    return work(arguments, console)
+
+
+def _wrap(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.job.wrapping import step
+
+    return step(os.environ, console, arguments.dir)
+
+
+def _verify(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.job.verifying import step
+
+    return step(os.environ, console, arguments.dir)
+
+
+def _place(engine: Any, arguments: argparse.Namespace) -> Any:
+    """Where the job runs, with what the options say instead."""
+    from dre_ci.forge.context import from_remote, read
+    from dre_core.capture.git import Git
+
+    context = read(engine.environ)
+    if not context.provider and (git := Git.find(str(engine.directory))) is not None:
+        head = git.head()
+        context = from_remote(head.origin, head.commit)
+    project = getattr(arguments, "project", "")
+    return replace(
+        context,
+        provider=getattr(arguments, "forge", "") or context.provider,
+        api=getattr(arguments, "api", "") or context.api,
+        repository=project or context.repository,
+        commit=getattr(arguments, "commit", "") or context.commit,
+        pull=getattr(arguments, "pull", 0) or context.pull,
+    )
+
+
+def _forge(engine: Any, arguments: argparse.Namespace, context: Any, console: Console) -> Any:
+    """The forge, ready to be asked.
+
+    Raises:
+        UsageError: It is not known which one, or there is no token.
+    """
+    from dre_ci.forge import github, gitlab
+
+    if context.provider not in _TOKENS or not context.repository:
+        raise UsageError(
+            "no forge is known here", hint="name --forge and --project, or add a remote named origin"
+        )
+    token = next((engine.environ[name] for name in _TOKENS[context.provider] if engine.environ.get(name)), "")
+    more = {"api": context.api, "token": token, "say": console.say, "dry_run": arguments.dry_run}
+    if context.provider == "gitlab":
+        return gitlab.GitLab(gitlab.connect(engine.environ, **more), context.repository)
+    return github.GitHub(github.connect(engine.environ, **more), context.repository)
+
+
+def _judged(engine: Any, arguments: argparse.Namespace) -> list[Any]:
+    from dre_ci.commands.verify import request_of
+    from dre_ci.job.judging import judge, refused
+    from dre_core.errors import FormatError
+
+    try:
+        return judge(engine, request_of(engine, arguments))
+    except FormatError as error:
+        return [refused(error, arguments.target)]
+
+
+def _status(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.forge.base import Note
+    from dre_ci.job.told import worst
+    from dre_ci.job.verifying import attempt
+    from dre_core.engine import Engine
+
+    engine = Engine.open(explicit=arguments.dir)
+    every = _judged(engine, arguments)
+    told = worst(every)
+    context = _place(engine, arguments)
+    commit = context.commit or told.commit
+    if not commit:
+        raise UsageError("no commit is known here", hint="name it with --commit")
+    forge = _forge(engine, arguments, context, console)
+    note = Note(
+        commit=commit,
+        name=arguments.name,
+        state=told.state(arguments.fail_on),
+        description=told.line,
+        url=context.run_url,
+    )
+    if arguments.check_run:
+        annotations = tuple(each for told in every for each in told.annotations)
+        body = "\n\n".join(told.markdown for told in every)
+        posted = attempt(lambda: forge.check_run(note, told.line, body, annotations), "check run", console)
+    else:
+        posted = attempt(lambda: forge.status(note), "status", console)
+    return _ended(arguments, console, told, posted)
+
+
+def _comment(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.job.told import worst
+    from dre_ci.job.verifying import attempt
+    from dre_ci.job.words import key_of
+    from dre_core.engine import Engine
+
+    engine = Engine.open(explicit=arguments.dir)
+    every = _judged(engine, arguments)
+    context = _place(engine, arguments)
+    if not context.pull:
+        raise UsageError("no pull request is known here", hint="name it with --pull")
+    forge = _forge(engine, arguments, context, console)
+    marker = f"<!-- dre:{key_of(context.workflow, context.job, '', arguments.name)} -->"
+    body = "\n\n".join(told.markdown for told in every)
+    posted = attempt(
+        lambda: forge.comment(context.pull, marker, body, anew=arguments.anew), "comment", console
+    )
+    return _ended(arguments, console, worst(every), posted)
+
+
+def _ended(arguments: argparse.Namespace, console: Console, told: Any, posted: Any) -> Exit:
+    document = {
+        "schema": "dre/posted/v1",
+        "outcome": posted.outcome.value,
+        "detail": posted.detail,
+        "url": posted.url,
+        "operation": told.operation,
+        "verdict": told.conclusion.value,
+    }
+    console.result([f"{posted.outcome.value}: {told.line}"], document)
+    return Exit(1 if arguments.strict and not posted.outcome.is_done else 0)
+
+
+def _summary(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.job import words
+    from dre_core.engine import Engine
+
+    engine = Engine.open(explicit=arguments.dir)
+    every = _judged(engine, arguments)
+    text = "\n\n".join(told.markdown for told in every)
+    if path := engine.environ.get("GITHUB_STEP_SUMMARY"):
+        words.write_summary(Path(path), text)
+        for line in words.commands(each for told in every for each in told.annotations):
+            console.line(line)
+    else:
+        console.line(text)
+    return Exit()
+
+
+def _upload(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.forge.transfer import put
+    from dre_ci.forge.wire import Wire
+    from dre_core.engine import Engine
+
+    path = Path(arguments.file)
+    if not path.is_file():
+        raise NotFoundError("there is no such file", path=arguments.file)
+    engine = Engine.open(explicit=arguments.dir)
+    if arguments.to == "gitlab":
+        context = replace(_place(engine, arguments), provider="gitlab")
+        forge = _forge(engine, arguments, context, console)
+        version = arguments.version or context.commit
+        url = forge.package_address(arguments.package, version, path.name)
+        wire = forge.wire
+    elif arguments.to.startswith(("http://", "https://")):
+        from requests import Session
+
+        url, wire = arguments.to, Wire(Session(), arguments.to, dry_run=arguments.dry_run, say=console.say)
+    else:
+        raise UsageError(f"{arguments.to!r} is nowhere to upload to", hint="a URL that takes PUT, or gitlab")
+    if arguments.dry_run:
+        console.result([f"would upload {path} to {url}"], {"outcome": "dry-run", "url": url})
+        return Exit()
+    stored, _ = put(wire, path, url, check=not arguments.no_check)
+    checked = "" if arguments.no_check else ", read back and compared"
+    console.result(
+        [f"uploaded {stored.size} bytes, {stored.digest}{checked}"],
+        {"outcome": "created", "url": url, "digest": stored.digest, "size": stored.size},
+    )
+    return Exit()
+
+
+def _download(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_core.engine import Engine
+
+    engine = Engine.open(explicit=arguments.dir)
+    output = Path(arguments.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    digest = f"sha256:{arguments.sha256.lower()}" if arguments.sha256 else ""
+    if arguments.source:
+        stored = _from_url(arguments.source, output, digest)
+    else:
+        stored = _from_forge(engine, arguments, console, output, digest)
+    console.result(
+        [f"downloaded {stored.size} bytes, {stored.digest}"],
+        {"file": str(output), "digest": stored.digest, "size": stored.size},
+    )
+    return Exit()
+
+
+def _from_url(url: str, output: Path, digest: str) -> Any:
+    from requests import Session
+
+    from dre_ci.forge.transfer import download
+
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(
+            f"{url!r} is no address", hint="https://…, or leave it out for the forge's artifacts"
+        )
+    return download(Session(), url, output, digest=digest)
+
+
+def _from_forge(
+    engine: Any, arguments: argparse.Namespace, console: Console, output: Path, digest: str
+) -> Any:
+    from dre_ci.forge.transfer import download
+
+    context = _place(engine, arguments)
+    forge = _forge(engine, arguments, context, console)
+    if context.provider == "gitlab":
+        url = forge.artifact_address(
+            arguments.branch or forge.default_branch(), arguments.job, arguments.path
+        )
+        return download(forge.wire.session, url, output, digest=digest)
+    return _from_github(forge, arguments, output, digest)
+
+
+def _from_github(forge: Any, arguments: argparse.Namespace, output: Path, digest: str) -> Any:
+    """One archive of a run's artifacts: of the run named, else of the branch's newest good one that has any."""
+    import shutil
+    import tempfile
+
+    from dre_ci.forge.transfer import Stored, file_digest
+    from dre_ci.job.verifying import fetch_artifacts
+    from dre_core.errors import IntegrityError
+
+    with tempfile.TemporaryDirectory(prefix="dre-") as folder:
+        found = _newest(forge, arguments, Path(folder), fetch_artifacts)
+        if len(found) > 1:
+            raise UsageError(
+                f"{len(found)} archives fit {arguments.artifact}", hint="name one artifact with --artifact"
+            )
+        got = file_digest(found[0])
+        if digest and got != digest:
+            raise IntegrityError(f"has digest {got}, not {digest}", path=arguments.artifact)
+        shutil.move(found[0], output)
+    return Stored(url="", digest=got, size=output.stat().st_size)
+
+
+def _newest(forge: Any, arguments: argparse.Namespace, folder: Path, fetch: Any) -> list[Path]:
+    if arguments.run_id:
+        return list(fetch(forge, arguments.run_id, arguments.artifact, folder))
+    branch = arguments.branch or forge.default_branch()
+    for number, run in enumerate(forge.runs(branch, arguments.workflow)):
+        place = folder / str(number)
+        place.mkdir()
+        try:
+            return list(fetch(forge, str(run["id"]), arguments.artifact, place))
+        except DREError as error:
+            if getattr(error, "slug", "") != "forge-not-found" or number >= 20:
+                raise
+    raise NotFoundError(f"no good run on {branch} has an artifact {arguments.artifact}")
