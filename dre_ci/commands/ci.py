@@ -36,7 +36,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         ("summary", "write the job's summary and annotations"),
     ):
         tell = actions.add_parser(name, help=text)
-        tell.add_argument("target", nargs="?", default="latest", help="operation id, latest, archive or folder")
+        tell.add_argument(
+            "target", nargs="?", default="latest", help="operation id, latest, archive or folder"
+        )
         add_expectations(tell)
         tell.add_argument("--fail-on", choices=FAIL_ON, default="contradicted", help="what turns it red")
         if name != "summary":
