@@ -30,9 +30,11 @@ from pathlib import Path
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
+from dre_ci.forge import gitlab
 from dre_ci.forge.base import Annotation, ForgeError, Note, Outcome, Posted, State
 from dre_ci.forge.context import Context, read
 from dre_ci.forge.github import GitHub, connect
+from dre_ci.forge.gitlab import GitLab
 from dre_ci.forge.transfer import download
 from dre_ci.job import words
 from dre_ci.job.inputs import Inputs, without_inputs
@@ -48,6 +50,8 @@ from dre_core.verification import Request
 
 _ARCHIVES_LIMIT = 256
 _ARCHIVE_LIMIT_BYTES = 4 << 30
+_BUILT = ("GITHUB_SHA", "CI_COMMIT_SHA")
+"""The commit that the job runs for, by the forge's word: in a pull request its test merge."""
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -105,20 +109,29 @@ def step(environ: Mapping[str, str], console: Console, explicit: str = "") -> Ex
     return Exit(1 if judged.told.fails(fail_on) else 0)
 
 
-def _forge(environ: Mapping[str, str], inputs: Inputs, context: Context, console: Console) -> GitHub | None:
-    token = inputs.text("token") or environ.get("GITHUB_TOKEN", "")
-    if context.provider != "github" or not (token or environ.get("DRE_GITHUB_APP_ID")):
+def _forge(
+    environ: Mapping[str, str], inputs: Inputs, context: Context, console: Console
+) -> GitHub | GitLab | None:
+    if context.provider == "gitlab":
+        token = environ.get("DRE_GITLAB_TOKEN", "") or environ.get("GITLAB_TOKEN", "")
+    else:
+        token = inputs.text("token") or environ.get("GITHUB_TOKEN", "")
+    if not context.provider or not (token or environ.get("DRE_GITHUB_APP_ID")):
         console.warn("there is no token: nothing is fetched or posted")
         return None
+    if context.provider == "gitlab":
+        dry_run = inputs.flag("dry-run", False)
+        project = gitlab.connect(environ, api=context.api, token=token, say=console.say, dry_run=dry_run)
+        return GitLab(project, context.repository)
     wire = connect(
         environ, api=context.api, token=token, say=console.say, dry_run=inputs.flag("dry-run", False)
     )
     return GitHub(wire, context.repository)
 
 
-def _with_pull(context: Context, forge: GitHub | None) -> Context:
+def _with_pull(context: Context, forge: GitHub | GitLab | None) -> Context:
     """The context with its pull request: a ``workflow_run`` event of a fork does not name it."""
-    if forge is None or (context.pull and context.base) or not context.head:
+    if not isinstance(forge, GitHub) or (context.pull and context.base) or not context.head:
         return context
     try:
         pull = forge.pull_of(context.commit, context.head)
@@ -128,7 +141,12 @@ def _with_pull(context: Context, forge: GitHub | None) -> Context:
 
 
 def _judged(
-    engine: Engine, inputs: Inputs, context: Context, forge: GitHub | None, folder: Path, console: Console
+    engine: Engine,
+    inputs: Inputs,
+    context: Context,
+    forge: GitHub | GitLab | None,
+    folder: Path,
+    console: Console,
 ) -> Judged:
     replaying = inputs.choice("fork", ("report", "replay"), "report") == "replay"
     policy = _policy(inputs, context, forge, folder / "policy")
@@ -157,7 +175,7 @@ def _verdicts(
     engine: Engine,
     inputs: Inputs,
     context: Context,
-    forge: GitHub | None,
+    forge: GitHub | GitLab | None,
     policy: Policy,
     archive: Path,
     by_own_keys: bool,
@@ -181,7 +199,7 @@ def _verdicts(
         return [refused(error, str(archive))]
 
 
-def _merges(claimed: set[str], context: Context, forge: GitHub | None) -> dict[str, str]:
+def _merges(claimed: set[str], context: Context, forge: GitHub | GitLab | None) -> dict[str, str]:
     """Test merges of this pull request with the head that each one merges, by the forge's word."""
     found: dict[str, str] = {}
     if forge is None or not context.pull:
@@ -190,7 +208,7 @@ def _merges(claimed: set[str], context: Context, forge: GitHub | None) -> dict[s
         try:
             # Anybody can make a merge of this head with any content; only the forge's own test merge will do.
             if _SHA.fullmatch(commit) and commit in (
-                os.environ.get("GITHUB_SHA"),
+                *map(os.environ.get, _BUILT),
                 forge.pull(context.pull).merge,
             ):
                 parents = forge.parents(commit)
@@ -200,7 +218,7 @@ def _merges(claimed: set[str], context: Context, forge: GitHub | None) -> dict[s
     return found
 
 
-def _policy(inputs: Inputs, context: Context, forge: GitHub | None, folder: Path) -> Policy:
+def _policy(inputs: Inputs, context: Context, forge: GitHub | GitLab | None, folder: Path) -> Policy:
     """The policy of the base commit.
 
     Raises:
@@ -232,7 +250,7 @@ def _policy(inputs: Inputs, context: Context, forge: GitHub | None, folder: Path
     return policy
 
 
-def _source(inputs: Inputs, context: Context, forge: GitHub | None, folder: Path) -> Source:
+def _source(inputs: Inputs, context: Context, forge: GitHub | GitLab | None, folder: Path) -> Source:
     """The archives, from a path or from a run's artifacts.
 
     Raises:
@@ -243,11 +261,12 @@ def _source(inputs: Inputs, context: Context, forge: GitHub | None, folder: Path
     if path := inputs.text("archive"):
         if not Path(path).is_file():
             raise FormatError("there is no such file", path=path)
-        return Source(archives=(Path(path),))
+        # GitLab hands a job the files of the earlier jobs of its own pipeline, and of no other.
+        return Source(archives=(Path(path),), run=context.run_id if context.provider == "gitlab" else "")
     name = inputs.text("artifact")
     if not name:
         raise UsageError("neither archive nor artifact is named", hint="artifact: dre-*")
-    if forge is None:
+    if not isinstance(forge, GitHub):
         raise UsageError("an artifact can't be fetched without a token", hint="token: ${{ github.token }}")
     run = inputs.text("run-id") or context.of_run
     archives = fetch_artifacts(forge, run, name, folder)
@@ -320,7 +339,12 @@ def unpacked(packed: Path, folder: Path) -> list[Path]:
 
 
 def _post(
-    inputs: Inputs, context: Context, forge: GitHub | None, judged: Judged, fail_on: str, console: Console
+    inputs: Inputs,
+    context: Context,
+    forge: GitHub | GitLab | None,
+    judged: Judged,
+    fail_on: str,
+    console: Console,
 ) -> dict[str, Posted]:
     """Status, check run and comment, each with what came of it."""
     skipped = Posted(outcome=Outcome.SKIPPED)

@@ -113,7 +113,9 @@ def _append(path: Path, text: str) -> None:
 
 def dotenv(values: Mapping[str, str]) -> str:
     """Variables for later jobs, as ``reports: dotenv`` reads them: one line each, no quoting."""
-    lines = [f"DRE_{name.upper().replace('-', '_')}={one_line(value, 500)}" for name, value in values.items()]
+    lines = [
+        f"DRE_OUT_{name.upper().replace('-', '_')}={one_line(value, 500)}" for name, value in values.items()
+    ]
     while len("\n".join(lines).encode()) > DOTENV_LIMIT_BYTES:
         lines.pop()
     return "\n".join(lines) + "\n"

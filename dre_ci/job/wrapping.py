@@ -315,8 +315,9 @@ def _write_gitlab(values: Mapping[str, str], told: Told, folder: Path, environ: 
     links = {}
     for label, name in (("DRE report", "report-html"), ("DRE evidence", "archive")):
         if values[name]:
-            path = os.path.relpath(values[name], environ.get("CI_PROJECT_DIR", "."))
-            links[label] = words.page_of(server, project, job, path)
+            path = os.path.relpath(values[name], os.path.realpath(environ.get("CI_PROJECT_DIR", ".")))
+            if not path.startswith(".."):
+                links[label] = words.page_of(server, project, job, path)
     (folder / "dre.env").write_text(words.dotenv(values), encoding="utf-8")
     (folder / "codequality.json").write_text(words.code_quality(told.annotations, fallback), encoding="utf-8")
     (folder / "annotations.json").write_text(words.job_links(links), encoding="utf-8")

@@ -50,6 +50,13 @@ def test_the_runners_own_schema_fits(tool):
         clean(tool("act"), "--validate", "--strict", "-W", str(path))
 
 
+def test_the_template_fits_gitlabs_schema(tool, tmp_path):
+    _, jobs = (ROOT / "actions/gitlab/dre.gitlab-ci.yml").read_text().split("\n---\n")
+    plain = re.sub(r"\$\[\[ inputs\.(\S+) \]\]", r"\1", jobs)
+    (tmp_path / "jobs.yml").write_text(plain)
+    clean(tool("check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(tmp_path / "jobs.yml"))
+
+
 def test_every_action_that_is_used_is_pinned_by_commit():
     for path in (*ACTIONS, *WORKFLOWS):
         for used in re.findall(r"^ +(?:- )?uses: (.+)", path.read_text(), re.M):

@@ -77,7 +77,7 @@ def test_what_is_cut_fits_and_is_closed(limit, text):
 
 def test_dotenv_holds_one_line_a_value():
     text = words.dotenv({"verdict": "a\nDRE_VERDICT=supported", "exit-code": "0"})
-    assert text == "DRE_VERDICT=a DRE_VERDICT=supported\nDRE_EXIT_CODE=0\n"
+    assert text == "DRE_OUT_VERDICT=a DRE_VERDICT=supported\nDRE_OUT_EXIT_CODE=0\n"
     assert len(words.dotenv({f"n{n}": "x" * 400 for n in range(50)})) <= words.DOTENV_LIMIT_BYTES
 
 

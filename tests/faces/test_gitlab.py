@@ -1,0 +1,274 @@
+"""The GitLab template, run by gitlab-ci-local in every way to include it, and ``dre ci`` against GitLab's API.
+
+No server that keeps GitLab's state installs from a registry, so the API is a small one of our own, by GitLab's pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TEMPLATE = ROOT / "actions" / "gitlab" / "dre.gitlab-ci.yml"
+PIPELINE = """\
+include:
+  - {include}
+    inputs: {{run: {run}, install: none{more}}}
+later:
+  stage: deploy
+  needs: [dre]
+  script: ['echo "verdict=$DRE_OUT_VERDICT level=$DRE_OUT_LEVEL"']
+"""
+
+
+@pytest.fixture
+def pipeline(project, node, node_modules, tmp_path):
+    """Runs a pipeline of the project; output and exit code."""
+    if shutil.which("rsync") is None:
+        pytest.skip("gitlab-ci-local needs rsync")
+    project.git("branch", "-M", "main")
+    project.git("remote", "add", "origin", "https://gitlab.example.org/octo/shop.git")
+    project.write(".gitignore", "__pycache__/\n.pytest_cache/\n.gitlab-ci-local/\n")
+    project.git("config", "user.email", "t@example.org")
+    project.git("config", "user.name", "t")
+
+    def run(include, words="'true'", more="", **environ):
+        project.write(".gitlab-ci.yml", PIPELINE.format(include=include, run=words, more=more))
+        project.commit("pipeline")
+        cli = node_modules / "gitlab-ci-local" / "dist" / "index.js"
+        argv = [node, str(cli), "--force-shell-executor", "--variable", "GITLAB_CI=true"]
+        around = {**os.environ, "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}", **environ}
+        return subprocess.run(argv, cwd=project.path, env=around, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def served(folder):
+    """A web server of one folder."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    return server
+
+
+def test_it_runs_by_include_local_and_leaves_reports(pipeline, project):
+    shutil.copy(TEMPLATE, project.path / "dre.yml")
+    done = pipeline("local: dre.yml", "python3 -m pytest -q --dre")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict=supported level=3" in done.stdout
+    folder = project.path / ".gitlab-ci-local" / "artifacts" / "dre" / ".dre" / "ci"
+    assert {"evidence.zip", "report.md", "junit.xml", "codequality.json", "annotations.json", "dre.env"} <= {
+        path.name for path in folder.iterdir()
+    }
+    verdict = project.verdict(str(folder / "evidence.zip"))
+    assert [check["id"] for check in verdict["integrity"]["checks"] if not check["passed"]] == ["trust"]
+
+
+def test_a_lie_fails_the_job_and_stands_in_the_code_quality_report(pipeline, project):
+    shutil.copy(TEMPLATE, project.path / "dre.yml")
+    project.write("test_shop.py", "def test_no():\n    assert 1 == 2\n")
+    done = pipeline("local: dre.yml", "'python3 -m pytest -q --dre || true'")
+    assert done.returncode == 1
+    folder = project.path / ".gitlab-ci-local" / "artifacts" / "dre" / ".dre" / "ci"
+    issues = json.loads((folder / "codequality.json").read_text())
+    assert "exit-agrees" in {issue["check_name"] for issue in issues}
+    assert {"critical"} == {issue["severity"] for issue in issues if issue["check_name"] == "test"}
+    assert "test_shop.py" in {issue["location"]["path"] for issue in issues}
+    assert "DRE_OUT_VERDICT=contradicted" in (folder / "dre.env").read_text()
+
+
+def test_it_runs_by_include_remote(pipeline, project):
+    server = served(TEMPLATE.parent)
+    try:
+        done = pipeline(f"remote: http://127.0.0.1:{server.server_port}/{TEMPLATE.name}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def mirrored(make_project, tmp_path, name):
+    """A repository of its own that holds the template."""
+    made = make_project(tmp_path / "dre.git")
+    made.write(name, TEMPLATE.read_text())
+    made.commit("template")
+    made.git("branch", "-M", "main")
+    made.git("tag", "1.0.0")
+    return {
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": f"url.file://{made.path}.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://gitlab.example.org/dre/dre.git",
+        "GIT_CONFIG_KEY_1": f"url.file://{made.path}.insteadOf",
+        "GIT_CONFIG_VALUE_1": "ssh://git@gitlab.example.org/dre/dre.git",
+    }
+
+
+def test_it_runs_by_include_project(pipeline, make_project, tmp_path):
+    name = "actions/gitlab/dre.gitlab-ci.yml"
+    environ = mirrored(make_project, tmp_path, name)
+    done = pipeline(f"project: dre/dre\n    ref: main\n    file: {name}", **environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_runs_as_a_component(pipeline, project):
+    project.write("templates/dre.yml", TEMPLATE.read_text())
+    done = pipeline("component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/dre@$CI_COMMIT_SHA")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_input_that_is_none_of_the_words_is_refused(pipeline, project):
+    shutil.copy(TEMPLATE, project.path / "dre.yml")
+    done = pipeline("local: dre.yml", more=", replay: sometimes")
+    assert done.returncode != 0
+    assert "replay" in done.stdout + done.stderr
+
+
+class API(BaseHTTPRequestHandler):
+    """Notes, statuses, files and packages of one project."""
+
+    protocol_version = "HTTP/1.1"
+    notes: list[dict]
+    statuses: list[tuple[str, dict]]
+    files: dict[str, bytes]
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("PRIVATE-TOKEN") != "glpat" and self.headers.get("JOB-TOKEN") != "job":
+            return 401, {"message": "401 Unauthorized"}
+        path = unquote(urlsplit(self.path).path).removeprefix("/api/v4")
+        if path == "/user":
+            return 200, {"id": 1}
+        if found := re.fullmatch(r"/projects/(?:octo/shop|9)/merge_requests/4/notes(?:/(\d+))?", path):
+            return self.note(found[1], body)
+        if found := re.fullmatch(r"/projects/(?:octo/shop|9)/statuses/(\w{40})", path):
+            self.statuses.append((found[1], json.loads(body)))
+            return 201, {"id": 1, "target_url": None}
+        if path.startswith(("/projects/octo/shop/packages/generic/", "/projects/9/jobs/artifacts/")):
+            return self.stored(path, body)
+        return 404, {"message": "404 Not Found"}
+
+    def note(self, number, body):
+        if self.command == "GET":
+            return 200, self.notes
+        if self.command == "POST":
+            self.notes.append({"id": len(self.notes) + 1, "author": {"id": 1}, **json.loads(body)})
+            return 201, self.notes[-1]
+        self.notes[int(number) - 1].update(json.loads(body))
+        return 200, self.notes[int(number) - 1]
+
+    def stored(self, path, body):
+        if self.command == "PUT":
+            self.files[path] = body
+            return 201, {"message": "201 Created"}
+        return (200, self.files[path]) if path in self.files else (404, {"message": "404 Not Found"})
+
+    def handle_any(self):
+        status, answer = self.answer()
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = handle_any  # noqa: N815
+
+    def log_message(self, *arguments):
+        return None
+
+
+@pytest.fixture
+def gitlab():
+    class Own(API):
+        notes, statuses, files = [], [], {}
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Own)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    Own.url = f"http://127.0.0.1:{server.server_port}/api/v4"
+    yield Own
+    server.shutdown()
+    server.server_close()
+
+
+def test_one_note_is_written_and_then_edited(project, gitlab):
+    project.git("remote", "add", "origin", "https://gitlab.com/octo/shop.git")
+    assert project.wrap_pytest("-q").returncode == 0
+    environ = {"GITLAB_TOKEN": "glpat", "CI_API_V4_URL": gitlab.url}
+
+    def outcome(*words):
+        done = project.dre("ci", *words, "--json", environ=environ)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["outcome"]
+
+    gitlab.notes.append({"id": 1, "author": {"id": 2}, "body": "talk"})
+    assert outcome("comment", "--pull", "4") == "created"
+    assert outcome("comment", "--pull", "4") == "unchanged"
+    project.write("a.txt", "")
+    project.commit("more")
+    project.wrap_pytest("-q")
+    assert outcome("comment", "--pull", "4") == "updated"
+    assert len(gitlab.notes) == 2
+    assert outcome("status") == "created"
+    assert gitlab.statuses[0][1]["state"] == "success"
+    assert outcome("comment", "--pull", "5") == "not-found"
+
+
+def test_an_archive_becomes_a_package_and_comes_back(project, gitlab, tmp_path):
+    project.git("remote", "add", "origin", "https://gitlab.com/octo/shop.git")
+    project.wrap_pytest("-q")
+    project.dre("evidence", "export", "--output", "evidence.zip")
+    environ = {"GITLAB_TOKEN": "glpat", "CI_API_V4_URL": gitlab.url}
+    done = project.dre("ci", "upload", "evidence.zip", "--to", "gitlab", "--json", environ=environ)
+    assert done.returncode == 0, done.stderr
+    data = (project.path / "evidence.zip").read_bytes()
+    assert json.loads(done.stdout)["digest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert list(gitlab.files.values()) == [data]
+
+
+def test_the_note_job_judges_what_the_pipeline_handed_over(project, gitlab, tmp_path):
+    ci = {
+        "GITLAB_CI": "true",
+        "CI_PROJECT_ID": "9",
+        "CI_PIPELINE_ID": "77",
+        "CI_SERVER_URL": "https://gitlab.example.org",
+    }
+    ci |= {
+        "CI_PROJECT_PATH": "octo/shop",
+        "CI_API_V4_URL": gitlab.url,
+        "CI_MERGE_REQUEST_IID": "4",
+        "CI_JOB_NAME": "dre",
+    }
+    ci |= {"CI_COMMIT_SHA": project.git("rev-parse", "HEAD")}
+    project.git("remote", "add", "origin", "https://gitlab.example.org/octo/shop.git")
+    done = project.dre(
+        "ci", "wrap", environ={**ci, "DRE_INPUT_RUN": "python3 -m pytest -q -p no:cacheprovider --dre"}
+    )
+    assert done.returncode == 0, done.stderr
+    note = {
+        **ci,
+        "CI_JOB_NAME": "dre-note",
+        "DRE_GITLAB_TOKEN": "glpat",
+        "DRE_INPUT_ARCHIVE": ".dre/ci/evidence.zip",
+    }
+    done = project.dre("ci", "verify", environ=note)
+    assert done.returncode == 0, done.stderr
+    (written,) = gitlab.notes
+    assert "DRE: supported" in written["body"]
+    elsewhere = {**note, "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "10", "CI_MERGE_REQUEST_PROJECT_ID": "9"}
+    project.dre("ci", "verify", environ=elsewhere)
+    assert "Provisional" in written["body"]
