@@ -408,7 +408,7 @@ def _timed(every: Timed, tone: str) -> tuple[Row, ...]:
 
 
 def _factor(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.2f} times" if ratio < 100 else f"{ratio:.0f} times"
+    return "" if ratio is None else f"{ratio:.2f}x" if ratio < 100 else f"{ratio:.0f}x"
 
 
 def _figures(figures: tuple[Figure, ...]) -> tuple[Row, ...]:
