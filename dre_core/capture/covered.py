@@ -14,6 +14,7 @@ import os
 import re
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field
@@ -23,6 +24,7 @@ from urllib.parse import quote
 
 from dre_core.capture.git import Git
 from dre_core.capture.material import is_test_file
+from dre_core.capture.spectrum import Spectrum, lines_by_context
 from dre_core.errors import CaptureError, DREError, FormatError, LimitError, StorageError
 from dre_core.model.covered import ChangedFile, Covered, Named
 from dre_core.model.record import dataclass
@@ -55,6 +57,8 @@ class Data:
         branches: Whether branches were measured.
         reached: Test to the files that it ran lines of.
         lines: Test module to the lines that each test ran of it.
+        failing: Line of the code under test to the failing tests that ran it.
+        passing: The same of passing tests, for those lines.
     """
 
     executed: dict[str, set[int]] = field(default_factory=dict)
@@ -62,6 +66,25 @@ class Data:
     branches: bool = False
     reached: dict[str, set[str]] = field(default_factory=dict)
     lines: dict[str, dict[str, set[int]]] = field(default_factory=dict)
+    failing: Counter[tuple[str, int]] = field(default_factory=Counter)
+    passing: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The tests that were measured, by what came of them."""
+
+    ids: frozenset[str]
+    failed: frozenset[str]
+    passed: frozenset[str]
+
+    @classmethod
+    def of(cls, sessions: Iterable[Session]) -> Tried:
+        """Those of some sessions; a test that failed in one of them has failed."""
+        tests = [test for session in sessions for test in session.tests]
+        failed = frozenset(test.id for test in tests if test.outcome in (Outcome.FAILED, Outcome.ERROR))
+        passed = frozenset(test.id for test in tests if test.outcome is Outcome.PASSED)
+        return cls(frozenset(test.id for test in tests), failed, passed - failed)
 
 
 def read_covered(
@@ -84,8 +107,8 @@ def read_covered(
     data = Data()
     git = Git.find(str(root))
     root = Path(git.root) if git else root
-    ids = {test.id for session in sessions for test in session.tests}
-    read = [_attempt(gaps, path.name, lambda path=path: _read(path, data, root, ids)) for path in files]  # type: ignore[misc]
+    tried = Tried.of(sessions)
+    read = [_attempt(gaps, path.name, lambda path=path: _read(path, data, root, tried)) for path in files]  # type: ignore[misc]
     if not any(read):
         return None
     omit, exclude = _left_out(root, cwd)
@@ -105,6 +128,7 @@ def read_covered(
         idle=idle,
         unchecked=unchecked,
         assertions=assertions,
+        suspects=Spectrum(data.failing, data.passing).suspects(len(tried.failed)),
         gaps=tuple(printable(gap) for gap in gaps),
     )
 
@@ -118,7 +142,7 @@ def _attempt(gaps: list[str], name: str, work: Callable[[], None]) -> bool:
     return True
 
 
-def _read(path: Path, data: Data, root: Path, ids: set[str]) -> None:
+def _read(path: Path, data: Data, root: Path, tried: Tried) -> None:
     from dre_core.capture.programmatic import read_coverage
 
     if path.stat().st_size > _DATA_LIMIT_BYTES:
@@ -135,7 +159,7 @@ def _read(path: Path, data: Data, root: Path, ids: set[str]) -> None:
             data.executed.setdefault(relative, set()).update(lines.executed)
             data.missing.setdefault(relative, set()).update(lines.missing)
     if is_database and facts.contexts:
-        _read_contexts(path, data, within, ids)
+        _read_contexts(path, data, within, tried)
 
 
 def _require_plain_tables(path: Path) -> None:
@@ -181,7 +205,7 @@ class _Within:
         return None
 
 
-def _read_contexts(path: Path, data: Data, within: _Within, ids: set[str]) -> None:
+def _read_contexts(path: Path, data: Data, within: _Within, tried: Tried) -> None:
     """Which test ran what, by coverage's documented schema.
 
     Source: https://coverage.readthedocs.io/en/latest/dbschema.html
@@ -195,7 +219,7 @@ def _read_contexts(path: Path, data: Data, within: _Within, ids: set[str]) -> No
             tests = {
                 number: test
                 for number, name in database.execute("select id, context from context")
-                if isinstance(name, str) and (test := _test_of(name, ids))
+                if isinstance(name, str) and (test := _test_of(name, tried.ids))
             }
             files = {
                 number: relative
@@ -210,9 +234,14 @@ def _read_contexts(path: Path, data: Data, within: _Within, ids: set[str]) -> No
             for number, name in files.items():
                 if is_test_file(name):
                     _read_lines(database, number, tests, data.lines.setdefault(name, {}))
+            if tried.failed:
+                subject = {number: name for number, name in files.items() if not is_test_file(name)}
+                spectrum = Spectrum.read(database, subject, tests, tried.failed, tried.passed)
+                data.failing.update(spectrum.failing)
+                data.passing.update(spectrum.passing)
 
 
-def _test_of(context: str, ids: set[str]) -> str:
+def _test_of(context: str, ids: frozenset[str]) -> str:
     """The node id that a context names; empty if it names none. A static context may stand before it."""
     if context in ids:
         return context
@@ -228,19 +257,9 @@ def _test_of(context: str, ids: set[str]) -> str:
 def _read_lines(
     database: sqlite3.Connection, file: int, tests: Mapping[int, str], lines: dict[str, set[int]]
 ) -> None:
-    from coverage.numbits import numbits_to_nums
-
-    for context, number in database.execute(
-        "select context_id, fromno from arc where file_id = ?1 and fromno > 0 "
-        "union select context_id, tono from arc where file_id = ?1 and tono > 0",
-        (file,),
-    ):
+    for context, numbers in lines_by_context(database, file):
         if context in tests:
-            lines.setdefault(tests[context], set()).add(number)
-    query = "select context_id, numbits from line_bits where file_id = ?"
-    for context, numbits in database.execute(query, (file,)):
-        if context in tests:
-            lines.setdefault(tests[context], set()).update(numbits_to_nums(numbits))
+            lines.setdefault(tests[context], set()).update(numbers)
 
 
 # What the configuration leaves out

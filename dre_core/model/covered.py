@@ -79,6 +79,61 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A place that mostly failing tests ran.
+
+    Attributes:
+        path: Relative to the top of the tree.
+        first: Its first line.
+        last: Its last line.
+        score: From 0 to 1; 1 where all failing tests ran it and nothing else did. In JSON a string with four decimals.
+        failed: Failing tests that ran it.
+        passed: Passing tests that ran it.
+    """
+
+    path: str
+    first: int
+    last: int
+    score: float
+    failed: int
+    passed: int
+
+    @property
+    def where(self) -> str:
+        """``path:line`` of its beginning."""
+        return f"{self.path}:{self.first}"
+
+    def to_json(self) -> dict[str, JSON]:
+        """The place as it stands in the item."""
+        return {
+            "path": self.path,
+            "first": self.first,
+            "last": self.last,
+            "score": f"{self.score:.4f}",
+            "failed": self.failed,
+            "passed": self.passed,
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Suspect:
+        """Reads one place; see :meth:`to_json`."""
+        try:
+            score = float(fields.text("score"))
+        except ValueError:
+            score = -1.0
+        if not 0 <= score <= 1:
+            raise FormatError("expected a number from 0 to 1", path=fields.at("score"))
+        return cls(
+            path=fields.text("path"),
+            first=fields.integer("first"),
+            last=fields.integer("last"),
+            score=score,
+            failed=fields.integer("failed"),
+            passed=fields.integer("passed"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Covered:
     """The whole item.
 
@@ -95,6 +150,8 @@ class Covered:
         unchecked: Tests that passed, have assertions, and ran none in any test module; None where the data can't
             tell.
         assertions: Assertions that ran, each counted once for each test; None where the data can't tell.
+        suspects: Where failing tests differ from passing ones, the most suspicious place first; empty where no test
+            failed or the data can't tell.
         gaps: What could not be read, in words.
     """
 
@@ -109,6 +166,7 @@ class Covered:
     idle: Named | None = None
     unchecked: Named | None = None
     assertions: int | None = None
+    suspects: tuple[Suspect, ...] = ()
     gaps: tuple[str, ...] = ()
 
     @property
@@ -139,6 +197,7 @@ class Covered:
             "idle": self.idle.to_json() if self.idle else None,
             "unchecked": self.unchecked.to_json() if self.unchecked else None,
             "assertions": self.assertions,
+            "suspects": [suspect.to_json() for suspect in self.suspects],
             "gaps": list(self.gaps),
         }
 
@@ -162,6 +221,7 @@ class Covered:
             idle=fields.optional("idle", Named.parse),
             unchecked=fields.optional("unchecked", Named.parse),
             assertions=fields.optional_integer("assertions"),
+            suspects=fields.each("suspects", Suspect.parse) if fields.has("suspects") else (),
             gaps=fields.texts("gaps"),
         )
 

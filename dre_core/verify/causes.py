@@ -2,8 +2,9 @@
 
 1. What contradicts the claim. 2. A runner that was killed, or ended at a time limit: what comes after may be its echo.
 3. Tests that failed, those with one error in one place taken together: first what stands in changed code, then what is
-new, then by order of failure, then what is flaky. 4. What could not be collected. 5. The last closing line of a
-command whose tests nobody witnessed. 6. What blocks support.
+new, then by order of failure, then what is flaky. 4. The place that mostly failing tests ran, where coverage says which
+test ran a line. 5. What could not be collected. 6. The last closing line of a command whose tests nobody witnessed.
+7. What blocks support.
 
 A failed test points at the deepest line of its traceback that the change touched, else at the deepest line of the
 project, else at itself; earlier runs of the command say whether it is newly failing or flaky.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from dre_core.model.covered import Suspect
 from dre_core.model.record import dataclass
 from dre_core.model.run import PastRun, RunOutcome
 from dre_core.model.session import Outcome, TestRecord
@@ -32,7 +34,9 @@ def root_causes(evidence: Evidence, results: dict[str, MethodResult]) -> tuple[C
     findings = [finding for result in results.values() for finding in result.findings]
     causes = [_from_finding(f) for f in findings if f.severity is Severity.VETO]
     causes += _ended(evidence)
-    causes += _failures(evidence)
+    failures = _failures(evidence)
+    causes += failures
+    causes += _spectrum(evidence, {cause.where for cause in failures})
     for session in evidence.top_sessions:
         causes += [
             Cause(summary=f"{name} could not be collected", evidence=evidence.items_of(session))
@@ -122,6 +126,31 @@ def _failures(evidence: Evidence) -> list[Cause]:
         for number, (key, tests) in enumerate(groups.items())
     ]
     return [failure.cause() for failure in sorted(failures, key=lambda failure: failure.order)]
+
+
+def _spectrum(evidence: Evidence, known: set[str]) -> Iterable[Cause]:
+    """The most suspicious place by coverage, a changed one first among equals, unless a failure points there."""
+    suspects = evidence.covered.suspects if evidence.covered is not None else ()
+    if not suspects:
+        return
+    touched = _touched(evidence)
+    best = [suspect for suspect in suspects if suspect.score == suspects[0].score]
+    suspect = min(best, key=lambda each: not _is_touched(each, touched))
+    if any(f"{suspect.path}:{line}" in known for line in range(suspect.first, suspect.last + 1)):
+        return
+    lines = f"{suspect.first}-{suspect.last}" if suspect.last > suspect.first else str(suspect.first)
+    changed = ", in code that the change touched" if _is_touched(suspect, touched) else ""
+    yield Cause(
+        summary=f"{suspect.path}:{lines} was run by {suspect.failed} failing and {suspect.passed} passing tests"
+        f"{changed}",
+        evidence=tuple(item.digest for item in evidence.run.items_of("covered")),
+        where=suspect.where,
+    )
+
+
+def _is_touched(suspect: Suspect, touched: dict[str, frozenset[int]]) -> bool:
+    lines = touched.get(suspect.path)
+    return lines is not None and (not lines or any(suspect.first <= line <= suspect.last for line in lines))
 
 
 def _touched(evidence: Evidence) -> dict[str, frozenset[int]]:

@@ -270,3 +270,28 @@ def test_data_that_lead_out_of_the_tree_are_not_followed(project):
     project.dre("wrap", "--coverage", "cov.info", "--", "true")
     assert covered_of(project)["files"] == 1
     assert covered_of(project)["pragmas"] == []
+
+
+def test_failures_point_at_the_code_that_only_they_ran(project):
+    project.commit("base")
+    project.write("shop.py", "def price(n):\n    if n > 9:\n        n = n - 1\n        return n\n    return n\n")
+    project.write(
+        "test_shop.py",
+        "import shop\n"
+        "def test_one(): assert shop.price(1) == 1\n"
+        "def test_two(): assert shop.price(2) == 2\n"
+        "def test_ten(): assert shop.price(10) == 10\n"
+        "def test_many(): assert shop.price(99) == 99\n",
+    )
+    assert project.run(*PYTEST, "-q", "--dre", "--dre-cov").returncode == 1
+    verdict = json.loads(project.dre("verify", "--json").stdout)
+    (cause,) = [cause for cause in verdict["causes"] if "passing tests" in cause["summary"]]
+    assert cause["where"] == "shop.py:3"
+    assert cause["summary"].startswith("shop.py:3-4 was run by 2 failing and 0 passing tests")
+    first, *_ = covered_of(project)["suspects"]
+    assert (first["path"], first["first"], first["last"], first["score"]) == ("shop.py", 3, 4, "1.0000")
+
+
+def test_no_failure_no_suspect(project):
+    assert project.run(*PYTEST, "-q", "--dre", "--dre-cov").returncode == 0
+    assert covered_of(project)["suspects"] == []

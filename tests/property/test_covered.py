@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dre_core.errors import FormatError
 from dre_core.model import canonical
-from dre_core.model.covered import ChangedFile, Covered, Named
+from dre_core.model.covered import ChangedFile, Covered, Named, Suspect
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
@@ -17,6 +17,15 @@ FILES = st.builds(
     ChangedFile, path=TEXT, executed=LINES, missing=LINES, excluded=LINES, measured=st.booleans()
 )
 NAMED = st.none() | st.builds(Named, count=st.integers(0, 10**6), first=TEXTS)
+SUSPECTS = st.builds(
+    Suspect,
+    path=TEXT,
+    first=st.integers(1, 10**6),
+    last=st.integers(1, 10**6),
+    score=st.integers(0, 10**4).map(lambda each: each / 10**4),
+    failed=st.integers(0, 10**6),
+    passed=st.integers(0, 10**6),
+)
 COVERED = st.builds(
     Covered,
     base=TEXT,
@@ -30,6 +39,7 @@ COVERED = st.builds(
     idle=NAMED,
     unchecked=NAMED,
     assertions=st.none() | st.integers(0, 10**6),
+    suspects=st.lists(SUSPECTS, max_size=2).map(tuple),
     gaps=TEXTS,
 )
 
