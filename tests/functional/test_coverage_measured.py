@@ -274,7 +274,9 @@ def test_data_that_lead_out_of_the_tree_are_not_followed(project):
 
 def test_failures_point_at_the_code_that_only_they_ran(project):
     project.commit("base")
-    project.write("shop.py", "def price(n):\n    if n > 9:\n        n = n - 1\n        return n\n    return n\n")
+    project.write(
+        "shop.py", "def price(n):\n    if n > 9:\n        n = n - 1\n        return n\n    return n\n"
+    )
     project.write(
         "test_shop.py",
         "import shop\n"
