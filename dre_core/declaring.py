@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DECLARED = "claim.declared"
 CLEARED = "claim.cleared"
-_ENVELOPE_LIMIT_BYTES = 1 << 20
+_ENVELOPE_LIMIT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

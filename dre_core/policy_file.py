@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 from dre_core.config import check_value, nearest, parse_yaml, read_text
 from dre_core.errors import ConfigError
+from dre_core.model.digest import sha256
 from dre_core.model.policy import AllowedSkip, Combine, Policy, Role, TrustedKey, preset
 from dre_core.model.record import dataclass
 from dre_core.model.verdict import Level, Severity
@@ -173,9 +174,17 @@ def load_policy(path: Path, *, within: str = "") -> Policy:
     """
     text = str(path)
     if text.startswith("preset:"):
-        return replace(preset(text.removeprefix("preset:")), source=text)
+        return replace(preset(text.removeprefix("preset:")), source=text, digest=text)
     source = f"{within}>{text}" if within else text
     content = read_text(path)
     if content is None:
         raise ConfigError("there is no such policy file", path=source)
-    return parse_policy(parse_yaml(content, text) or {}, source, path.parent)
+    policy = parse_policy(parse_yaml(content, text) or {}, source, path.parent)
+    parts = (content, *(member.digest for member in policy.members))
+    return _stamped(policy, sha256("\0".join(parts).encode("utf-8", "surrogatepass")))
+
+
+def _stamped(policy: Policy, digest: str) -> Policy:
+    """The policy and its members under one digest, since each member judges by itself."""
+    members = tuple(_stamped(member, digest) for member in policy.members)
+    return replace(policy, members=members, digest=digest)

@@ -1,9 +1,9 @@
 """The declared claim, ``urn:dre:predicate:claim:v1``: what a change says it is, sealed before the run.
 
 A declaration is bound to a commit; operations at that commit name its payload digest until it is replaced or
-cleared. ``fix``, ``feature``, ``refactor`` and ``docs`` tighten what the verifiers demand, so anybody may declare
-them. ``behavior-change``, ``test-fix``, ``changes`` and ``collectOnly`` loosen it: they count only when a
-maintainer signed.
+cleared. ``fix``, ``feature``, ``refactor``, ``docs``, ``expectTests`` and ``policy`` tighten what the verifiers demand,
+so anybody may declare them. ``behavior-change``, ``test-fix``, ``changes``, ``collectOnly``, ``expectExit`` and
+``excuses`` loosen it: they count only when a maintainer signed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ class Declaration:
         kind: What the change is; None if only other things are declared.
         changes: Test ids whose outcome is meant to change.
         collect_only: The tests are meant to be collected only.
+        expect_tests: Ids of tests that must have run; a function's or file's id stands for its tests.
+        expect_exit: Status that a runner inside is meant to end with; None for none.
+        excuses: Paths in which what weakens the tests is meant; no contradiction is excused.
+        policy: Digest of the policy that the run will be held to; empty if that is left open.
     """
 
     commit: str
@@ -54,16 +58,25 @@ class Declaration:
     kind: Kind | None = None
     changes: tuple[str, ...] = ()
     collect_only: bool = False
+    expect_tests: tuple[str, ...] = ()
+    expect_exit: int | None = None
+    excuses: tuple[str, ...] = ()
+    policy: str = ""
 
     @property
     def loosens(self) -> bool:
         """Whether any part of it lets more pass than declaring nothing."""
-        return bool(self.changes or self.collect_only or (self.kind and self.kind.loosens))
+        expectations = self.changes or self.collect_only or self.excuses or self.expect_exit is not None
+        return bool(expectations or (self.kind and self.kind.loosens))
 
     def tightened(self) -> Declaration:
         """What is left of it when nobody entitled stands behind the loosening parts."""
         kind = None if self.kind and self.kind.loosens else self.kind
-        return replace(self, kind=kind, changes=(), collect_only=False)
+        return replace(self, kind=kind, changes=(), collect_only=False, expect_exit=None, excuses=())
+
+    def excuses_path(self, path: str) -> bool:
+        """Whether a path of the tree is excused, itself or by a folder that it lies in."""
+        return any(path == each or path.startswith(each.rstrip("/") + "/") for each in self.excuses)
 
     def to_json(self) -> dict[str, JSON]:
         """The predicate's JSON object."""
@@ -73,6 +86,10 @@ class Declaration:
             "kind": self.kind.value if self.kind else None,
             "changes": list(self.changes),
             "collectOnly": self.collect_only,
+            "expectTests": list(self.expect_tests),
+            "expectExit": self.expect_exit,
+            "excuses": list(self.excuses),
+            "policy": self.policy,
         }
 
     @classmethod
@@ -89,6 +106,10 @@ class Declaration:
             kind=fields.choice("kind", Kind) if fields.has("kind") else None,
             changes=fields.texts("changes"),
             collect_only=fields.boolean("collectOnly", False),
+            expect_tests=fields.texts("expectTests"),
+            expect_exit=fields.optional_integer("expectExit"),
+            excuses=fields.texts("excuses"),
+            policy=fields.text("policy", ""),
         )
 
     def statement(self) -> Statement:

@@ -96,6 +96,7 @@ class Policy:
         members: Policies that this one is made of; each judges by itself.
         expected_base: Base commit that the caller of this verification named; empty if none.
         source: Where the policy was read from; empty for the default.
+        digest: Of the whole that was read, for members too: ``sha256:<hex>``, the name of a preset, or ``default``.
     """
 
     keys: tuple[TrustedKey, ...] = ()
@@ -118,6 +119,7 @@ class Policy:
     members: tuple[Policy, ...] = ()
     expected_base: str = ""
     source: str = ""
+    digest: str = "default"
 
     def weight(self, method: str) -> float:
         """A method's weight; a third party's method counts like the lightest built-in one."""

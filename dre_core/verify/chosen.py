@@ -6,7 +6,7 @@ from dre_core.model.changes import ChangeKind
 from dre_core.model.session import Outcome, Session
 from dre_core.model.verdict import Finding, Vantage, Weight
 from dre_core.verify.evidence import Evidence
-from dre_core.verify.verifier import Ruling, fail, found, info, not_applicable, passed
+from dre_core.verify.verifier import Ruling, could_not_run, fail, found, info, not_applicable, passed
 from dre_core.verify.wording import NAMED_TESTS, culprit, plural
 
 
@@ -53,6 +53,42 @@ def _left_out(evidence: Evidence, message: str, where: str, tests: tuple[str, ..
         tests=tests,
         where=where or brought.where,
     )
+
+
+def expected_tests_ran(evidence: Evidence) -> Ruling:
+    """Tests that were said, before the run, to be run by it."""
+    expected = evidence.declaration.expect_tests if evidence.declaration is not None else ()
+    if not expected:
+        return not_applicable("no test was declared to be expected")
+    if not evidence.sessions:
+        return could_not_run("no session")
+    ran = {
+        name
+        for session in evidence.sessions
+        for test in session.tests
+        if test.outcome is not Outcome.SKIPPED
+        for name in _names(test.id)
+    }
+    absent = tuple(test for test in expected if test not in ran)
+    if not absent:
+        return passed(Vantage.IN_PROCESS, f"{plural(len(expected), 'expected test')} ran")
+    return found(
+        fail(
+            "expected-tests-ran",
+            Weight.MAJOR,
+            Vantage.IN_PROCESS,
+            f"{len(absent)} of {plural(len(expected), 'test')} that the declaration expects did not run: {absent[0]}",
+            remedy="run them, or declare anew what the run will be held to",
+            tests=absent[:NAMED_TESTS],
+        )
+    )
+
+
+def _names(node: str) -> tuple[str, ...]:
+    """A test's id, and those that stand for it: without parameters, and its classes and file."""
+    bare = node.partition("[")[0]
+    parts = bare.split("::")
+    return (node, *("::".join(parts[: count + 1]) for count in range(len(parts))))
 
 
 def nothing_dropped(evidence: Evidence) -> Ruling:

@@ -19,7 +19,7 @@ from dre_core.model.statement import Statement
 from dre_core.store.sealed import Blobs
 from dre_core.verify.evidence import Evidence
 
-_ENVELOPE_LIMIT_BYTES = 1 << 20
+_ENVELOPE_LIMIT_BYTES = 16 << 20
 
 
 def with_declaration(evidence: Evidence, blobs: Blobs, maintainers: Mapping[str, PublicKey]) -> Evidence:

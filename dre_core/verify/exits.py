@@ -57,7 +57,7 @@ def exit_agrees(evidence: Evidence) -> Ruling:
             where=_who_left(evidence, session),
         )
         for session in sessions
-        if session.exit_status not in (0, NO_TESTS_COLLECTED)
+        if session.exit_status not in _expected(evidence)
     ]
     if not findings:
         findings = [_swallowed(evidence, process) for process in _failed_runners(evidence)]
@@ -67,6 +67,12 @@ def exit_agrees(evidence: Evidence) -> Ruling:
         f"{plural(len(sessions), 'session')} inside ended well" if sessions else "no session was seen inside"
     )
     return passed(Vantage.OBSERVED, f"the command returned 0; {inner}")
+
+
+def _expected(evidence: Evidence) -> tuple[int, ...]:
+    """Statuses of a runner that a command returning 0 may have inside."""
+    declared = evidence.declaration.expect_exit if evidence.declaration is not None else None
+    return (0, NO_TESTS_COLLECTED) if declared is None else (0, NO_TESTS_COLLECTED, declared)
 
 
 def _who_left(evidence: Evidence, session: Session) -> str:
@@ -107,7 +113,7 @@ def _failed_runners(evidence: Evidence) -> list[SeenProcess]:
     return [
         process
         for process in evidence.observation.runners()
-        if process.signal or process.exit_code not in (None, 0, NO_TESTS_COLLECTED)
+        if process.signal or process.exit_code not in (None, *_expected(evidence))
     ]
 
 
@@ -256,5 +262,23 @@ def command_expected(evidence: Evidence) -> Ruling:
             Vantage.OBSERVED,
             f"{command_text(evidence)} is none of the commands that the policy expects: {', '.join(patterns[:3])}",
             remedy="run one of them, or add this one to expected_commands in the policy",
+        )
+    )
+
+
+def policy_as_declared(evidence: Evidence) -> Ruling:
+    """A verdict by another policy than the run was said, before it began, to be held to."""
+    declared = evidence.declaration.policy if evidence.declaration is not None else ""
+    if not declared:
+        return not_applicable("no policy was declared")
+    if declared == evidence.policy.digest:
+        return passed(Vantage.STATIC, "the verdict is by the declared policy")
+    return found(
+        fail(
+            "policy-as-declared",
+            Weight.MINOR,
+            Vantage.STATIC,
+            f"the run was declared to be held to the policy {declared[:19]}, and this verdict is by another",
+            remedy="give --policy the file that was declared, or declare anew",
         )
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dre_core.hooks import hookimpl
 from dre_core.model.verdict import MethodResult, Vantage, Weight
-from dre_core.verify.chosen import nothing_dropped, selection
+from dre_core.verify.chosen import expected_tests_ran, nothing_dropped, selection
 from dre_core.verify.covered import COVERAGE_CHECKS
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.exits import (
@@ -15,6 +15,7 @@ from dre_core.verify.exits import (
     exit_agrees,
     exitstatus_overridden,
     failures_exit0,
+    policy_as_declared,
     runner_session_present,
     session_finished,
 )
@@ -59,6 +60,8 @@ CHECKS = (
     Check("outcome-witnessed", outcome_witnessed),
     Check("body-called", body_called),
     Check("nothing-dropped", nothing_dropped),
+    Check("expected-tests-ran", expected_tests_ran),
+    Check("policy-as-declared", policy_as_declared, weight=0.0),
     Check("subject-intact", subject_intact),
     Check("report-fresh", report_fresh),
     Check("report-agrees", report_agrees),

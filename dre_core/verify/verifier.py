@@ -111,12 +111,24 @@ def run_checks(method: str, checks: Sequence[Check], evidence: Evidence) -> Meth
                 state=ruling.state,
                 vantage=ruling.vantage,
                 detail=ruling.detail,
-                findings=tuple(evidence.policy.adjust(finding) for finding in ruling.findings),
+                findings=tuple(_excused(evidence, evidence.policy.adjust(f)) for f in ruling.findings),
                 weight=check.weight,
                 mandatory=check.mandatory,
             )
         )
     return judge(method, results)
+
+
+def _excused(evidence: Evidence, finding: Finding) -> Finding:
+    """The finding as information, where a maintainer declared beforehand that what it found is meant."""
+    declaration = evidence.declaration
+    path = finding.where.rpartition(":")[0] or finding.where
+    if declaration is None or not path or not declaration.excuses_path(path):
+        return finding
+    if finding.severity not in (Severity.FAIL, Severity.WARN):
+        return finding
+    message = f"{finding.message} (excused by a maintainer's declaration)"
+    return replace(finding, severity=Severity.INFO, weight=None, message=message)
 
 
 def blocked(method: str, reason: str) -> MethodResult:

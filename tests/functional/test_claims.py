@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+from tests.conftest import PYTEST
+
 
 def show(project):
     return json.loads(project.dre("evidence", "show", "--json").stdout)
@@ -55,6 +57,60 @@ def test_a_declared_collection_only(project):
     project.dre("claim", "--collect-only")
     project.dre("wrap", "--", *words)
     assert project.findings(project.verdict()).get("something-executed") in (None, "info")
+
+
+def test_expected_tests_must_run(project, tmp_path):
+    expected = tmp_path / "expected.txt"
+    expected.write_text("test_shop.py::test_two\ntest_shop.py::test_gone\n\n2 tests collected in 0.01s\n")
+    assert project.dre("claim", "--expect-tests", str(expected)).returncode == 0
+    project.wrap_pytest()
+    verdict = project.verdict()
+    assert (verdict["verdict"], project.findings(verdict)["expected-tests-ran"]) == ("inconclusive", "fail")
+    expected.write_text("test_shop.py\n")
+    project.dre("claim", "--expect-tests", str(expected))
+    project.wrap_pytest()
+    assert project.verdict()["verdict"] == "supported"
+
+
+def test_an_expected_status_inside(project):
+    project.write("test_broken.py", "def test_broken(): assert False\n")
+    words = (sys.executable, "-m", "pytest", "--dre", "-q", "-p", "no:cacheprovider")
+    script = project.write("run.sh", f"{' '.join(words)} test_broken.py; {' '.join(words)} test_shop.py\n")
+    project.commit("broken on purpose")
+    project.dre("wrap", "--", "sh", str(script))
+    assert project.findings(project.verdict())["exit-agrees"] == "veto"
+    project.dre("claim", "--expect-exit", "1")
+    project.dre("wrap", "--", "sh", str(script))
+    assert "exit-agrees" not in project.findings(project.verdict())
+
+
+def test_an_excused_path(project, tmp_path):
+    base = project.commit("base")
+    project.write("conftest.py", "def pytest_runtest_makereport(item, call): pass\n")
+    project.commit("a hook")
+    project.dre("wrap", "--base", base, "--", *PYTEST, "--dre")
+    assert project.findings(project.verdict())["hook-added"] in ("fail", "warn")
+    project.dre("claim", "--excuse", "conftest.py")
+    project.dre("wrap", "--base", base, "--", *PYTEST, "--dre")
+    assert project.findings(project.verdict())["hook-added"] == "info"
+    archive, key, policy = tmp_path / "e.zip", tmp_path / "key.pem", tmp_path / "policy.yaml"
+    project.dre("evidence", "export", "--output", str(archive))
+    key.write_bytes(project.dre("keys", "public").stdout)
+    policy.write_text("keys: [{file: key.pem, roles: [runner]}]\n")
+    verdict = project.verdict(str(archive), "--policy", str(policy))
+    assert project.findings(verdict)["hook-added"] in ("fail", "warn"), "no maintainer signed"
+
+
+def test_a_declared_policy(project, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("minimum_level: 2\n")
+    project.dre("claim", "--policy", str(policy))
+    project.wrap_pytest()
+    assert project.findings(project.verdict())["policy-as-declared"] == "fail"
+    verdict = project.verdict("--policy", str(policy))
+    assert (verdict["verdict"], "policy-as-declared" in project.findings(verdict)) == ("supported", False)
+    policy.write_text("minimum_level: 3\n")
+    assert project.findings(project.verdict("--policy", str(policy)))["policy-as-declared"] == "fail"
 
 
 def test_usage(project, tmp_path):
