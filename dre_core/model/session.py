@@ -274,3 +274,17 @@ class Session:
     ini: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[WarningNote, ...] = ()
     warning_count: int = 0
+
+    @property
+    def uncollected(self) -> tuple[TestRecord, ...]:
+        """A record for each file and class that could not be collected or was skipped as a whole."""
+        return (
+            *(
+                TestRecord(id=name, outcome=Outcome.ERROR, message="could not be collected")
+                for name in self.collection_errors
+            ),
+            *(
+                TestRecord(id=name, outcome=Outcome.SKIPPED, reason=reason)
+                for name, reason in self.collection_skips.items()
+            ),
+        )

@@ -49,21 +49,19 @@ class Report:
 
     @property
     def tests(self) -> tuple[TestRecord, ...]:
-        """Every test of the claim's own sessions, and an error for each file that could not be collected.
+        """Every test of the claim's own sessions, and a case for each file that was not collected.
 
         Where no session was recorded, the cases of the reports that the command wrote.
         """
         if self.evidence is None:
             return ()
         sessions = self.evidence.top_sessions
-        uncollected = tuple(
-            TestRecord(id=name, outcome=Outcome.ERROR, message="could not be collected")
-            for session in sessions
-            for name in session.collection_errors
-        )
         if not sessions:
             return tuple(_reported(case) for report in self.evidence.reports for case in report.junit.cases)
-        return (*(test for session in sessions for test in session.tests), *uncollected)
+        return (
+            *(test for session in sessions for test in session.tests),
+            *(test for session in sessions for test in session.uncollected),
+        )
 
     @property
     def counts(self) -> Counts | None:

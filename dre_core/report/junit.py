@@ -126,7 +126,7 @@ def write_session(stream: BinaryIO, session: Session) -> None:
     write_junit(
         stream,
         suite_name="pytest",
-        tests=session.tests,
+        tests=(*session.tests, *session.uncollected),
         counts=session.counts,
         properties={"session": session.id, "python": session.python, "pytest": session.pytest},
         timestamp=session.started_at,

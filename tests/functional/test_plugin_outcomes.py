@@ -8,6 +8,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from junitparser import JUnitXml
+
+from tests.conftest import PYTEST
 
 needs_xdist = pytest.mark.skipif(find_spec("xdist") is None, reason="pytest-xdist is not installed")
 needs_reruns = pytest.mark.skipif(
@@ -319,3 +322,18 @@ def test_ids_keep_their_order_and_digest(recorded):
     )
     ids = sorted(test.id for test in recorded.session().tests)
     assert collected["digest"] == "sha256:" + sha256("\n".join(ids).encode()).hexdigest()
+
+
+def _cases(report):
+    """The cases of a report's first suite: class, name and number of results."""
+    suite = next(iter(report))
+    return sorted((case.classname or "", case.name, len(case.result)) for case in suite)
+
+
+def test_a_module_skipped_as_a_whole_is_a_case_of_the_report(project, tmp_path):
+    project.write("test_later.py", "import pytest\npytest.skip('not here', allow_module_level=True)\n")
+    ours, theirs = tmp_path / "ours.xml", tmp_path / "theirs.xml"
+    project.run(*PYTEST, "-q", "--dre", "--dre-junit", str(ours), "--junitxml", str(theirs))
+    first, second = (_cases(JUnitXml.fromfile(str(file))) for file in (ours, theirs))
+    assert first == second
+    assert ("", "test_later", 1) in first
