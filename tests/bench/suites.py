@@ -90,13 +90,6 @@ SUITES = (
     Suite("tabulate", "0.10.0", ("test",), needs=("wcwidth",)),
     Suite("tomlkit", "0.15.2", needs=("pyyaml",)),
     Suite("toolz", "1.2.0", ("toolz",)),
-    Suite("wcwidth", "0.9.4", ("tests", "-o", "addopts=")),
-    Suite(
-        "werkzeug",
-        "3.1.9",
-        ("tests", "-p", "pytest_timeout"),
-        needs=("ephemeral-port-reserve", "pytest-timeout", "cryptography", "watchdog"),
-    ),
     Suite("xmltodict", "1.0.4"),
 )
 
