@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
 from dre_ci.console import Console, leave_quietly
-from dre_core.errors import DREError, UsageError
+from dre_core.errors import DREError, StorageError, UsageError
 from dre_core.model.record import dataclass
 
 # Name to summary; the module is ``dre_ci.commands.<name>``.
@@ -187,6 +187,14 @@ def _run(argv: Sequence[str]) -> Exit:
         console.error(error)
         # Before the wrapped command has started, every failure is 125; wrap itself handles the later ones.
         return Exit(BEFORE_START if wrapping else error.exit_code)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What the system refuses is no bug of ours, wherever it happens.
+        from dre_core.store.local import storage_error
+
+        console.error(storage_error(error))
+        return Exit(BEFORE_START if wrapping else StorageError.exit_code)
 
 
 def _own_words(name: str, words: list[str]) -> list[str]:

@@ -4,8 +4,9 @@ The project file is ``dre.yaml`` at the root, or ``[tool.dre]`` in ``pyproject.t
 ``DRE_<SECTION>__<KEY>`` sets one key. Unknown keys are refused by name with the nearest known one, and values
 are never coerced beyond what a variable's text needs.
 
-Third-party plugins run inside DRE, so only the user's own file (``~/.config/dre/config.yaml``) may name them: the
-change under test can write every file of the project, ``.dre`` included. The ``verify`` section is a policy. It is
+Third-party plugins run inside DRE, so only the user's own file (``~/.config/dre/config.yaml``) may name them, and only
+it or a variable may say where evidence is sent (``storage``): the change under test can write every file of the
+project, ``.dre`` included. The ``verify`` section is a policy. It is
 read only from ``--policy`` or ``DRE_POLICY``, because the change under test must not choose its own judge; found in
 the project's files it is ignored, and :attr:`Config.warnings` says so.
 """
@@ -48,6 +49,25 @@ class EvidenceSection:
     compress: bool = True
     encrypt: bool = False
     recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSection:
+    """Where evidence goes besides ``.dre``: see ``tiers.py``.
+
+    Attributes:
+        backup: Store that ``dre evidence sync`` copies every operation to; empty: none.
+        cold: Store that it moves large and old payloads to; empty: none.
+        endpoint: Address of an S3 server; empty for Amazon's.
+        cold_above_mb: Payloads above this many megabytes are moved.
+        cold_after: Age such as ``30d`` after which payloads are moved.
+    """
+
+    backup: str = ""
+    cold: str = ""
+    endpoint: str = ""
+    cold_above_mb: float = 10.0
+    cold_after: str = "30d"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +183,7 @@ class Config:
 
     Attributes:
         evidence: What is kept.
+        storage: Where it goes besides.
         capture: What is collected.
         run: How commands run.
         replay: How tests are run again.
@@ -177,6 +198,7 @@ class Config:
     """
 
     evidence: EvidenceSection = EvidenceSection()
+    storage: StorageSection = StorageSection()
     capture: CaptureSection = CaptureSection()
     run: RunSection = RunSection()
     replay: ReplaySection = ReplaySection()
@@ -200,6 +222,7 @@ class Config:
 
 _SECTIONS: Mapping[str, type] = {
     "evidence": EvidenceSection,
+    "storage": StorageSection,
     "capture": CaptureSection,
     "run": RunSection,
     "replay": ReplaySection,
@@ -454,6 +477,13 @@ def load(root: Path, dre_dir: Path, environ: Mapping[str, str] = os.environ) -> 
             config = replace(config, warnings=(*config.warnings, warning))
         if source != _USER and values.pop("plugins", None) is not None:
             warning = f"plugins-from-workload: the plugins of {source} are ignored; name them in {_USER}"
+            config = replace(config, warnings=(*config.warnings, warning))
+        elsewhere = [key for key in values if key.startswith("storage.")]
+        if source != _USER and elsewhere:
+            values = {key: value for key, value in values.items() if key not in elsewhere}
+            warning = (
+                f"storage-from-workload: {', '.join(elsewhere)} of {source} is ignored; set it in {_USER}"
+            )
             config = replace(config, warnings=(*config.warnings, warning))
         try:
             config = with_values(config, values)

@@ -16,6 +16,7 @@ from dre_core.crypto.dsse import Envelope
 from dre_core.crypto.note import parse_proof
 from dre_core.engine import Engine
 from dre_core.errors import FormatError, NotFoundError
+from dre_core.model.predicate import RUN
 from dre_core.model.run import Run
 from dre_core.model.statement import Statement
 from dre_core.store.bundle import Archive, Member, write_archive
@@ -47,10 +48,28 @@ def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
         NotFoundError: An operation is not sealed, or a payload was pruned.
         StorageError: The file can't be written.
     """
+    members = members_of(engine, operations)
+    with storage_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    write_archive(output, members)
+    return output
+
+
+def members_of(engine: Engine, operations: Sequence[str], *, absent_allowed: bool = False) -> list[Member]:
+    """What an archive of sealed operations holds.
+
+    Args:
+        engine: The project's engine.
+        operations: Full operation ids; at least one.
+        absent_allowed: Name payloads that are not here, instead of refusing.
+
+    Raises:
+        NotFoundError: An operation is not sealed, or a payload is not here.
+    """
     experiments = [engine.folder.experiment(name) for name in sorted(set(operations))]
     members: dict[str, Member] = {}
     for experiment in experiments:
-        members.update(_members(engine, experiment))
+        members.update(_members(engine, experiment, absent_allowed))
     newest = max(experiments, key=lambda experiment: _checkpoint_size(experiment))
     note = parse_proof(newest.proof.read_text(encoding="utf-8")).checkpoint_note
     members["log/checkpoint"] = Member(name="log/checkpoint", source=note.encode())
@@ -58,17 +77,27 @@ def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
         members.update(_countersignatures(engine, experiment))
     index = b"".join(experiment.index.read_bytes() for experiment in experiments)
     members["index.json"] = Member(name="index.json", source=index)
-    with storage_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(output, members.values())
-    return output
+    return list(members.values())
+
+
+def run_of(experiment: Experiment) -> Run:
+    """The run of a sealed operation, as its envelope says.
+
+    Raises:
+        FormatError: There is none.
+    """
+    for line in experiment.envelopes.read_bytes().splitlines():
+        statement = Statement.parse(Envelope.parse(line).payload)
+        if statement.predicate_type == RUN:
+            return Run.parse(statement.predicate)
+    raise FormatError("the operation has no run", path=experiment.operation)
 
 
 def _checkpoint_size(experiment: Experiment) -> int:
     return int(parse_proof(experiment.proof.read_text(encoding="utf-8")).checkpoint_note.split("\n")[1])
 
 
-def _members(engine: Engine, experiment: Experiment) -> dict[str, Member]:
+def _members(engine: Engine, experiment: Experiment, absent_allowed: bool) -> dict[str, Member]:
     """The members that an operation's index names, with where their bytes are."""
     if not experiment.index.exists():
         raise NotFoundError(
@@ -79,10 +108,10 @@ def _members(engine: Engine, experiment: Experiment) -> dict[str, Member]:
     members = {}
     for subject in statement.subjects:
         path = member_path(engine, experiment, subject.name)
-        if not path.is_file():
+        if not path.is_file() and not (absent_allowed and subject.name.startswith("blobs/")):
             raise NotFoundError(
                 f"{subject.name} is not here any more",
-                hint="its payload was deleted; the log says when and why",
+                hint="it was deleted, or moved by dre evidence sync (restore brings it back); the log says when",
             )
         members[subject.name] = Member(name=subject.name, source=path)
     return members

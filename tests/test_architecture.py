@@ -46,6 +46,7 @@ LAYERS = (
         "dre_core.reporting",
         "dre_core.replaying",
         "dre_core.exchange",
+        "dre_core.tiers",
         "dre_core.encryption",
         "dre_core.foreign",
         "dre_core.countersigning",

@@ -62,6 +62,10 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
             raise UsageError(
                 "plugins can't be named in the project", hint="name them in ~/.config/dre/config.yaml"
             )
+        if arguments.key.startswith("storage."):
+            raise UsageError(
+                "stores can't be named in the project", hint="name them in ~/.config/dre/config.yaml"
+            )
         set_local(engine, {arguments.key: value})
         console.result([f"{arguments.key} = {_shown(value)}"], {"key": arguments.key, "value": value})
     elif arguments.action == "list":

@@ -1,4 +1,4 @@
-"""``dre evidence list|show|cat|export|import|delete|prune``: the evidence at hand, and its archives."""
+"""``dre evidence list|show|cat|export|import|sync|restore|delete|prune``: the evidence at hand, and its archives."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from dre_core.errors import DREError, NotFoundError, UsageError
 from dre_core.exchange import check_archive, export, import_archive
 from dre_core.foreign import FORMATS, LINK, write_foreign
 from dre_core.model import canonical
+from dre_core.model.identifier import OPERATION
+from dre_core.model.identifier import parse as parse_identifier
 from dre_core.model.run import Item, Run
 from dre_core.model.streams import StreamIndex, parse_index
 from dre_core.model.text import one_line, plain
@@ -32,7 +34,7 @@ from dre_core.verify.integrity import Expectations, Trust, inspect
 
 def register(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="list|show|cat|export|import|delete|prune"
+        dest="action", required=True, metavar="list|show|cat|export|import|sync|restore|delete|prune"
     )
     actions.add_parser("list", help="show the operations here, oldest first")
     show = actions.add_parser("show", help="show one operation's claim and items")
@@ -63,6 +65,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     into = actions.add_parser("import", help="take an archive's operations in; nothing in it is trusted")
     into.add_argument("archive", help="the archive")
+    away = actions.add_parser("sync", help="copy operations to the backup, move large and old payloads away")
+    away.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    back = actions.add_parser("restore", help="bring payloads or whole operations back from the stores")
+    back.add_argument("ids", nargs="*", metavar="ID", help="operations (default: payloads of the latest)")
+    back.add_argument("--all", action="store_true", help="every operation here and in the backup")
     gone = actions.add_parser("delete", help="delete an operation; a signed tombstone stays in the log")
     gone.add_argument("ids", nargs="+", metavar="ID", help="operation id or a unique prefix")
     gone.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the log")
@@ -81,6 +88,10 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         return _show(engine, arguments, console)
     if arguments.action == "cat":
         return _cat(engine, arguments, console)
+    if arguments.action == "sync":
+        return _sync(engine, arguments, console)
+    if arguments.action == "restore":
+        return _restore(engine, arguments, console)
     if arguments.action in ("delete", "prune"):
         return _remove(engine, arguments, console)
     if arguments.action == "export":
@@ -280,6 +291,47 @@ def _remove(engine: Engine, arguments: argparse.Namespace, console: Console) -> 
     return Exit()
 
 
+def _sync(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_core.tiers import sync
+
+    done = [each for each in sync(engine, dry_run=arguments.dry_run) if each.copied or each.moved]
+    would = "would be " if arguments.dry_run else ""
+    lines = [
+        f"{each.operation}: {each.copied} files {would}copied, {each.moved} payloads {would}moved"
+        for each in done
+    ]
+    rows = [{"operation": each.operation, "copied": each.copied, "moved": each.moved} for each in done]
+    console.result(lines or ["nothing to do"], {"dry_run": arguments.dry_run, "operations": rows})
+    return Exit()
+
+
+def _restore(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_core.tiers import backed_up, restore
+
+    if arguments.all:
+        here = [n for n in engine.folder.experiments() if engine.folder.experiment(n).index.exists()]
+        names = sorted({*here, *(backed_up(engine) if engine.settings.storage.backup else ())})
+    else:
+        names = [_named(engine, text) for text in arguments.ids] or [latest(engine)]
+    fetched = {name: restore(engine, name) for name in names}
+    lines = [f"{name}: {count} files fetched" for name, count in fetched.items() if count]
+    console.result(lines or ["everything is here"], {"restored": fetched})
+    return Exit()
+
+
+def _named(engine: Engine, text: str) -> str:
+    """An operation here, or a full id of one that may be in the backup."""
+    try:
+        return engine.folder.resolve(text)
+    except NotFoundError:
+        try:
+            return parse_identifier(OPERATION, text)
+        except DREError:
+            raise NotFoundError(
+                f"there is no operation {text!r} here", hint="give the whole id of one in the backup"
+            ) from None
+
+
 def _described(run: Run) -> list[str]:
     lines = [
         f"operation  {run.operation}",
@@ -317,6 +369,10 @@ def _export(engine: Engine, arguments: argparse.Namespace, console: Console) -> 
         names = [engine.folder.resolve(text) for text in arguments.ids] or [latest(engine)]
     if not names:
         raise NotFoundError("nothing has been sealed here yet", hint="run: dre wrap -- COMMAND")
+    if engine.settings.storage.cold or engine.settings.storage.backup:
+        from dre_core.tiers import bring_back
+
+        bring_back(engine, names)
     if arguments.form != "archive":
         return _convert(engine, arguments, names, console)
     if arguments.predicate:

@@ -1,0 +1,225 @@
+"""Archives and folders made by somebody who has keys of his own, time, and a genuine archive or two."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dre_core.crypto.dsse import Envelope
+from dre_core.crypto.keys import Signer
+from dre_core.model import canonical
+from dre_core.store.bundle import Archive, Member, write_archive
+
+pytestmark = pytest.mark.faces
+
+
+@pytest.fixture
+def two(project, tmp_path):
+    """Members of two archives of one project, by name; and the key that sealed them."""
+    project.write("dre.yaml", "capture:\n  dependencies: false\n")
+    found = []
+    for number in (1, 2):
+        project.commit(f"number {number}")
+        project.dre("wrap", "--", "echo", f"number {number}")
+        path = tmp_path / f"{number}.zip"
+        project.dre("evidence", "export", "--output", str(path))
+        with Archive.open(path) as opened:
+            found.append({name: opened.read(name, 1 << 26) for name in opened.names})
+    key = tmp_path / "key.pem"
+    key.write_bytes(project.dre("keys", "public").stdout)
+    return found[0], found[1], key
+
+
+@pytest.fixture
+def code(project, two, tmp_path):
+    """Exit code of verifying an archive made of members; a traceback fails the test."""
+
+    def verified(members, *words):
+        path = tmp_path / "forged.zip"
+        write_archive(path, [Member(name=name, source=bytes(data)) for name, data in members.items()])
+        done = project.dre("verify", str(path), "--key", str(two[2]), *words)
+        assert b"Traceback" not in done.stderr
+        assert b"unexpected" not in done.stderr
+        return done.returncode
+
+    return verified
+
+
+def the(members, part):
+    (name,) = [name for name in members if part in name]
+    return name
+
+
+def test_genuine(two, code):
+    assert code(two[0]) == code(two[1]) == 4
+
+
+def test_swapped_payloads(two, code):
+    first, second, _ = two
+    blobs = sorted({name for name in first if name.startswith("blobs/")} - set(second))
+    others = sorted({name for name in second if name.startswith("blobs/")} - set(first))
+    assert code({**first, blobs[0]: first[blobs[1]], blobs[1]: first[blobs[0]]}) == 3
+    assert code({**first, blobs[0]: second[others[0]]}) == 3
+    assert code({name: data for name, data in first.items() if name != blobs[0]}) == 3
+    assert code({**first, others[0]: second[others[0]]}) == 3
+
+
+def test_parts_of_two_operations(two, code):
+    first, second, _ = two
+    mine, theirs = the(first, "attestations/"), the(second, "attestations/")
+    for part in ("attestations/", "tlog-proof"):
+        assert code({**first, the(first, part): second[the(second, part)]}) == 3
+    assert code({**first, "index.json": second["index.json"]}) == 3
+    assert code({**first, "log/checkpoint": second["log/checkpoint"]}) == 3
+    lines, others = first[mine].splitlines(keepends=True), second[theirs].splitlines(keepends=True)
+    assert code({**first, mine: others[0] + lines[1]}) == 3
+    assert code({**first, mine: lines[0] + others[1]}) == 3
+    assert code({**first, mine: lines[0]}) == 3
+    assert code({**first, mine: lines[1] + lines[0]}) == 3
+    assert code({**first, mine: b"".join(lines) + lines[1]}) == 3
+
+
+def test_a_replay_for_another_commit(two, code, project):
+    first, _, _ = two
+    head = project.git("rev-parse", "HEAD")
+    assert code(first, "--commit", head) == 3
+    assert code(first, "--commit", project.git("rev-parse", "HEAD~1")) == 4
+    assert code(first, "--nonce", "mine") == 3
+    assert code(first, "--run-id", "77") == 3
+    assert code(first, "--max-age", "1s") == 3
+
+
+def rewritten(members, change, key=None, keyid=""):
+    """The first envelope with its document changed, signed anew by a key, under an id."""
+    name = the(members, "attestations/")
+    lines = members[name].splitlines(keepends=True)
+    envelope = Envelope.parse(lines[0])
+    document = json.loads(envelope.payload)
+    change(document)
+    payload = canonical.dumps(document)
+    if key is None:
+        fresh = json.loads(lines[0]) | {"payload": _base64(payload)}
+        line = canonical.dumps(fresh)
+    else:
+        line = Envelope.sign(envelope.payload_type, payload, [key]).to_bytes()
+        line = line.replace(key.keyid.encode(), keyid.encode()) if keyid else line
+    return {**members, name: line + b"\n" + b"".join(lines[1:])}
+
+
+def _base64(data):
+    import base64
+
+    return base64.b64encode(data).decode()
+
+
+def test_a_stripped_or_borrowed_signature(two, code):
+    first, second, _ = two
+    name = the(first, "attestations/")
+    lines = first[name].splitlines(keepends=True)
+    document = json.loads(lines[0])
+    signature = document["signatures"][0]
+    other = json.loads(second[the(second, "attestations/")].splitlines()[0])["signatures"][0]
+    for signatures in (
+        [],
+        [other],
+        [{**signature, "keyid": "0" * 64}],
+        [{**signature, "sig": ""}],
+        [signature] * 2,
+    ):
+        line = canonical.dumps({**document, "signatures": signatures}) + b"\n"
+        assert code({**first, name: line + lines[1]}) in (3, 5), signatures
+    assert code({**first, name: lines[0].replace(b"vnd.in-toto", b"vnd.in_toto") + lines[1]}) == 3
+
+
+def test_a_foreign_key_with_our_id(two, code):
+    first, _, _ = two
+    ours = json.loads(first[the(first, "attestations/")].splitlines()[0])["signatures"][0]["keyid"]
+    thief = Signer.generate()
+
+    def better(document):
+        document["predicate"]["claim"]["exitCode"] = 1
+
+    assert code(rewritten(first, better)) == 3
+    assert code(rewritten(first, better, thief)) == 3
+    assert code(rewritten(first, better, thief, ours)) == 3
+    # The thief's key in the place of ours: what lies in keys/ is a hint, by its own digest.
+    assert code({**rewritten(first, better, thief, ours), f"keys/{ours}.pem": thief.public.pem()}) == 3
+
+
+def test_an_unknown_predicate_or_another_format(two, code):
+    first, _, _ = two
+    own = Signer.generate()
+
+    def unknown(document):
+        document["predicateType"] = "https://example.org/none/v1"
+
+    def downgraded(document):
+        document["_type"] = "https://in-toto.io/Statement/v0.1"
+
+    def more(document):
+        document["more"] = 1
+
+    for change in (unknown, downgraded, more):
+        assert code(rewritten(first, change, own)) == 3
+    index = json.loads(first["index.json"])
+    for number, expected in ((0, 3), (2, 2), ("1", 3)):
+        envelope = Envelope.parse(first["index.json"].rstrip(b"\n"))
+        document = json.loads(envelope.payload)
+        document["predicate"]["format"] = number
+        payload = _base64(canonical.dumps(document))
+        assert (
+            code({**first, "index.json": canonical.dumps({**index, "payload": payload}) + b"\n"}) == expected
+        )
+
+
+def test_a_rolled_back_log(project, tmp_path):
+    import shutil
+
+    project.dre("wrap", "--", "true")
+    shutil.copytree(project.path / ".dre", tmp_path / "earlier")
+    for _ in range(3):
+        project.dre("wrap", "--", "false")
+    note = tmp_path / "checkpoint"
+    note.write_bytes(project.dre("log", "checkpoint").stdout)
+    assert project.dre("verify", "--since", str(note)).returncode == 6
+    shutil.rmtree(project.path / ".dre")
+    shutil.copytree(tmp_path / "earlier", project.path / ".dre")
+    assert project.dre("log", "check").returncode == 0
+    project.dre("wrap", "--", "true")
+    done = project.dre("verify", "--since", str(note))
+    assert done.returncode == 3
+    assert b"log" in done.stdout
+
+
+HOSTILE_COUNT = 100_000
+
+
+def test_ten_to_the_five_entries_and_other_bombs_under_a_cap(project, tmp_path):
+    """Refused by one line, in little memory and time."""
+    import struct
+    import zipfile
+
+    many = tmp_path / "many.zip"
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(HOSTILE_COUNT):
+            archive.writestr(f"blobs/sha256/{number:064x}", b"")
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.txt", b"\0" * (200 << 20))
+    overlap = tmp_path / "overlap.zip"
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 60_000, 60_000, 60_000 * 120, 0, 0)
+    overlap.write_bytes(b"P" * (60_000 * 120) + end)
+    for path in (many, bomb, overlap):
+        words = ["prlimit", "--as=700000000", "--cpu=20"]
+        done = project.run(*words, *_dre("verify", str(path)), cwd=tmp_path)
+        assert done.returncode == 3, (path.name, done.stderr)
+        assert done.stderr.startswith(b"dre: error: ")
+        assert project.dre("evidence", "import", str(path)).returncode == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"project", "many.zip", "bomb.zip", "overlap.zip"}
+
+
+def _dre(*words):
+    import sys
+
+    return (sys.executable, "-m", "dre_ci.cli", *words)
