@@ -201,10 +201,12 @@ def _judge(engine: Engine, operation: Operation, evidence: Evidence) -> Verdict:
 def _render(operation: Operation, evidence: Evidence, verdict: Verdict) -> dict[str, Path]:
     """Step 10: the reports that belong to the run; one that fails is left out, the run is still sealed."""
     from dre_core.report.build import Report
+    from dre_core.report.exhibits import Exhibits, Seal, signed_parts
     from dre_core.report.markdown import render_markdown
     from dre_core.report.verification import write_verification
 
-    report = Report(verdict=verdict, evidence=evidence)
+    seal = Seal(parts=signed_parts(operation.envelopes))
+    report = Report(verdict=verdict, evidence=evidence, exhibits=Exhibits(seal=seal))
     experiment = operation.experiment
     with suppress(Exception):
         write_atomically(experiment.markdown, render_markdown(report), durable=False)

@@ -39,6 +39,10 @@ class Located:
     log: str = ""
     change: str = ""
 
+    def __str__(self) -> str:
+        places = ((self.cause.where, "at "), (self.log, "log: "), (self.change, "change: "))
+        return "; ".join((self.cause.summary, *(f"{word}{place}" for place, word in places if place)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LogLine:

@@ -7,7 +7,7 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from functools import partial
 from typing import TypeVar
@@ -133,6 +133,11 @@ class Seal:
     origin: str = ""
     index: int = 0
     size: int = 0
+
+    @property
+    def keyids(self) -> tuple[str, ...]:
+        """Every key that signed."""
+        return tuple(sorted({keyid for part in self.parts for keyid in part.keyids}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,27 +310,30 @@ def _picture(blobs: Blobs, item: Item) -> Picture:
     return Picture(name=item.name, media_type=item.media_type, data=data, digest=item.digest)
 
 
+def signed_parts(envelopes: Iterable[Envelope]) -> tuple[SignedPart, ...]:
+    """What each envelope says, and who signed it."""
+    return tuple(
+        SignedPart(
+            predicate=Statement.parse(envelope.payload).predicate_type,
+            payload=envelope.payload_digest,
+            keyids=tuple(signature.keyid for signature in envelope.signatures),
+        )
+        for envelope in envelopes
+    )
+
+
 def read_seal(sealed: Sealed) -> Seal:
     """What seals an operation, as it says itself: the integrity checks say whether it holds.
 
     Raises:
         FormatError: It can't be read.
     """
-    parts = []
-    for line in sealed.envelopes.splitlines():
-        envelope = Envelope.parse(line)
-        parts.append(
-            SignedPart(
-                predicate=Statement.parse(envelope.payload).predicate_type,
-                payload=envelope.payload_digest,
-                keyids=tuple(signature.keyid for signature in envelope.signatures),
-            )
-        )
+    parts = signed_parts(Envelope.parse(line) for line in sealed.envelopes.splitlines())
     schemes = {keyid: key.scheme for keyid, key in sealed.hint_keys.items()}
     if not sealed.proof:
-        return Seal(parts=tuple(parts), schemes=schemes)
+        return Seal(parts=parts, schemes=schemes)
     proof = parse_proof(sealed.proof)
     checkpoint = Checkpoint.parse(unverified_text(proof.checkpoint_note))
     return Seal(
-        parts=tuple(parts), schemes=schemes, origin=checkpoint.origin, index=proof.index, size=checkpoint.size
+        parts=parts, schemes=schemes, origin=checkpoint.origin, index=proof.index, size=checkpoint.size
     )

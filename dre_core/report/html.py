@@ -175,7 +175,7 @@ def _items_by_digest(run: Run | None) -> dict[str, list[Item]]:
 
 def _signing_keys(report: Report) -> list[str]:
     seal = report.exhibits.seal if report.exhibits else None
-    return sorted({keyid for part in (seal.parts if seal else ()) for keyid in part.keyids})
+    return list(seal.keyids) if seal else []
 
 
 def _ledes(report: Report) -> dict[str, str]:

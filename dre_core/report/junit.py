@@ -2,10 +2,10 @@
 
 Not a copy of the run's own report: cases and counts come from the journal. Each case is made by junitparser
 and written at once between hand-written suite tags, so a report of any length needs the memory of one case
-(and of the names given). A case without children is formatted here, byte for byte as junitparser would, at a
+(and of the names given). A case without children is formatted here, as junitparser would, at a
 twentieth of the price; a test holds the two against each other. A case carries ``file`` and a 1-based ``line`` for
 annotations; its failure text ends with pytest's ``path:line: Error``. What XML 1.0 can't hold is written as a
-backslash escape.
+backslash escape. Texts share a budget, because GitLab refuses a file above 30 MB: once it is spent each is cut short.
 
     <testsuites>
     <testsuite name="…" tests="3" …><properties>…</properties><testcase …/>…</testsuite>
@@ -19,12 +19,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, BinaryIO, NamedTuple
 
-from dre_core.capture.programmatic import junit_id
+from dre_core.capture.programmatic import JUnitCase, junit_id
 from dre_core.model.record import dataclass
 from dre_core.model.session import Counts, Outcome, Session, TestRecord
 
 MAX_TEXT = 65_536
 MAX_OUTPUT = 65_536
+TEXTS_BYTES = 16 << 20
+_SHORT = 400
+_SKIP_TYPES = {Outcome.SKIPPED: "pytest.skip", Outcome.XFAILED: "pytest.xfail"}
 _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PLAIN = re.compile("[ !#-%'-;=?-~]*")
 _REFERENCES = (
@@ -46,6 +49,7 @@ class Case(NamedTuple):
         file: Path; empty if unknown.
         line: 1-based; 0 if unknown.
         seconds: Duration.
+        is_pytest: Its outcome is one of pytest's own.
     """
 
     classname: str
@@ -57,6 +61,23 @@ class Case(NamedTuple):
     file: str = ""
     line: int = 0
     seconds: float = 0.0
+    is_pytest: bool = False
+
+    @classmethod
+    def reported(cls, case: JUnitCase) -> Case:
+        """The case of a report that the command wrote, named as it stands there."""
+        classname, _, name = case.id.partition("::")
+        return cls(
+            classname=classname,
+            name=name,
+            outcome=case.outcome,
+            message=case.message,
+            text=case.text,
+            file=case.file,
+            line=case.line,
+            seconds=case.seconds,
+            is_pytest=case.outcome is Outcome.XFAILED,
+        )
 
     @classmethod
     def of(cls, test: TestRecord) -> Case:
@@ -72,6 +93,7 @@ class Case(NamedTuple):
             file=test.file,
             line=test.line,
             seconds=test.duration_seconds,
+            is_pytest=True,
         )
 
 
@@ -87,7 +109,7 @@ def write_junit(
     stream: BinaryIO,
     *,
     suite_name: str,
-    tests: Iterable[TestRecord],
+    tests: Iterable[TestRecord | Case],
     counts: Counts,
     properties: Mapping[str, str],
     extra_suites: Iterable[Suite] = (),
@@ -99,7 +121,8 @@ def write_junit(
     Args:
         stream: Where to; written in pieces.
         suite_name: Name of the tests' suite.
-        tests: The records. Where their number is known before they are read, the suite's totals are theirs.
+        tests: The records, or cases of a report. Where their number is known before they are read, the suite's totals
+            are theirs.
         counts: The totals otherwise.
         properties: Of the tests' suite.
         extra_suites: Written after it.
@@ -114,10 +137,14 @@ def write_junit(
     totals = _totals(tests) if isinstance(tests, Sized) else _counted(counts)
     stream.write(b'<?xml version="1.0" encoding="utf-8"?>\n<testsuites>\n')
     attributes = {**totals, "time": f"{duration_seconds:.3f}", "timestamp": timestamp}
-    _write_suite(stream, suite_name, attributes, properties, map(Case.of, tests))
+    budget = Budget(TEXTS_BYTES)
+    cases = (test if isinstance(test, Case) else Case.of(test) for test in tests)
+    _write_suite(stream, suite_name, attributes, properties, cases, budget)
     for suite in extra_suites:
-        cases = tuple(suite.cases)
-        _write_suite(stream, suite.name, _tally(case.outcome for case in cases), {}, cases)
+        more = tuple(suite.cases)
+        _write_suite(
+            stream, suite.name, _tally(case.outcome for case in more), {}, more, Budget(TEXTS_BYTES >> 2)
+        )
     stream.write(b"</testsuites>\n")
 
 
@@ -146,7 +173,7 @@ def _backslash(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def _totals(tests: Iterable[TestRecord]) -> dict[str, str]:
+def _totals(tests: Iterable[TestRecord | Case]) -> dict[str, str]:
     return _tally(test.outcome for test in tests)
 
 
@@ -172,6 +199,7 @@ def _write_suite(
     attributes: Mapping[str, str],
     properties: Mapping[str, str],
     cases: Iterable[Case],
+    budget: Budget,
 ) -> None:
     tag = "".join(f' {key}="{_attribute(value)}"' for key, value in {"name": name, **attributes}.items())
     stream.write(f"<testsuite{tag}>\n".encode())
@@ -182,7 +210,9 @@ def _write_suite(
         )
         stream.write(f"<properties>\n{lines}</properties>\n".encode())
     for case, unique in _named(cases):
-        stream.write(_line(case, unique) if _is_bare(case) else _element(case, unique).tostring() + b"\n")
+        stream.write(
+            _line(case, unique) if _is_bare(case) else _element(case, unique, budget).tostring() + b"\n"
+        )
     stream.write(b"</testsuite>\n")
 
 
@@ -225,7 +255,20 @@ def _named(cases: Iterable[Case]) -> Iterator[tuple[Case, str]]:
         yield case, name
 
 
-def _element(case: Case, name: str) -> Any:
+class Budget:
+    """Bytes that the texts of a report may take."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def cut(self, text: str, limit: int) -> str:
+        """As much of a text as there is room for, its beginning and its end."""
+        cut = _cap(text, limit if self._left > 0 else _SHORT)
+        self._left -= len(cut.encode("utf-8", "replace"))
+        return cut
+
+
+def _element(case: Case, name: str, budget: Budget) -> Any:
     from junitparser import Error, Failure, Skipped, TestCase
 
     element = TestCase(name=name, classname=escape(case.classname), time=round(case.seconds, 6))
@@ -236,19 +279,21 @@ def _element(case: Case, name: str) -> Any:
     message = escape(case.message)
     if case.outcome in (Outcome.FAILED, Outcome.ERROR):
         result = Failure(message) if case.outcome is Outcome.FAILED else Error(message)
-        result.text = escape(_with_place(case))
+        result.text = escape(_with_place(case, budget))
         element.result = [result]
     elif case.outcome in (Outcome.SKIPPED, Outcome.XFAILED):
-        kind = "pytest.skip" if case.outcome is Outcome.SKIPPED else "pytest.xfail"
-        element.result = [Skipped(message, kind)]
+        skipped = Skipped(message, _SKIP_TYPES.get(case.outcome, "") if case.is_pytest else "skipped")
+        # Codecov's parser takes an element without text for a test that passed.
+        skipped.text = message or "skipped"
+        element.result = [skipped]
     if case.output:
-        element.system_out = escape(_cap(case.output, MAX_OUTPUT))
+        element.system_out = escape(budget.cut(case.output, MAX_OUTPUT))
     return element
 
 
-def _with_place(case: Case) -> str:
+def _with_place(case: Case, budget: Budget) -> str:
     """The failure text, ending with ``path:line: Error`` as pytest's own does."""
-    text = _cap(case.text or case.message, MAX_TEXT).rstrip()
+    text = budget.cut(case.text or case.message, MAX_TEXT).rstrip()
     last = text.rpartition("\n")[2]
     if not case.file or _PLACE.search(last):
         return text

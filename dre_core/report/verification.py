@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from dre_core.hooks import hookimpl
 from dre_core.model.digest import sha256
-from dre_core.model.session import Counts, Outcome
+from dre_core.model.session import Counts, Outcome, TestRecord
 from dre_core.model.text import plain
 from dre_core.model.verdict import CheckResult, CheckState, MethodResult, Severity
+from dre_core.report.analysis import located_causes
 from dre_core.report.build import Report
 from dre_core.report.junit import Case, Suite, write_junit
 
@@ -35,13 +36,21 @@ def write_verification(stream: BinaryIO, report: Report) -> None:
     write_junit(
         stream,
         suite_name=(run.name or run.face) if run else "claim",
-        tests=report.tests,
+        tests=_tests(report),
         counts=report.counts or Counts(),
         properties=_properties(report),
         extra_suites=[_suite(name, result) for name, result in report.verdict.methods.items()],
         timestamp=run.started if run else "",
         duration_seconds=run.duration_ns / 1e9 if run else 0.0,
     )
+
+
+def _tests(report: Report) -> Sequence[TestRecord | Case]:
+    """The run's tests; those that only a report tells of under the names that it gives them."""
+    evidence = report.evidence
+    if evidence is None or evidence.top_sessions:
+        return report.tests
+    return [Case.reported(case) for reported in evidence.reports for case in reported.junit.cases]
 
 
 def _properties(report: Report) -> dict[str, str]:
@@ -63,6 +72,11 @@ def _properties(report: Report) -> dict[str, str]:
             "dre.seal": sha256(run_statement(report.run).to_bytes()),
             "dre.certificate": report.run.trust_certificate,
         }
+    seal = report.exhibits.seal if report.exhibits else None
+    if seal is not None:
+        properties["dre.key"] = " ".join(seal.keyids)
+    for cause in located_causes(report):
+        properties[f"dre.cause.{cause.rank}"] = plain(str(cause), 1_000)
     covered = report.evidence.covered if report.evidence else None
     if covered is not None and covered.base:
         properties["dre.changed_lines.executed"] = str(covered.executed)

@@ -165,3 +165,38 @@ def test_memory_is_bounded():
         assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_a_report_of_loud_failures_stays_below_what_gitlab_takes():
+    loud = (
+        TestRecord(
+            id=f"a.py::t{n}",
+            outcome=Outcome.FAILED,
+            message="m",
+            text="é" * 70_000,
+            output="o" * 70_000,
+            file="a.py",
+        )
+        for n in range(400)
+    )
+    data = written(list(loud))
+    assert len(data) < 30_000_000
+    assert fromstring(data).find("testsuite").get("failures") == "400"
+    last = fromstring(data).findall("testsuite/testcase/failure")[-1]
+    assert "characters cut" in last.text
+    assert last.text.splitlines()[-1] == "a.py:1: m"
+
+
+def test_a_skipped_case_is_not_an_empty_element():
+    records = [
+        TestRecord(id="a.py::b", outcome=outcome, reason=reason)
+        for outcome in (Outcome.SKIPPED, Outcome.XFAILED)
+        for reason in ("", "why")
+    ]
+    found = [(e.get("type"), e.text) for e in fromstring(written(records)).iter("skipped")]
+    assert found == [
+        ("pytest.skip", "skipped"),
+        ("pytest.skip", "why"),
+        ("pytest.xfail", "skipped"),
+        ("pytest.xfail", "why"),
+    ]
