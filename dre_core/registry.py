@@ -38,6 +38,7 @@ RENDERERS = (
     "dre_core.report.html",
     "dre_core.report.json",
     "dre_core.report.markdown",
+    "dre_core.report.pdf",
     "dre_core.report.sarif",
     "dre_core.report.verification",
 )

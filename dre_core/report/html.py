@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from dre_core.hooks import hookimpl
 from dre_core.model.run import Item, Run
 from dre_core.model.text import neutral, one_line
+from dre_core.model.verdict import Conclusion
 from dre_core.report import words
 from dre_core.report.build import Report
 from dre_core.report.page import page_of
@@ -34,6 +35,16 @@ STATIC_TESTS = 25
 PRINTED_TESTS = 500
 _SEVERITIES = {"veto": "contradicts", "fail": "blocks", "warn": "warning", "info": "note"}
 _STATES = {"ran": "passed", "could-not-run": "could not run", "not-applicable": "does not apply"}
+# Colours for renderers that don't apply the page's style inside of SVG; the style has the last word elsewhere.
+_GOOD, _BAD, _WARN, _CALM = "#17683f", "#a8231b", "#855300", "#4c5663"
+_INKS = {
+    Conclusion.SUPPORTED: _GOOD, Conclusion.CONTRADICTED: _BAD, Conclusion.FAILED: _BAD, Conclusion.INVALID: _BAD,
+    Conclusion.UNTRUSTED: _WARN, Conclusion.INCONCLUSIVE: _WARN,
+}  # fmt: skip
+_FILLS = {
+    "passed": _GOOD, "failed": _BAD, "error": _BAD, "xpassed": _WARN, "xfailed": _WARN, "skipped": _CALM,
+}  # fmt: skip
+_PLOTS = (("#2f6fb3", "#dfeaf5"), ("#7a57a8", "#ebe4f4"), ("#2b7f7a", "#dcefec"))
 _SECTIONS = (
     ("why", "Why"), ("causes", "Look here first"), ("run", "What was run"), ("seen", "How it was seen"),
     ("baseline", "Compared"), ("tests", "Tests"), ("timeline", "Timeline"), ("output", "Output"),
@@ -64,6 +75,9 @@ def render_html(report: Report, *, printed: bool = False) -> str:
         "severity_words": _SEVERITIES,
         "state_words": _STATES,
         "shell_lines": shell_lines(report),
+        "ink": _INKS[report.verdict.conclusion],
+        "fills": _FILLS,
+        "plots": _PLOTS,
         "signing_keys": _signing_keys(report),
         "cast": _cast(page["playback"]),
         **_ledes(report),
