@@ -1,4 +1,4 @@
-"""``dre ci status|comment|summary|upload|download|wrap|verify``: what a job, or somebody with a token, tells a forge.
+"""``dre ci status|comment|summary|upload|download|wrap|verify|hook``: what a CI job, or a person, tells a forge.
 
 The forge is known by the job's environment, else by the address of ``origin``. Its refusal is a warning and changes no
 verdict; with ``--strict`` the command then ends with 1. ``wrap`` and ``verify`` are the steps of the actions and the
@@ -18,7 +18,7 @@ from dre_ci.cli import Exit
 from dre_ci.console import Console
 from dre_core.errors import DREError, NotFoundError, UsageError
 
-ACTIONS = ("status", "comment", "summary", "upload", "download", "wrap", "verify")
+ACTIONS = ("status", "comment", "summary", "upload", "download", "wrap", "verify", "hook")
 _TOKENS = {
     "github": ("GITHUB_TOKEN", "GH_TOKEN"),
     "gitlab": ("DRE_GITLAB_TOKEN", "GITLAB_TOKEN"),
@@ -53,6 +53,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     _add_download(actions.add_parser("download", help="download an archive of a run, a branch or a URL"))
     actions.add_parser("wrap", help="the step of the action wrap; inputs in DRE_INPUT_*")
     actions.add_parser("verify", help="the step of the action verify; inputs in DRE_INPUT_*")
+    hook = actions.add_parser("hook", help="a hook of pre-commit")
+    hook.add_argument("hook", choices=("verify-latest", "no-weakened-tests"), help="which")
 
 
 def _add_forge(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +112,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         "download": _download,
         "wrap": _wrap,
         "verify": _verify,
+        "hook": _hook,
     }[arguments.action]
     return work(arguments, console)
 
@@ -124,6 +127,16 @@ def _verify(arguments: argparse.Namespace, console: Console) -> Exit:
     from dre_ci.job.verifying import step
 
     return step(os.environ, console, arguments.dir)
+
+
+def _hook(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.hooks.pre_commit import HOOKS
+    from dre_core.engine import Engine
+
+    engine = Engine.open(explicit=arguments.dir)
+    problems = HOOKS[arguments.hook](engine)
+    console.result(problems, {"hook": arguments.hook, "problems": problems})
+    return Exit(1 if problems else 0)
 
 
 def _place(engine: Any, arguments: argparse.Namespace) -> Any:

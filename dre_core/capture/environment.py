@@ -126,6 +126,12 @@ _PROVIDERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 _NAMED_BY_ADDRESS = ("buildkite", "circleci", "jenkins")
 
 
+def ci_variables() -> tuple[str, ...]:
+    """Names of the variables that tell a CI run: no token or key is among them."""
+    names = {name for marker, fields in _PROVIDERS.values() for name in (marker, *fields.values())}
+    return tuple(sorted(names | {"GITHUB_EVENT_PATH", "CI_MERGE_REQUEST_DIFF_BASE_SHA"}))
+
+
 def ci_identity(environ: Mapping[str, str]) -> dict[str, str]:
     """Which CI run this is, by field; empty outside CI."""
     for provider, (marker, names) in _PROVIDERS.items():

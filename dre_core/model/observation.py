@@ -6,6 +6,8 @@ observed, what they say is the workload's word. Not the raw samples' meaning: th
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from dre_core.model.canonical import JSON
 from dre_core.model.fields import Fields
 from dre_core.model.record import dataclass
@@ -359,6 +361,8 @@ def runner_of(argv: tuple[str, ...]) -> str:
     words = [word.rsplit("/", 1)[-1] for word in argv]
     if not words:
         return ""
+    if words[0] == "node" and _runs_tests(words):
+        return "node --test"
     if words[0].startswith(_INTERPRETERS):
         words = _after_interpreter(words)
     if words[:2] == ["coverage", "run"]:
@@ -370,6 +374,12 @@ def runner_of(argv: tuple[str, ...]) -> str:
     if name in _RUNNERS:
         return "pytest" if name == "py.test" else name
     return " ".join(words[:2]) if tuple(words[:2]) in _COMPOUND else ""
+
+
+def _runs_tests(words: list[str]) -> bool:
+    """Whether Node's own test runner is asked for; its options come before the files."""
+    options = takewhile(lambda word: word.startswith("-"), words[1:])
+    return "--test" in options
 
 
 def _is_interpreter(word: str) -> bool:

@@ -1,0 +1,2 @@
+def test_cart():
+    assert sorted("cart") == list("acrt")

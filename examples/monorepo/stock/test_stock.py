@@ -1,0 +1,2 @@
+def test_stock():
+    assert sorted("stock") == list("ckost")
