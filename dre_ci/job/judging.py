@@ -13,6 +13,7 @@ from dre_core.engine import Engine
 from dre_core.errors import FormatError
 from dre_core.store.sealed import archive_operations
 from dre_core.verification import Request, is_foreign, verify
+from dre_core.verify.integrity import Expectations, Trust, inspect
 
 
 def judge(engine: Engine, request: Request, *, by_own_keys: bool = False) -> list[Told]:
@@ -31,6 +32,21 @@ def judge(engine: Engine, request: Request, *, by_own_keys: bool = False) -> lis
     work = partial(_judge, engine, request, by_own_keys)
     values = isolated(work) if is_foreign(engine, request.target) else work()
     return [Told.parse(value) for value in values]
+
+
+def claimed_commits(path: Path) -> set[str]:
+    """The commits that an archive says it is about, believed by nobody.
+
+    Raises:
+        FormatError: It is no archive of ours.
+    """
+    return set(isolated(partial(_claimed, path)))
+
+
+def _claimed(path: Path) -> list[str]:
+    with archive_operations(path) as found:
+        runs = [inspect(sealed, Trust(keys={}), Expectations()).run for sealed in found]
+    return [run.source.commit for run in runs if run is not None]
 
 
 def _judge(engine: Engine, request: Request, by_own_keys: bool) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ from dre_ci.forge.gitlab import GitLab
 from dre_ci.forge.transfer import download
 from dre_ci.job import words
 from dre_ci.job.inputs import Inputs, without_inputs
-from dre_ci.job.judging import judge, refused
+from dre_ci.job.judging import claimed_commits, judge, refused
 from dre_ci.job.policy import lay_out
 from dre_ci.job.told import FAIL_ON, Told, worst
 from dre_core.engine import Engine
@@ -192,8 +192,7 @@ def _verdicts(
     )
     try:
         # The archive only says which commit to ask the forge about; what counts is the answer.
-        claimed = {told.commit for told in judge(engine, request, by_own_keys=True)}
-        merges = _merges(claimed, context, forge)
+        merges = _merges(claimed_commits(archive), context, forge)
         return judge(engine, replace(request, commit=context.commit, merges=merges), by_own_keys=by_own_keys)
     except FormatError as error:
         return [refused(error, str(archive))]
@@ -403,7 +402,7 @@ def body_of(judged: Judged, context: Context) -> str:
         )
     for told in judged.every:
         parts.append(told.markdown)
-    how = "a policy of its own" if not judged.policy else f"`{judged.policy}`"
+    how = "the default policy" if not judged.policy else f"`{judged.policy}`"
     by = (
         "nobody's key"
         if judged.provisional
