@@ -81,7 +81,10 @@ SUITES = (
     Suite("markupsafe", "3.0.4"),
     Suite("more-itertools", "11.2.1"),
     Suite(
-        "packaging", "26.3", ("tests", "-k", "not test_comparison and not test_arbitrary"), needs=("pretend", "tomli-w")
+        "packaging",
+        "26.3",
+        ("tests", "-k", "not test_comparison and not test_arbitrary"),
+        needs=("pretend", "tomli-w"),
     ),
     Suite("parse", "1.22.4", ("tests", "-o", "addopts=")),
     Suite("pluggy", "1.7.0", ("testing", "-p", "pytest_benchmark.plugin"), needs=("pytest-benchmark",)),
