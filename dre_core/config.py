@@ -156,6 +156,8 @@ class VisualSection:
         browser: Path of the browser; empty: found on ``PATH``, else playwright's own.
         width: Of the browser's window, in pixels.
         height: Of the browser's window, in pixels.
+        baselines: Folder, from the top of the tree, with the pictures that a run should make again.
+        masks: ``NAME:WIDTHxHEIGHT+X+Y``: what of a picture may differ from its baseline.
     """
 
     screen: bool = False
@@ -164,6 +166,8 @@ class VisualSection:
     browser: str = ""
     width: int = 1280
     height: int = 800
+    baselines: str = ""
+    masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,7 +188,7 @@ class Live:
         name = f"{_folder(seen.moment)}/{captured.name}"
         note = {**captured.note, **_note(seen.moment)}
         try:
-            self._operation.intake.take(_renamed(captured, name, note))
+            self._operation.intake.take(self._operation.looked_at(_renamed(captured, name, note)))
         except DREError as error:
             self._operation.facts.gap("triggers", f"{name}: {error}")
 

@@ -20,7 +20,7 @@ from dre_core.capture.collector import Captured, Collector, Facts, Scene
 from dre_core.crypto.dsse import Envelope
 from dre_core.crypto.note import format_proof
 from dre_core.declaring import Declared
-from dre_core.errors import DREError, FormatError
+from dre_core.errors import CaptureError, DREError, FormatError, MissingExtraError
 from dre_core.intake import Intake
 from dre_core.model import event as events
 from dre_core.model import predicate
@@ -180,7 +180,33 @@ class Operation:
             self._look(collector.name, partial(collector.after, self.scene, self.facts))
 
     def _look(self, name: str, look: Callable[[], Iterable[Captured]]) -> None:
-        self._attempt(name, lambda: [self.intake.take(captured) for captured in look()])
+        self._attempt(name, lambda: [self.intake.take(self.looked_at(captured)) for captured in look()])
+
+    def looked_at(self, captured: Captured) -> Captured:
+        """A picture with what it shows in its note; anything else, and a picture that can't be read, as it is."""
+        if captured.kind != "screenshot":
+            return captured
+        from dre_core.capture.picture import Baselines, looked_at
+
+        visual = self.scene.config.visual
+        baselines = Baselines(
+            folder=visual.baselines, masks=visual.masks, base=self.facts.source.base, show=self._committed
+        )
+        try:
+            return replace(captured, note={**captured.note, **looked_at(captured, baselines)})
+        except (CaptureError, MissingExtraError) as error:
+            self.facts.gap("visual", self.masker.text(f"{captured.name}: {error.message}"), error.hint)
+        return captured
+
+    def _committed(self, revision: str, path: str) -> bytes | None:
+        """A file of a commit; None where it is absent."""
+        from dre_core.capture.git import Git
+
+        git = Git.find(str(self.scene.root))
+        try:
+            return git.run("cat-file", "blob", f"{revision}:{path}") if git else None
+        except CaptureError:
+            return None
 
     def _attempt(self, name: str, work: Callable[[], object]) -> None:
         """Does one collector's work; what fails is a gap, never the loss of the run."""

@@ -32,6 +32,7 @@ VERIFIERS = (
     "dre_core.verify.programmatic",
     "dre_core.verify.structural",
     "dre_core.verify.behavioral",
+    "dre_core.verify.visual",
 )
 RENDERERS = (
     "dre_core.report.cyclonedx",

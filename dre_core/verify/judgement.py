@@ -138,6 +138,9 @@ def _run_methods(evidence: Evidence, verifiers: Sequence[Verifier]) -> dict[str,
     results: dict[str, MethodResult] = {}
     threads = []
     for verifier in verifiers:
+        applies = getattr(verifier, "applies", None)
+        if applies is not None and not applies(evidence):
+            continue
         thread = threading.Thread(target=_run_one, args=(verifier, evidence, results), daemon=True)
         thread.start()
         threads.append((verifier, thread))

@@ -17,7 +17,10 @@ from dre_core.verify.evidence import Evidence
 
 
 class Verifier(Protocol):
-    """One verification method."""
+    """One verification method.
+
+    A method may also have ``applies(evidence)``: where that says False it is left out, as if it were not there.
+    """
 
     name: str
 
