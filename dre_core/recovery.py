@@ -40,12 +40,12 @@ def recover(engine: Engine) -> list[str]:
     recovered: list[str] = []
     for name in engine.folder.unpublished():
         experiment = engine.folder.experiment(name)
-        if not experiment.lock.exists() or experiment.is_alive():
+        if experiment.is_alive():
             continue
         try:
             with engine.open_log() as log:
-                _recover_one(engine, log, experiment)
-            recovered.append(name)
+                if _recover_one(engine, log, experiment):
+                    recovered.append(name)
         except Exception:  # noqa: S112
             # One that can't be recovered must not keep the others, or the command at hand, from going on.
             continue
@@ -53,13 +53,17 @@ def recover(engine: Engine) -> list[str]:
     return recovered
 
 
-def _recover_one(engine: Engine, log: Log, experiment: Experiment) -> None:
+def _recover_one(engine: Engine, log: Log, experiment: Experiment) -> bool:
+    """Seals or completes one operation; False if it may be about to begin."""
     logged = list(log.events(operation=experiment.operation))
+    # A loss of power can take the lock's file, but not what the log says.
+    if not logged and not experiment.lock.exists():
+        return False
     sealed = [(number, event) for number, event in logged if event.type == SEALED]
     if sealed:
         _complete(engine, log, experiment, *sealed[-1])
-        return
-    operation = _reopen(engine, log, experiment)
+        return True
+    operation = _reopen(engine, log, experiment, [event for _, event in logged])
     try:
         if _is_ours(engine, operation):
             _republish(operation)
@@ -67,6 +71,7 @@ def _recover_one(engine: Engine, log: Log, experiment: Experiment) -> None:
             _seal_left_over(engine, operation, [event.type for _, event in logged])
     finally:
         operation.close()
+    return True
 
 
 def _complete(engine: Engine, log: Log, experiment: Experiment, number: int, last: Event) -> None:
@@ -137,14 +142,16 @@ def _actions_from(state: OperationState) -> set[str]:
     return {action for (start, action) in OPERATION if start is state and action in EVENT_ACTIONS.values()}
 
 
-def _reopen(engine: Engine, log: Log, experiment: Experiment) -> Operation:
-    """The operation as far as its unsigned summary tells.
+def _reopen(engine: Engine, log: Log, experiment: Experiment, logged: list[Event]) -> Operation:
+    """The operation as far as its unsigned summary tells, or where power went before that was on the disk, the log.
 
     Raises:
-        FormatError: The summary is missing or unreadable.
+        FormatError: Neither tells.
     """
-    summary = _summary(experiment.summary)
-    fields = Fields(summary, "operation.json")
+    try:
+        fields = Fields(_summary(experiment.summary), "operation.json")
+    except FormatError:
+        fields = _from_log(logged, engine.checkout)
     masker = engine.masker()
     operation = Operation(
         id=experiment.operation,
@@ -174,6 +181,28 @@ def _reopen(engine: Engine, log: Log, experiment: Experiment) -> Operation:
     )
     operation.resume(events.parse_rfc3339(fields.text("started")))
     return operation
+
+
+def _from_log(logged: list[Event], checkout: str) -> Fields:
+    """What the operation's first event says of it, in the form of a summary."""
+    created = next((event for event in logged if event.type == "operation.created"), None)
+    if created is None:
+        raise FormatError("missing or unreadable", path="operation.json")
+    data = Fields(dict(created.data), "operation.created")
+    command = CommandFacts(argv=data.texts("command"), cwd=data.text("cwd", "."))
+    return Fields(
+        {
+            "face": data.text("face"),
+            "name": data.text("name", ""),
+            "parent": "",
+            "nonce": "",
+            "checkout": checkout,
+            "command": command.to_json(),
+            "started": created.time,
+            "source": Source().to_json(),
+        },
+        "operation.created",
+    )
 
 
 def _summary(path: Path) -> Any:

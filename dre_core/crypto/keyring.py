@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dre_core.crypto.keys import Signer, read_private_key, signers_from_uri, write_private_key
+from dre_core.crypto.keys import Signer, read_private_key, replace_file, signers_from_uri, write_private_key
 from dre_core.errors import SigningKeyError, StorageError
 from dre_core.model.record import dataclass
 
@@ -142,10 +142,8 @@ class Keyring:
         return found[0]
 
     def _write_default(self, keyids: Sequence[str]) -> None:
-        temporary = self.directory / f".{_DEFAULT}.{os.getpid()}"
         try:
-            temporary.write_text("".join(f"{keyid}\n" for keyid in keyids), encoding="utf-8")
-            os.replace(temporary, self.directory / _DEFAULT)
+            replace_file(self.directory / _DEFAULT, "".join(f"{keyid}\n" for keyid in keyids).encode())
         except OSError as error:
             raise StorageError(str(error.strerror), path=str(self.directory)) from None
 
@@ -199,9 +197,7 @@ class Keyring:
                 for name, keyid in used:
                     if keyid not in entry[name]:
                         entry[name].append(keyid)
-                temporary = self.state.with_suffix(f".{os.getpid()}.tmp")
-                temporary.write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
-                os.replace(temporary, self.state)
+                replace_file(self.state, json.dumps(state, indent=1, sort_keys=True).encode())
         except OSError as error:
             raise StorageError(
                 f"the state file can't be written: {error.strerror}",

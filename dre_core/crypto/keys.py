@@ -414,6 +414,21 @@ def _write_new_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file that only its owner can read, whole or not at all, and durably: the old one stays till then.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+    try:
+        _write_new_file(partial, data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
 def _sync_directory(directory: Path) -> None:
     if os.name != "posix":
         return
