@@ -66,7 +66,7 @@ Without DRE:  each line of attestations/OPERATION.intoto.jsonl is a DSSE envelop
 
 PUBLIC.pem must come from somebody you trust; the files in keys/ only say which key to ask for. The payload is an
 in-toto Statement. blobs/sha256/ holds the items that it names, by the SHA-256 of their stored bytes; an item whose
-"codecs" says zstd is read with zstd -d.
+"codecs" says zstd is read with zstd -d; one that says chunked-aes-256-gcm is encrypted, and dre evidence cat opens it.
 """
 
 

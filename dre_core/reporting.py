@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import DREError, UsageError
 from dre_core.model.event import Event
@@ -40,17 +41,18 @@ def report_of(engine: Engine, request: Request, *, baseline: str = NO_BASELINE) 
             raise UsageError(
                 f"the target holds {len(found)} operations", hint="pick one by PATH#op_…", path=request.target
             )
-        report = _report(*found[0])
+        report = _report(engine, *found[0])
     if baseline == NO_BASELINE:
         return report
     return replace(report, difference=_difference(engine, request, report, baseline))
 
 
-def _report(sealed: Sealed, verified: Verified) -> Report:
+def _report(engine: Engine, sealed: Sealed, verified: Verified) -> Report:
     exhibits = Exhibits()
     # What was not compared with its digest is not shown.
     if verified.evidence is not None:
-        exhibits = load_exhibits(verified.evidence.run, sealed.blobs, sealed, events_of(sealed))
+        run = verified.evidence.run
+        exhibits = load_exhibits(run, opened(run, sealed.blobs, engine.environ), sealed, events_of(sealed))
     return Report(verdict=verified.verdict, evidence=verified.evidence, exhibits=exhibits)
 
 

@@ -62,6 +62,9 @@ def test_with_and_without_the_passphrase(project, recorded):
     assert b"DRE_PASSPHRASE" in done.stderr
     done = project.dre("evidence", "cat", "stdout", str(archive), environ=SECRET)
     assert done.stdout.endswith(b"5000\nthe word is swordfish\n")
+    page = ("report", "generate", "--format", "html")
+    assert b"the word is swordfish\n" in project.dre(*page, environ=SECRET).stdout
+    assert b"the word is swordfish\n" not in project.dre(*page).stdout
     part = project.dre("evidence", "cat", "stdout", "--offset", "2", "--length", "4", environ=SECRET)
     assert part.stdout == b"2\n3\n"
 

@@ -13,7 +13,9 @@ from dre_core.crypto.dsse import Envelope, Signature
 from dre_core.crypto.keys import Signer
 from dre_core.errors import DREError
 from dre_core.model import canonical, identifier
+from dre_core.model.encryption import Encryption, Method, Wrap
 from dre_core.model.event import Event, members, parse_rfc3339, rfc3339
+from dre_core.model.fields import Fields
 from dre_core.model.statement import HEX_DIGITS, Statement, Subject
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -162,3 +164,25 @@ def test_proof(index: int, hashes: tuple[bytes, ...], extra: bytes | None) -> No
 def test_checkpoint(origin: str, size: int, root: bytes) -> None:
     checkpoint = note.Checkpoint(origin=origin, size=size, root=root)
     assert note.Checkpoint.parse(checkpoint.to_text()) == checkpoint
+
+
+WRAPS = st.lists(
+    st.one_of(
+        st.builds(Wrap, method=st.just(Method.AGE), data=st.binary(min_size=1, max_size=99)),
+        st.builds(
+            Wrap,
+            method=st.just(Method.PASSPHRASE),
+            data=st.binary(min_size=1, max_size=99),
+            salt=st.binary(min_size=32, max_size=32),
+            iterations=st.integers(100_000, 10_000_000),
+        ),
+    ),
+    min_size=1,
+    max_size=16,
+)
+
+
+@given(WRAPS)
+def test_encryption(wraps: list[Wrap]) -> None:
+    encryption = Encryption(wraps=tuple(wraps))
+    assert Encryption.parse(Fields(canonical.loads(canonical.dumps(encryption.to_json())))) == encryption
