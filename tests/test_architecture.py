@@ -44,6 +44,7 @@ LAYERS = (
         "dre_core.history",
         "dre_core.verification",
         "dre_core.reporting",
+        "dre_core.documenting",
         "dre_core.replaying",
         "dre_core.exchange",
         "dre_core.tiers",

@@ -1,4 +1,4 @@
-"""``dre report``: renders the report of an operation, compares two, prints the schemas of what is written as JSON."""
+"""``dre report``: renders an operation, documents it by a template, compares two, prints the schemas of its JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DIFFERENCES = ("text", "markdown", "json")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="generate|diff|schema")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="generate|document|diff|schema")
     generate = actions.add_parser("generate", help="render one operation's report")
     generate.add_argument("target", nargs="?", default=LATEST, help="operation id, latest, archive or folder")
     generate.add_argument(
@@ -41,6 +41,29 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="what to compare with (default: the last run of the same command that passed; none: nothing)",
     )
     _trust(generate)
+    document = actions.add_parser("document", help="write a document about an operation, by a template")
+    document.add_argument("target", nargs="?", default=LATEST, help="operation id, latest, archive or folder")
+    document.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        metavar="F",
+        help="markdown (default), html or pdf; may be given several times",
+    )
+    document.add_argument(
+        "--template", default="", metavar="NAME", help="test, build, lint, deploy, generic or one of your own"
+    )
+    document.add_argument(
+        "--output", default="", metavar="DIR", help="the folder to write to (default: the operation's own)"
+    )
+    document.add_argument(
+        "--branch",
+        default="",
+        metavar="B",
+        help="commit the Markdown to this branch as well, such as dre-docs",
+    )
+    document.add_argument("--baseline", default="", metavar="TARGET", help="as of generate")
+    _trust(document)
     diff = actions.add_parser("diff", help="what is different between two operations")
     diff.add_argument("before", help="the earlier one: operation id, archive or folder")
     diff.add_argument("after", nargs="?", default=LATEST, help="the later one (default: latest)")
@@ -69,7 +92,8 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
     if arguments.action == "schema":
         return _schema(arguments, console)
     engine = Engine.open(explicit=arguments.dir)
-    return (_diff if arguments.action == "diff" else _generate)(engine, arguments, console)
+    actions = {"diff": _diff, "document": _document, "generate": _generate}
+    return actions[arguments.action](engine, arguments, console)
 
 
 def _generate(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
@@ -107,6 +131,35 @@ def _content(data: bytes) -> dict[str, str]:
         return {"content": data.decode("utf-8")}
     except UnicodeDecodeError:
         return {"content_base64": base64.b64encode(data).decode()}
+
+
+def _document(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_core.documenting import announce, keep, templates_of
+    from dre_core.report.document import make_document
+
+    request = _request(engine, arguments, arguments.target)
+    foreign = is_foreign(engine, request.target)
+    if foreign and not arguments.output:
+        raise UsageError("say where the document goes", hint="--output DIR", path=request.target)
+    formats = tuple(dict.fromkeys(arguments.format or ["markdown"]))
+    report = report_of(engine, request, baseline=arguments.baseline)
+    document = make_document(report, formats, templates=templates_of(engine), named=arguments.template)
+    operation = report.verdict.operation
+    folder = (
+        Path(arguments.output) if arguments.output else engine.folder.experiment(operation).path / "documents"
+    )
+    kept = keep(engine, operation, document, folder, arguments.branch)
+    if not foreign:
+        _, problems = announce(engine, operation, document, kept)
+        for problem in problems:
+            console.warn(f"a subscriber failed: {problem}")
+    lines = [f"wrote {path}" for path in kept.paths]
+    lines += [f"committed {kept.commit[:12]} to {kept.branch}"] if kept.commit else []
+    paths = [str(path) for path in kept.paths]
+    console.result(
+        lines, {"type": document.type, "files": paths, "branch": kept.branch, "commit": kept.commit or None}
+    )
+    return Exit()
 
 
 def _diff(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:

@@ -61,9 +61,9 @@ def render_html(report: Report, *, printed: bool = False) -> str:
         printed: For paper: everything unfolded, no script, and fewer of the tests that passed.
     """
     page = page_of(report)
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     if printed:
-        style += _asset("print.css")
+        style += asset("print.css")
     page |= {
         "printed": printed,
         "policy": content_security_policy(style, script),
@@ -163,7 +163,7 @@ def _trusted(text: str) -> Any:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     return files("dre_core.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 

@@ -33,7 +33,8 @@ _FINDINGS = 100
 _CUT = "*Sections were left out: the report is larger than a summary may be; the archive holds all of it.*"
 # What forges make links, mentions and references of, even behind a backslash.
 _ACTIVE = re.compile(
-    r"@(?=\w)|:(?=//|\w+:)|(?:#|!|\$|~|%|&amp;|&lt;|\^)(?=\w)|\bwww(?=\.)|\b(?:GH|GL|JIRA)-(?=\d)", re.I
+    r"@(?=\w)|:(?=//|[a-z+_-][\w+-]*:)|(?:#|!|\$|~|%|&amp;|&lt;|\^)(?=\w)|\bwww(?=\.)|\b(?:GH|GL|JIRA)-(?=\d)",
+    re.I,
 )
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
