@@ -154,7 +154,7 @@ def context_of(report: Report) -> dict[str, Any]:
         "generated": "",
         "metadata": {
             "version": __version__,
-            "confidence": report.verdict.consensus.confidence,
+            "confidence": round(report.verdict.consensus.confidence, 6),
             "recorded": run.ended if run else "",
         },
     }  # fmt: skip

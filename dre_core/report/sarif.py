@@ -202,12 +202,12 @@ def _provenance(report: Report) -> dict[str, JSON] | None:
 
 
 def _properties(report: Report) -> dict[str, JSON]:
-    verdict = report.verdict
+    verdict, overall = report.verdict, report.verdict.consensus.overall
     return {
         "dre.operation": verdict.operation,
         "dre.verdict": verdict.conclusion.value,
-        "dre.score": verdict.consensus.overall,
-        "dre.confidence": verdict.consensus.confidence,
+        "dre.score": None if overall is None else round(overall, 6),
+        "dre.confidence": round(verdict.consensus.confidence, 6),
         "dre.level": int(verdict.level),
     }
 

@@ -226,21 +226,18 @@ def test_documented_from_the_command_line(project):
     assert project.verdict()["verdict"] == "supported"
 
 
-@pytest.mark.parametrize(
-    ("words", "hint"),
-    [
+def test_a_bad_wish_is_one_line_and_a_hint(project):
+    project.dre("wrap", "--", "true")
+    for words, hint in (
         (["--template", "nonesuch"], b"built in are"),
         (["--format", "docx"], b"formats are"),
         (["--branch", "a..b"], b"no name for a branch"),
         (["--format", "html", "--branch", "dre-docs"], b"--format markdown"),
-    ],
-)
-def test_a_bad_wish_is_one_line_and_a_hint(words, hint, project):
-    project.dre("wrap", "--", "true")
-    done = project.dre("report", "document", *words)
-    assert done.returncode == 2
-    assert hint in done.stderr
-    assert b"Traceback" not in done.stderr
+    ):
+        done = project.dre("report", "document", *words)
+        assert done.returncode == 2
+        assert hint in done.stderr
+        assert b"Traceback" not in done.stderr
 
 
 def test_an_archive_needs_a_place_to_write_to(project, tmp_path):
