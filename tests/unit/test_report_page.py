@@ -189,6 +189,7 @@ def test_neutral_text_has_nothing_that_acts(text):
     assert neutral(neutral(text)) == neutral(text)
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 )
