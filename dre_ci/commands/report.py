@@ -15,12 +15,12 @@ from dre_ci.console import Console
 from dre_ci.isolation import isolated
 from dre_core import registry
 from dre_core.engine import Engine
-from dre_core.errors import UsageError
+from dre_core.errors import FormatError, UsageError
 from dre_core.report.build import Report
 from dre_core.report.difference import Difference, compare
 from dre_core.report.renderer import Renderer
 from dre_core.reporting import NO_BASELINE, report_of
-from dre_core.store.folder import write_atomically
+from dre_core.store.folder import storage_errors, write_atomically
 from dre_core.verification import LATEST, Request, is_foreign
 
 _DIFFERENCES = ("text", "markdown", "json")
@@ -93,14 +93,19 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         return _schema(arguments, console)
     engine = Engine.open(explicit=arguments.dir)
     actions = {"diff": _diff, "document": _document, "generate": _generate}
-    return actions[arguments.action](engine, arguments, console)
+    try:
+        return actions[arguments.action](engine, arguments, console)
+    except FormatError as error:
+        hint = error.hint or "get the evidence again from where it was made"
+        raise FormatError(error.message, hint=hint, path=error.path, code=error.slug) from None
 
 
 def _generate(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
     renderer = _renderer(engine, arguments.format)
     request = _request(engine, arguments, arguments.target)
     work = partial(_rendered, engine, renderer, request, arguments.baseline)
-    foreign = is_foreign(engine, request.target) or is_foreign(engine, arguments.baseline or LATEST)
+    named = [request.target, *([arguments.baseline] if arguments.baseline not in ("", NO_BASELINE) else [])]
+    foreign = any(is_foreign(engine, target) for target in named)
     data = base64.b64decode(isolated(lambda: base64.b64encode(work()).decode())) if foreign else work()
     finish = getattr(renderer, "finish", None)
     data = finish(data) if finish is not None else data
@@ -116,7 +121,7 @@ def _rendered(engine: Engine, renderer: Renderer, request: Request, baseline: st
 
 def _deliver(arguments: argparse.Namespace, console: Console, name: str, data: bytes) -> Exit:
     if arguments.output:
-        write_atomically(Path(arguments.output), data, durable=False)
+        _write(Path(arguments.output), data)
         document = {"report": arguments.output, "format": name, "size": len(data)}
         console.result([f"wrote {arguments.output}"], document)
     elif arguments.json:
@@ -124,6 +129,15 @@ def _deliver(arguments: argparse.Namespace, console: Console, name: str, data: b
     else:
         console.data(data)
     return Exit()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replaces a file at once when it is whole; into a pipe or device it is written, which must stay what it is."""
+    if not path.exists() or path.is_file():
+        write_atomically(path, data, durable=False)
+        return
+    with storage_errors(path), path.open("wb") as stream:
+        stream.write(data)
 
 
 def _content(data: bytes) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -282,3 +283,42 @@ def test_subscribers_are_told_and_a_broken_one_keeps_nobody_from_hearing(project
     assert heard == [GENERATED]
     assert problems == ["broken: RuntimeError: no network"]
     assert event.data["formats"]["test.md"]["size"] == str(len(document.files["test.md"]))
+
+
+def test_bytes_that_are_no_archive_are_refused_with_a_hint(project):
+    whole = (RECORDED / "green.zip").read_bytes()
+    for name, data in (("cut.zip", whole[:5_000]), ("text.zip", b"hello"), ("empty.zip", b"")):
+        (project.path / name).write_bytes(data)
+        for words in (["generate", name, "--format", "html"], ["diff", name, name]):
+            done = project.dre("report", *words)
+            assert done.returncode == 3
+            assert done.stderr.count(b"\n") == 2
+            assert b"dre: hint: get the evidence again" in done.stderr
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(project):
+    import os
+    import threading
+
+    pipe = project.path / "pipe"
+    os.mkfifo(pipe)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    words = ["report", "generate", str(RECORDED / "green.zip"), "--key", str(RECORDED / "key.pem")]
+    done = project.dre(*words, "--format", "markdown", "--output", str(pipe))
+    reader.join(20)
+    assert done.returncode == 0, done.stderr
+    assert got[0].startswith(b"## ")
+    assert pipe.is_fifo()
+
+
+def test_a_baseline_can_be_named_or_left_out(project):
+    key = ["--key", str(RECORDED / "key.pem")]
+    words = ["report", "generate", str(RECORDED / "red.zip"), *key, "--format", "json"]
+    alone = json.loads(project.dre(*words, "--baseline", "none").stdout)
+    beside = json.loads(project.dre(*words, "--baseline", str(RECORDED / "green.zip")).stdout)
+    by_itself = json.loads(project.dre(*words).stdout)
+    assert alone["difference"] is None
+    assert len(beside["difference"]["tests"]["newly_failing"]) == 2
+    assert (beside["difference"]["whole"], by_itself["difference"]["whole"]) == (True, False)
