@@ -148,17 +148,19 @@ def _content(data: bytes) -> dict[str, str]:
 
 
 def _document(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:
-    from dre_core.documenting import announce, keep, templates_of
-    from dre_core.report.document import make_document
+    from dre_core.documenting import announce, keep
+    from dre_core.report.document import Document, with_pdf
 
     request = _request(engine, arguments, arguments.target)
     foreign = is_foreign(engine, request.target)
     if foreign and not arguments.output:
         raise UsageError("say where the document goes", hint="--output DIR", path=request.target)
     formats = tuple(dict.fromkeys(arguments.format or ["markdown"]))
-    report = report_of(engine, request, baseline=arguments.baseline)
-    document = make_document(report, formats, templates=templates_of(engine), named=arguments.template)
-    operation = report.verdict.operation
+    work = partial(_merged, engine, request, arguments, formats)
+    made = isolated(work) if foreign else work()
+    files = {name: base64.b64decode(data) for name, data in made["files"].items()}
+    document = with_pdf(Document(type=made["type"], files=files), formats)
+    operation = made["operation"]
     folder = (
         Path(arguments.output) if arguments.output else engine.folder.experiment(operation).path / "documents"
     )
@@ -174,6 +176,21 @@ def _document(engine: Engine, arguments: argparse.Namespace, console: Console) -
         lines, {"type": document.type, "files": paths, "branch": kept.branch, "commit": kept.commit or None}
     )
     return Exit()
+
+
+def _merged(
+    engine: Engine, request: Request, arguments: argparse.Namespace, formats: tuple[str, ...]
+) -> dict[str, Any]:
+    """The document but for its PDF, as one JSON value, so that a child can do the work."""
+    from dre_core.documenting import templates_of
+    from dre_core.report.document import drafts_of, make_document
+
+    report = report_of(engine, request, baseline=arguments.baseline)
+    document = make_document(
+        report, drafts_of(formats), templates=templates_of(engine), named=arguments.template
+    )
+    files = {name: base64.b64encode(data).decode() for name, data in document.files.items()}
+    return {"operation": report.verdict.operation, "type": document.type, "files": files}
 
 
 def _diff(engine: Engine, arguments: argparse.Namespace, console: Console) -> Exit:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 TYPES = ("test", "build", "lint", "deploy", "generic")
 FORMATS = ("markdown", "html", "pdf")
 LIMIT_BYTES = 4 << 20
-_SUFFIXES = {"markdown": ".md", "html": ".html", "pdf": ".pdf"}
+_SUFFIXES = {"markdown": ".md", "html": ".html"}
 _TESTS = 200
 _TAIL_LINES = 30
 # A command, or a command and the beginning of its second word, by what it does.
@@ -208,14 +208,43 @@ def make_document(
         MissingExtraError: A format needs an extra.
     """
     chosen = tuple(formats)
-    for name in chosen:
-        if name not in FORMATS:
-            raise UsageError(f"unknown document format {name!r}", hint=f"formats are {', '.join(FORMATS)}")
+    drafts = drafts_of(chosen)
     context = context_of(report)
     kind = named or context["operation"]["type"]
     text = merged(kind, context, templates)
-    files = {f"{kind}{_SUFFIXES[name]}": _formatted(name, text, kind) for name in chosen}
-    return Document(type=kind, files=files)
+    made = {
+        "markdown": lambda: text.encode("utf-8", "replace"),
+        "html": lambda: document_html(text, kind).encode(),
+    }
+    files = {f"{kind}{_SUFFIXES[name]}": made[name]() for name in drafts}
+    return with_pdf(Document(type=kind, files=files), chosen)
+
+
+def drafts_of(formats: Sequence[str]) -> tuple[str, ...]:
+    """What to make in the place of a PDF, which needs files and fonts: the page that it is set from.
+
+    Raises:
+        UsageError: There is no such format.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise UsageError(f"unknown document format {name!r}", hint=f"formats are {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys("html" if name == "pdf" else name for name in formats))
+
+
+def with_pdf(document: Document, formats: Sequence[str]) -> Document:
+    """The document in just the formats that were asked for, a PDF set from its page.
+
+    Raises:
+        MissingExtraError: WeasyPrint is not installed.
+    """
+    files = dict(document.files)
+    page = f"{document.type}.html"
+    if "pdf" in formats:
+        files[f"{document.type}.pdf"] = pdf_of(files[page])
+    if "html" not in formats:
+        files.pop(page, None)
+    return Document(type=document.type, files=files)
 
 
 def merged(kind: str, context: Mapping[str, Any], templates: Path | None = None) -> str:
@@ -292,13 +321,6 @@ def fenced(text: str, limit: int = 8_000) -> Markdown:
     body = body if len(body) <= limit else f"{body[: limit // 2]}\n…\n{body[-limit // 2 :]}"
     fence = "`" * max(3, max(map(len, re.findall("`+", body)), default=0) + 1)
     return Markdown(f"{fence}text\n{body}\n{fence}")
-
-
-def _formatted(name: str, text: str, kind: str) -> bytes:
-    if name == "markdown":
-        return text.encode("utf-8", "replace")
-    page = document_html(text, kind)
-    return page.encode() if name == "html" else pdf_of(page.encode())
 
 
 def document_html(text: str, title: str) -> str:

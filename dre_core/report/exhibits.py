@@ -15,7 +15,7 @@ from typing import TypeVar
 from dre_core.capture import cast
 from dre_core.crypto.dsse import Envelope
 from dre_core.crypto.note import Checkpoint, parse_proof, unverified_text
-from dre_core.errors import DREError, FormatError
+from dre_core.errors import DREError, FormatError, LockedError
 from dre_core.model import canonical
 from dre_core.model.canonical import JSON
 from dre_core.model.event import Event
@@ -188,7 +188,9 @@ def load_exhibits(
         try:
             return read()
         except DREError as error:
-            unreadable.append(f"{name}: {error}")
+            unreadable.append(
+                f"{name}: {error}" + (f" ({error.hint})" if isinstance(error, LockedError) else "")
+            )
             return otherwise
 
     def item(kind: str, name: str = "") -> Item | None:

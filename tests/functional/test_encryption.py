@@ -206,3 +206,11 @@ def test_what_is_pushed_is_what_is_pulled(sizes):
     pushed = b"".join([*(sealer.compress(chunk) for chunk in chunks), sealer.flush()])
     assert pushed == b"".join(aead.seal_stream(key, chunks, salt=salt))
     assert b"".join(aead.open_stream(key, [pushed])) == b"".join(chunks)
+
+
+def test_reports_show_what_the_passphrase_opens_and_name_what_it_does_not(project, recorded):
+    archive, key = recorded
+    words = ("report", "generate", str(archive), "--key", str(key), "--format", "html")
+    assert b"the word is swordfish</" not in project.dre(*words).stdout
+    assert b"DRE_PASSPHRASE" in project.dre(*words).stdout
+    assert b"4998\n4999\n5000" in project.dre(*words, environ=SECRET).stdout
