@@ -16,7 +16,7 @@ from typing import Any
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
-from dre_core.errors import DREError, NotFoundError, UsageError
+from dre_core.errors import NotFoundError, UsageError
 
 ACTIONS = ("status", "comment", "summary", "upload", "download", "wrap", "verify", "hook")
 _TOKENS = {
@@ -40,6 +40,13 @@ def register(parser: argparse.ArgumentParser) -> None:
             "target", nargs="?", default="latest", help="operation id, latest, archive or folder"
         )
         add_expectations(tell)
+        tell.add_argument(
+            "--baseline",
+            action="append",
+            default=[],
+            metavar="ZIP",
+            help="an earlier archive to compare with",
+        )
         tell.add_argument("--fail-on", choices=FAIL_ON, default="contradicted", help="what turns it red")
         if name != "summary":
             _add_forge(tell)
@@ -184,15 +191,16 @@ def _judged(engine: Any, arguments: argparse.Namespace) -> list[Any]:
     from dre_core.errors import FormatError
 
     try:
-        return judge(engine, request_of(engine, arguments))
+        baseline = [Path(path) for path in arguments.baseline]
+        return judge(engine, request_of(engine, arguments), baseline=baseline)
     except FormatError as error:
         return [refused(error, arguments.target)]
 
 
 def _status(arguments: argparse.Namespace, console: Console) -> Exit:
     from dre_ci.forge.base import Note
+    from dre_ci.job.posting import attempt
     from dre_ci.job.told import worst
-    from dre_ci.job.verifying import attempt
     from dre_core.engine import Engine
 
     engine = Engine.open(explicit=arguments.dir)
@@ -220,8 +228,8 @@ def _status(arguments: argparse.Namespace, console: Console) -> Exit:
 
 
 def _comment(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.job.posting import attempt
     from dre_ci.job.told import worst
-    from dre_ci.job.verifying import attempt
     from dre_ci.job.words import key_of
     from dre_core.engine import Engine
 
@@ -351,12 +359,16 @@ def _from_github(forge: Any, arguments: argparse.Namespace, output: Path, digest
     import shutil
     import tempfile
 
+    from dre_ci.forge.artifacts import fetch_artifacts, newest
     from dre_ci.forge.transfer import Stored, file_digest
-    from dre_ci.job.verifying import fetch_artifacts
     from dre_core.errors import IntegrityError
 
     with tempfile.TemporaryDirectory(prefix="dre-") as folder:
-        found = _newest(forge, arguments, Path(folder), fetch_artifacts)
+        place, pattern = Path(folder), arguments.artifact
+        if arguments.run_id:
+            found = fetch_artifacts(forge, arguments.run_id, pattern, place)
+        else:
+            found = newest(forge, arguments.branch, arguments.workflow, pattern, place)
         if len(found) > 1:
             raise UsageError(
                 f"{len(found)} archives fit {arguments.artifact}", hint="name one artifact with --artifact"
@@ -366,18 +378,3 @@ def _from_github(forge: Any, arguments: argparse.Namespace, output: Path, digest
             raise IntegrityError(f"has digest {got}, not {digest}", path=arguments.artifact)
         shutil.move(found[0], output)
     return Stored(url="", digest=got, size=output.stat().st_size)
-
-
-def _newest(forge: Any, arguments: argparse.Namespace, folder: Path, fetch: Any) -> list[Path]:
-    if arguments.run_id:
-        return list(fetch(forge, arguments.run_id, arguments.artifact, folder))
-    branch = arguments.branch or forge.default_branch()
-    for number, run in enumerate(forge.runs(branch, arguments.workflow)):
-        place = folder / str(number)
-        place.mkdir()
-        try:
-            return list(fetch(forge, str(run["id"]), arguments.artifact, place))
-        except DREError as error:
-            if getattr(error, "slug", "") != "forge-not-found" or number >= 20:
-                raise
-    raise NotFoundError(f"no good run on {branch} has an artifact {arguments.artifact}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 from dre_ci.isolation import isolated
 from dre_ci.job.told import Told, tell
 from dre_core.engine import Engine
-from dre_core.errors import FormatError
+from dre_core.errors import DREError, FormatError
 from dre_core.store.sealed import archive_operations
-from dre_core.verification import Request, is_foreign, verify
+from dre_core.verification import Request, Verified, is_foreign, verify
 from dre_core.verify.integrity import Expectations, Trust, inspect
 
 
-def judge(engine: Engine, request: Request, *, by_own_keys: bool = False) -> list[Told]:
+def judge(
+    engine: Engine, request: Request, *, by_own_keys: bool = False, baseline: Sequence[Path] = ()
+) -> list[Told]:
     """The verdict on each operation of a target.
 
     Args:
@@ -25,12 +28,14 @@ def judge(engine: Engine, request: Request, *, by_own_keys: bool = False) -> lis
         by_own_keys: Believe the keys that lie in the archive, because somebody else vouches for where it came from, or
             because the verdict is only provisional.
 
+        baseline: Archives to compare with, each operation with the one of its name and command; not judged.
+
     Raises:
         FormatError: The target is no archive of ours.
         DREError: It can't be judged.
     """
-    work = partial(_judge, engine, request, by_own_keys)
-    values = isolated(work) if is_foreign(engine, request.target) else work()
+    work = partial(_judge, engine, request, by_own_keys, tuple(baseline))
+    values = isolated(work) if baseline or is_foreign(engine, request.target) else work()
     return [Told.parse(value) for value in values]
 
 
@@ -49,10 +54,27 @@ def _claimed(path: Path) -> list[str]:
     return [run.source.commit for run in runs if run is not None]
 
 
-def _judge(engine: Engine, request: Request, by_own_keys: bool) -> list[dict[str, Any]]:
+def _judge(
+    engine: Engine, request: Request, by_own_keys: bool, baseline: tuple[Path, ...]
+) -> list[dict[str, Any]]:
     if by_own_keys:
         request = replace(request, keys=(*request.keys, *_keys_in(Path(request.target.partition("#")[0]))))
-    return [tell(verified).to_json() for verified in verify(engine, request)]
+    earlier = [each for path in baseline for each in _earlier(engine, path)]
+    return [tell(verified, _of_the_same(verified, earlier)).to_json() for verified in verify(engine, request)]
+
+
+def _earlier(engine: Engine, path: Path) -> list[Verified]:
+    try:
+        return verify(engine, Request(target=str(path), keys=_keys_in(path)))
+    except DREError:
+        return []
+
+
+def _of_the_same(verified: Verified, earlier: list[Verified]) -> Verified | None:
+    """The earlier run of the same step: its name and its command say so."""
+    run = verified.run
+    same = [e for e in earlier if e.run and run and (e.run.name, e.run.command) == (run.name, run.command)]
+    return same[0] if same else None
 
 
 def _keys_in(path: Path) -> tuple[Any, ...]:

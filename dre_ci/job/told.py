@@ -129,11 +129,20 @@ def worst(told: Iterable[Told]) -> Told:
     return max(told, key=lambda each: (_BADNESS[each.conclusion], -each.level))
 
 
-def tell(verified: Verified) -> Told:
-    """What a job tells of a verdict."""
+def tell(verified: Verified, earlier: Verified | None = None) -> Told:
+    """What a job tells of a verdict.
+
+    Args:
+        verified: The operation.
+        earlier: An operation to compare it with.
+    """
+    from dre_core.report.difference import compare
     from dre_core.report.markdown import render_markdown
 
     report = Report(verdict=verified.verdict, evidence=verified.evidence)
+    if earlier is not None:
+        before = Report(verdict=earlier.verdict, evidence=earlier.evidence)
+        report = replace(report, difference=compare(before, report))
     value = {
         "line": line_of(report),
         "markdown": render_markdown(report).decode(),

@@ -20,36 +20,31 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
-from dre_ci.forge import gitlab
-from dre_ci.forge.base import Annotation, ForgeError, Note, Outcome, Posted, State
+from dre_ci.forge import artifacts, gitlab
+from dre_ci.forge.base import ForgeError, Note, Outcome, Posted, State
 from dre_ci.forge.context import Context, read
 from dre_ci.forge.github import GitHub, connect
 from dre_ci.forge.gitlab import GitLab
-from dre_ci.forge.transfer import download
 from dre_ci.job import words
 from dre_ci.job.inputs import Inputs, without_inputs
 from dre_ci.job.judging import claimed_commits, judge, refused
 from dre_ci.job.policy import lay_out
+from dre_ci.job.posting import Judged, attempt, body_of, marker_of
 from dre_ci.job.told import FAIL_ON, Told, worst
 from dre_core.engine import Engine
-from dre_core.errors import DREError, FormatError, IntegrityError, LimitError, UsageError
+from dre_core.errors import DREError, FormatError, IntegrityError, UsageError
 from dre_core.model.policy import Policy
 from dre_core.model.record import dataclass
 from dre_core.model.verdict import Level
 from dre_core.verification import Request
 
-_ARCHIVES_LIMIT = 256
-_ARCHIVE_LIMIT_BYTES = 4 << 30
 _BUILT = ("GITHUB_SHA", "CI_COMMIT_SHA")
 """The commit that the job runs for, by the forge's word: in a pull request its test merge."""
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -66,25 +61,6 @@ class Source:
 
     archives: tuple[Path, ...]
     run: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """What the step came to.
-
-    Attributes:
-        told: The verdict that decides: the worst.
-        every: All of them.
-        provisional: Only a fork's own word stands behind it.
-        vouched: The forge's word stands in for a key.
-        policy: Where the policy came from.
-    """
-
-    told: Told
-    every: tuple[Told, ...]
-    provisional: bool
-    vouched: bool
-    policy: str
 
 
 def step(environ: Mapping[str, str], console: Console, explicit: str = "") -> Exit:
@@ -159,10 +135,11 @@ def _judged(
     provisional = context.fork and not (replaying and own_run)
     named = bool(inputs.lines("keys")) or any(leaf.keys for leaf in policy.leaves())
     vouched = not provisional and source.run != "" and (context.fork or not named)
+    earlier = _baseline(inputs, context, forge, folder, console)
     every: list[Told] = []
     for archive in source.archives:
         every += _verdicts(
-            engine, inputs, context, forge, policy, archive, provisional or vouched, source.run
+            engine, inputs, context, forge, policy, archive, provisional or vouched, source.run, earlier
         )
     if provisional:
         every = [each.capped(Level.REPORTED) for each in every]
@@ -180,6 +157,7 @@ def _verdicts(
     archive: Path,
     by_own_keys: bool,
     run: str,
+    earlier: list[Path],
 ) -> list[Told]:
     from dre_ci.commands.verify import read_key
 
@@ -193,9 +171,27 @@ def _verdicts(
     try:
         # The archive only says which commit to ask the forge about; what counts is the answer.
         merges = _merges(claimed_commits(archive), context, forge)
-        return judge(engine, replace(request, commit=context.commit, merges=merges), by_own_keys=by_own_keys)
+        request = replace(request, commit=context.commit, merges=merges)
+        return judge(engine, request, by_own_keys=by_own_keys, baseline=earlier)
     except FormatError as error:
         return [refused(error, str(archive))]
+
+
+def _baseline(
+    inputs: Inputs, context: Context, forge: GitHub | GitLab | None, folder: Path, console: Console
+) -> list[Path]:
+    """Archives of the base branch's newest good run of the same workflow, to compare with; none if it has none."""
+    if not inputs.flag("baseline", False) or not isinstance(forge, GitHub) or not context.pull:
+        return []
+    place = folder / "baseline"
+    place.mkdir()
+    try:
+        workflow = str(forge.run(context.of_run).get("path", "")).partition("@")[0].rsplit("/", 1)[-1]
+        branch = forge.pull(context.pull).base_ref
+        return artifacts.newest(forge, branch, workflow, inputs.text("artifact", "dre-*"), place)
+    except (ForgeError, FormatError, IntegrityError) as error:
+        console.warn(f"there is nothing to compare with: {error}")
+        return []
 
 
 def _merges(claimed: set[str], context: Context, forge: GitHub | GitLab | None) -> dict[str, str]:
@@ -268,73 +264,8 @@ def _source(inputs: Inputs, context: Context, forge: GitHub | GitLab | None, fol
     if not isinstance(forge, GitHub):
         raise UsageError("an artifact can't be fetched without a token", hint="token: ${{ github.token }}")
     run = inputs.text("run-id") or context.of_run
-    archives = fetch_artifacts(forge, run, name, folder)
+    archives = artifacts.fetch_artifacts(forge, run, name, folder)
     return Source(archives=tuple(archives), run=run)
-
-
-def fetch_artifacts(forge: GitHub, run: str, pattern: str, folder: Path) -> list[Path]:
-    """The archives in a run's artifacts.
-
-    Args:
-        forge: The repository.
-        run: The run's number.
-        pattern: Name of the artifacts, as a shell has them.
-        folder: Where to.
-
-    Raises:
-        ForgeError: There is none.
-        LimitError: They are too large.
-    """
-    from requests import Session
-
-    found: list[Path] = []
-    for artifact in forge.artifacts(run):
-        if not fnmatchcase(str(artifact.get("name")), pattern):
-            continue
-        number = int(artifact["id"])
-        packed = folder / f"{number}.zip"
-        digest = str(artifact.get("digest") or "")
-        # A session without our token: the address leads to another host and carries its own permission.
-        download(
-            Session(), forge.artifact_address(number), packed, digest=digest, limit_bytes=_ARCHIVE_LIMIT_BYTES
-        )
-        found += unpacked(packed, folder / str(number))
-    if not found:
-        raise ForgeError(
-            f"run {run} has no artifact {pattern} with evidence in it",
-            outcome=Outcome.NOT_FOUND,
-            hint="did the step dre/wrap upload it?",
-        )
-    return found
-
-
-def unpacked(packed: Path, folder: Path) -> list[Path]:
-    """The archives in an artifact's zip, each under a name of ours: those in it are a stranger's.
-
-    Raises:
-        FormatError: It is no zip.
-        LimitError: It is too large, or holds too many.
-    """
-    found: list[Path] = []
-    folder.mkdir()
-    room = _ARCHIVE_LIMIT_BYTES
-    try:
-        with zipfile.ZipFile(packed) as archive:
-            members = [m for m in archive.infolist() if m.filename.rsplit("/", 1)[-1] == "evidence.zip"]
-            if len(members) > _ARCHIVES_LIMIT:
-                raise LimitError(f"more than {_ARCHIVES_LIMIT} archives in one artifact")
-            for number, member in enumerate(members):
-                room -= member.file_size
-                if room < 0:
-                    raise LimitError(f"more than {_ARCHIVE_LIMIT_BYTES} bytes in one artifact")
-                target = folder / f"{number}.zip"
-                # zipfile itself reads no more of a member than its header says.
-                with archive.open(member) as stream, open(target, "wb") as out:
-                    shutil.copyfileobj(stream, out, 1 << 20)
-                found.append(target)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
-        raise FormatError(f"the artifact is no zip file: {error}") from None
-    return found
 
 
 def _post(
@@ -369,50 +300,6 @@ def _post(
             lambda: forge.comment(context.pull, marker, body_of(judged, context)), "comment", console
         )
     return posted
-
-
-def attempt(post: Callable[[], Posted], what: str, console: Console) -> Posted:
-    """What came of posting; a refusal is said and changes nothing else."""
-    try:
-        return post()
-    except ForgeError as error:
-        console.warn(f"the {what} was not posted: {error}")
-        if error.hint:
-            console.say(f"dre: hint: {error.hint}")
-        if os.environ.get("GITHUB_ACTIONS") and not console.as_json:
-            text = f"the {what} was not posted ({error.outcome.value}): {error.message}"
-            console.line(words.command(Annotation(level="notice", title="DRE", message=text)))
-        return Posted.refused(error)
-
-
-def marker_of(context: Context, inputs: Inputs) -> str:
-    """What our comment begins with, so that the next run finds it: one for each workflow, job and matrix cell."""
-    key = words.key_of(context.workflow, context.job, inputs.text("matrix"), inputs.text("name", "dre"))
-    return f"<!-- dre:{key} -->"
-
-
-def body_of(judged: Judged, context: Context) -> str:
-    """The comment's text below its marker."""
-    parts = []
-    if judged.provisional:
-        parts.append(
-            "> **Provisional.** This is a fork's own run: nothing but its own word stands behind it, so the evidence "
-            "level is 1 at most and the status is not green. A maintainer, or a trusted job that runs the tests "
-            "again, decides."
-        )
-    for told in judged.every:
-        parts.append(told.markdown)
-    how = "the default policy" if not judged.policy else f"`{judged.policy}`"
-    by = (
-        "nobody's key"
-        if judged.provisional
-        else "the forge's word on the run"
-        if judged.vouched
-        else "a trusted key"
-    )
-    run = f"[run]({context.run_url})" if context.run_url else "run"
-    parts.append(f"<sub>commit {context.commit[:12]}, {run}, judged by {how}, sealed by {by}</sub>")
-    return "\n\n".join(parts)
 
 
 def _write(

@@ -135,11 +135,19 @@ class Process:
 
 
 def free_port() -> int:
+    """A port that is free now, out of a range that no other worker takes from."""
+    import random
     import socket
 
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 21_000 + worker * 1_000 + random.randrange(1_000)
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 SEED = """\
@@ -202,6 +210,7 @@ class GitHub:
         self.artifacts: dict[str, Path] = {}
         self.git: Callable[..., str] | None = None
         self.pulls: list[dict[str, Any]] = []
+        self.good_runs: list[int] = []
         self.url = ""
         self.token = TOKEN
 
@@ -274,6 +283,15 @@ class GitHub:
         if found := re.fullmatch(r"/repos/octo/shop/actions/artifacts/(\d+)/zip", place):
             number = int(found[1]) - 1000
             return 302, {"Location": f"{self.url}/blob/{every[number]}"}, b""
+        if found := re.fullmatch(r"/repos/octo/shop/actions/runs/(\d+)", place):
+            return (
+                200,
+                {},
+                json.dumps({"id": int(found[1]), "path": ".github/workflows/tests.yml@main"}).encode(),
+            )
+        if re.fullmatch(r"/repos/octo/shop/actions/(workflows/tests.yml/)?runs", place):
+            runs = [{"id": number} for number in self.good_runs]
+            return 200, {}, json.dumps({"total_count": len(runs), "workflow_runs": runs}).encode()
         if place == "/repos/octo/shop/pulls" and self.pulls:
             return 200, {}, json.dumps(self.pulls).encode()
         if found := re.fullmatch(r"/repos/octo/shop/pulls/(\d+)", place):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -262,6 +263,45 @@ def test_a_mention_in_a_tests_name_reaches_nobody(story):
     assert "@octo" not in body
     assert "<img" not in body
     assert "](http" not in body.replace("[run](https://github.com/", "")
+
+
+def test_the_comment_compares_with_the_base_branchs_newest_good_run(story):
+    story.project.git("checkout", "-q", "main")
+    story.wrap()
+    shutil.move(story.store, story.place / "before")
+    story.github.artifacts["9"] = story.place / "before"
+    story.github.good_runs = [12, 9]  # the newest one left no evidence
+    story.project.git("checkout", "-q", "change")
+    text = "def test_more():\n    assert 2 > 1\n"
+    propose(story, {"test_more.py": text})
+    story.wrap()
+    code, _ = story.verify(baseline="true")
+    assert code == 0
+    body = story.github.comments(story.number)[0]["body"]
+    assert "Compared with" in body
+    assert "1 added" in body
+    story.github.good_runs = []
+    assert story.verify(baseline="true")[0] == 0
+    assert b"there is nothing to compare with" in story.done.stderr
+
+
+def test_an_archive_of_a_branch_is_downloaded_and_compared_with_by_hand(story):
+    story.wrap()
+    story.github.good_runs = [1]
+    environ = {**story.environ, "GITHUB_TOKEN": story.github.token, "GITHUB_ACTIONS": ""}
+    words = ("ci", "download", "--artifact", "dre-tests", "--output", "before.zip", "--json")
+    done = story.project.dre(*words, environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["digest"].startswith("sha256:")
+    story.project.write("test_more.py", "def test_more():\n    assert 2 > 1\n")
+    story.project.dre(
+        "ci",
+        "wrap",
+        environ={**story.environ, "DRE_INPUT_RUN": "python3 -m pytest -q -p no:cacheprovider --dre"},
+    )
+    done = story.project.dre("ci", "summary", "--baseline", "before.zip")
+    assert b"1 added" in done.stdout
+    assert story.project.dre(*words, "--run-id", "77", environ=environ).returncode == 1
 
 
 def test_the_note_is_edited_by_the_next_run(story):
