@@ -27,6 +27,8 @@ ANNOTATIONS_LIMIT = 50
 TEXT_LIMIT = 65_535
 DESCRIPTION_LIMIT = 140
 _COMMENT_TRIES = 2
+_INSTALLATION = "ghs_"
+"""What the tokens of an App's installation begin with, a job's own among them."""
 # Prism, and other servers that hold requests against GitHub's description, want plain JSON named as well.
 _ACCEPT = "application/vnd.github+json, application/json;q=0.9"
 # A required status that is pending keeps the change from being merged: neither green nor red.
@@ -113,8 +115,8 @@ class GitHub:
 
     def _is_ours(self, comment: Mapping[str, Any]) -> bool:
         author = comment.get("user") or {}
-        me = self._login()
         # An app's installation, a job's own token among them, is no user: it can only be told to be some bot.
+        me = "" if self.wire.installation else self._login()
         return author.get("login") == me if me else author.get("type") == "Bot"
 
     def _login(self) -> str:
@@ -263,8 +265,10 @@ def connect(environ: Mapping[str, str], *, api: str, token: str, **more: Any) ->
     session.base_url = base
     session.headers.update({"Accept": _ACCEPT, "X-GitHub-Api-Version": "2022-11-28"})
     wire = Wire(session, base, **more)
+    wire.installation = token.startswith(_INSTALLATION)
     if not token and environ.get("DRE_GITHUB_APP_ID"):
         token = _app_token(environ, wire)
+        wire.installation = True
     if not token:
         raise UsageError("there is no token for GitHub", hint="set GITHUB_TOKEN")
     session.token_auth(token)

@@ -51,6 +51,9 @@ class Wire:
         say: Shows one line to the user.
         sleep: Waits; a test passes its own.
         now: Seconds since the epoch.
+
+    Attributes:
+        installation: The token is an App's installation's, not a user's.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Wire:
         self.session = session
         self.base = base.rstrip("/")
         self.dry_run = dry_run
+        self.installation = False
         self._say = say
         self.sleep = sleep
         self._now = now

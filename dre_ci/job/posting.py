@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from dre_ci.console import Console
 from dre_ci.forge.base import Annotation, ForgeError, Posted
@@ -24,6 +25,7 @@ class Judged:
         provisional: Only a fork's own word stands behind it.
         vouched: The forge's word stands in for a key.
         policy: Where the policy came from.
+        signed: Archives with this job's countersignature.
     """
 
     told: Told
@@ -31,6 +33,7 @@ class Judged:
     provisional: bool
     vouched: bool
     policy: str
+    signed: tuple[Path, ...] = ()
 
 
 def attempt(post: Callable[[], Posted], what: str, console: Console) -> Posted:

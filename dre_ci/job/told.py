@@ -56,6 +56,7 @@ class Told:
         markdown: The report.
         annotations: Remarks at places, the worst first.
         document: ``dre/verdict/v1``.
+        review: What a countersignature is about; None where the run can't be read.
     """
 
     operation: str
@@ -71,6 +72,7 @@ class Told:
     markdown: str
     annotations: tuple[Annotation, ...]
     document: Mapping[str, Any]
+    review: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON value."""
@@ -82,6 +84,7 @@ class Told:
                 for each in self.annotations
             ],
             "document": dict(self.document),
+            "review": None if self.review is None else dict(self.review),
         }
 
     @classmethod
@@ -103,6 +106,7 @@ class Told:
             markdown=value["markdown"],
             annotations=tuple(Annotation(**each) for each in value["annotations"]),
             document=document,
+            review=value.get("review"),
         )
 
     def capped(self, level: Level) -> Told:
@@ -136,6 +140,7 @@ def tell(verified: Verified, earlier: Verified | None = None) -> Told:
         verified: The operation.
         earlier: An operation to compare it with.
     """
+    from dre_core.countersigning import review_of
     from dre_core.report.difference import compare
     from dre_core.report.markdown import render_markdown
 
@@ -143,11 +148,12 @@ def tell(verified: Verified, earlier: Verified | None = None) -> Told:
     if earlier is not None:
         before = Report(verdict=earlier.verdict, evidence=earlier.evidence)
         report = replace(report, difference=compare(before, report))
-    value = {
+    value: dict[str, Any] = {
         "line": line_of(report),
         "markdown": render_markdown(report).decode(),
         "annotations": [],
         "document": verified.verdict.to_json(),
+        "review": review_of(verified).to_json() if verified.run_payload else None,
     }
     return replace(Told.parse(value), annotations=tuple(annotations_of(report)))
 

@@ -33,6 +33,7 @@ from dre_ci.forge.context import Context, read
 from dre_ci.forge.github import GitHub, connect
 from dre_ci.forge.gitlab import GitLab
 from dre_ci.job import words
+from dre_ci.job.countersigning import countersigned
 from dre_ci.job.inputs import Inputs, without_inputs
 from dre_ci.job.judging import claimed_commits, judge, refused
 from dre_ci.job.policy import lay_out
@@ -129,22 +130,29 @@ def _judged(
     try:
         source = _source(inputs, context, forge, folder)
     except (ForgeError, FormatError, IntegrityError) as error:
-        told = refused(FormatError(f"there is no evidence: {error}"), inputs.text("artifact"))
-        return Judged(told=told, every=(told,), provisional=False, vouched=False, policy=policy.source)
+        missing = refused(FormatError(f"there is no evidence: {error}"), inputs.text("artifact"))
+        return Judged(told=missing, every=(missing,), provisional=False, vouched=False, policy=policy.source)
     own_run = source.run != "" and source.run == context.run_id and context.is_trusted
     provisional = context.fork and not (replaying and own_run)
     named = bool(inputs.lines("keys")) or any(leaf.keys for leaf in policy.leaves())
     vouched = not provisional and source.run != "" and (context.fork or not named)
     earlier = _baseline(inputs, context, forge, folder, console)
-    every: list[Told] = []
+    pairs: list[tuple[Path, list[Told]]] = []
     for archive in source.archives:
-        every += _verdicts(
+        told = _verdicts(
             engine, inputs, context, forge, policy, archive, provisional or vouched, source.run, earlier
         )
+        pairs.append((archive, told))
+    every = [each for _, verdicts in pairs for each in verdicts]
     if provisional:
         every = [each.capped(Level.REPORTED) for each in every]
     return Judged(
-        told=worst(every), every=tuple(every), provisional=provisional, vouched=vouched, policy=policy.source
+        told=worst(every),
+        every=tuple(every),
+        provisional=provisional,
+        vouched=vouched,
+        policy=policy.source,
+        signed=() if provisional else tuple(countersigned(engine, os.environ, policy, pairs)),
     )
 
 
@@ -312,6 +320,7 @@ def _write(
         "confidence": f"{told.confidence:.2f}",
         "level": str(int(told.level)),
         "provisional": "true" if judged.provisional else "false",
+        "archive": "\n".join(map(str, judged.signed)),
         **{f"{name}-outcome": each.outcome.value for name, each in posted.items()},
     }
     try:

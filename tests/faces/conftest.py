@@ -43,6 +43,8 @@ NODE_PACKAGES = {
     "private": True,
 }
 TOKEN = "tok"
+APP_KEY: list[str] = []
+"""The private key of the App that the server knows, made anew each time."""
 
 
 def pytest_collection_modifyitems(items):
@@ -157,6 +159,16 @@ tokens:
 github:
   users: [{login: octo, name: Octo}, {login: stranger, name: Stranger}]
   repos: [{owner: octo, name: shop, auto_init: true}]
+  apps:
+    - app_id: 12345
+      slug: dre-app
+      name: DRE
+      private_key: |
+KEY
+      permissions: {issues: write, checks: write, statuses: write, metadata: read}
+      events: []
+      installations:
+        - {installation_id: 100, account: octo, repository_selection: all}
 """
 
 
@@ -164,7 +176,12 @@ github:
 def prism(node, node_modules, tmp_path_factory):
     """A stateful GitHub behind Prism, which holds every request against GitHub's own description; its address."""
     folder = tmp_path_factory.mktemp("servers")
-    (folder / "seed.yaml").write_text(SEED)
+    key = subprocess.run(
+        ["openssl", "genrsa", "-traditional", "2048"], capture_output=True, check=True
+    ).stdout.decode()
+    APP_KEY.append(key)
+    indented = "".join(f"        {line}\n" for line in key.splitlines())
+    (folder / "seed.yaml").write_text(SEED.replace("KEY\n", indented))
     behind, before = free_port(), free_port()
     emulate = node_modules / "emulate" / "dist" / "index.js"
     seed = str(folder / "seed.yaml")
@@ -213,6 +230,11 @@ class GitHub:
         self.good_runs: list[int] = []
         self.url = ""
         self.token = TOKEN
+        self.app = {
+            "DRE_GITHUB_APP_ID": "12345",
+            "DRE_GITHUB_APP_INSTALLATION": "100",
+            "DRE_GITHUB_APP_KEY": APP_KEY[-1],
+        }
 
     def fault(
         self, method: str, pattern: str, status: int, body: object = "", times: int = 1, **headers: str

@@ -191,3 +191,22 @@ def test_requests_go_through_the_proxy_of_the_environment(sealed, github):
     github.fault("POST", "/statuses/", 201, {})
     assert outcome((project, through), "status") == "created"
     assert github.requests[0][1].startswith("http://api.invalid/repos/octo/shop/statuses/")
+
+
+def test_an_app_serves_in_place_of_a_token(sealed, github):
+    project, environ = sealed
+    by_app = (project, {**environ, **github.app, "GITHUB_TOKEN": ""})
+    number = github.new_issue()
+    assert outcome(by_app, "status", "--check-run") == "created"
+    assert outcome(by_app, "comment", "--pull", str(number)) == "created"
+    assert outcome(by_app, "comment", "--pull", str(number)) == "unchanged"
+    assert github.comments(number)[0]["user"]["type"] == "Bot"
+    assert any(path.endswith("/app/installations/100/access_tokens") for _, path, _ in github.requests)
+
+
+def test_an_app_that_can_not_prove_itself_is_an_error(sealed, github):
+    project, environ = sealed
+    half = (project, {**environ, "GITHUB_TOKEN": "", "DRE_GITHUB_APP_ID": "12345"})
+    assert b"DRE_GITHUB_APP_KEY" in ci(half, "status", code=2).stderr
+    wrong = (project, {**half[1], **github.app, "DRE_GITHUB_APP_KEY": "no key"})
+    assert b"the app's key can't be used" in ci(wrong, "status", code=2).stderr.lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -76,7 +77,7 @@ class Story:
             for member, data in members.items():
                 archive.writestr(member, data)
 
-    def verify(self, *, fork=False, merge="", **inputs):
+    def verify(self, *, fork=False, merge="", key="", **inputs):
         """The trusted run; exit code, newest status and outputs."""
         self.github.pulls = [self.pull(fork=fork, merge=merge)]
         owner = "eve" if fork else "octo"
@@ -98,6 +99,7 @@ class Story:
             "GITHUB_OUTPUT": str(outputs),
             "GITHUB_STEP_SUMMARY": str(self.place / "summary"),
             "DRE_INPUT_ARTIFACT": "dre-*",
+            "DRE_COUNTERSIGN_KEY": key,
             **{f"DRE_INPUT_{name.upper()}": value for name, value in inputs.items()},
         }
         # The trusted job checks nothing out.
@@ -193,6 +195,30 @@ def test_named_keys_are_the_only_ones_that_count(story):
     code, status = story.verify(keys=str(other))
     assert (code, status["state"]) == (1, "failure")
     assert status["description"].startswith("untrusted")
+
+
+def test_the_trusted_job_countersigns_what_it_judged(story):
+    propose(story, {"a.txt": "1"})
+    story.wrap()
+    key, public = (
+        story.project.run("openssl", "genpkey", "-algorithm", "ed25519").stdout,
+        story.place / "countersigner.pem",
+    )
+    public.write_bytes(story.project.run("openssl", "pkey", "-pubout", stdin=key).stdout)
+    code, _ = story.verify(key=key.decode())
+    assert code == 0, story.done.stderr
+    (path,) = re.findall(r"archive<<\S+\n(\S+)\n", (story.place / "outputs").read_text())
+    runner = story.place / "runner.pem"
+    with zipfile.ZipFile(path) as archive:
+        assert any(name.startswith("countersignatures/") for name in archive.namelist())
+        keys = [archive.read(name) for name in archive.namelist() if name.startswith("keys/")]
+    verdicts = set()
+    for data in keys:
+        runner.write_bytes(data)
+        policy = {"keys": [{"file": "runner.pem"}, {"file": "countersigner.pem", "roles": ["countersigner"]}]}
+        (story.place / "policy.yaml").write_text(json.dumps(policy))
+        verdicts.add(story.project.verdict(path, "--policy", str(story.place / "policy.yaml"))["verdict"])
+    assert "supported" in verdicts
 
 
 def test_the_worst_of_several_archives_decides(story):
