@@ -10,19 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
-from dre_core.errors import NotFoundError, UsageError
+from dre_core.errors import UsageError
 
 ACTIONS = ("status", "comment", "summary", "upload", "download", "wrap", "verify", "hook")
-_TOKENS = {
-    "github": ("GITHUB_TOKEN", "GH_TOKEN"),
-    "gitlab": ("DRE_GITLAB_TOKEN", "GITLAB_TOKEN"),
-}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +74,7 @@ def _add_forge(parser: argparse.ArgumentParser) -> None:
 def _add_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="the file, for example an archive")
     parser.add_argument(
-        "--to", required=True, metavar="WHERE", help="a URL that takes PUT, or gitlab (generic package)"
+        "--to", required=True, metavar="WHERE", help="a URL that takes PUT, s3://bucket/prefix, or gitlab"
     )
     parser.add_argument(
         "--package", default="dre-evidence", metavar="NAME", help="GitLab: name of the package"
@@ -111,12 +106,14 @@ def _add_download(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.job.transfers import download, upload
+
     work: Callable[[argparse.Namespace, Console], Exit] = {
         "status": _status,
         "comment": _comment,
         "summary": _summary,
-        "upload": _upload,
-        "download": _download,
+        "upload": upload,
+        "download": download,
         "wrap": _wrap,
         "verify": _verify,
         "hook": _hook,
@@ -146,45 +143,6 @@ def _hook(arguments: argparse.Namespace, console: Console) -> Exit:
     return Exit(1 if problems else 0)
 
 
-def _place(engine: Any, arguments: argparse.Namespace) -> Any:
-    """Where the job runs, with what the options say instead."""
-    from dre_ci.forge.context import from_remote, read
-    from dre_core.capture.git import Git
-
-    context = read(engine.environ)
-    if not context.provider and (git := Git.find(str(engine.directory))) is not None:
-        head = git.head()
-        context = from_remote(head.origin, head.commit)
-    project = getattr(arguments, "project", "")
-    return replace(
-        context,
-        provider=getattr(arguments, "forge", "") or context.provider,
-        api=getattr(arguments, "api", "") or context.api,
-        repository=project or context.repository,
-        commit=getattr(arguments, "commit", "") or context.commit,
-        pull=getattr(arguments, "pull", 0) or context.pull,
-    )
-
-
-def _forge(engine: Any, arguments: argparse.Namespace, context: Any, console: Console) -> Any:
-    """The forge, ready to be asked.
-
-    Raises:
-        UsageError: It is not known which one, or there is no token.
-    """
-    from dre_ci.forge import github, gitlab
-
-    if context.provider not in _TOKENS or not context.repository:
-        raise UsageError(
-            "no forge is known here", hint="name --forge and --project, or add a remote named origin"
-        )
-    token = next((engine.environ[name] for name in _TOKENS[context.provider] if engine.environ.get(name)), "")
-    more = {"api": context.api, "token": token, "say": console.say, "dry_run": arguments.dry_run}
-    if context.provider == "gitlab":
-        return gitlab.GitLab(gitlab.connect(engine.environ, **more), context.repository)
-    return github.GitHub(github.connect(engine.environ, **more), context.repository)
-
-
 def _judged(engine: Any, arguments: argparse.Namespace) -> list[Any]:
     from dre_ci.commands.verify import request_of
     from dre_ci.job.judging import judge, refused
@@ -199,6 +157,7 @@ def _judged(engine: Any, arguments: argparse.Namespace) -> list[Any]:
 
 def _status(arguments: argparse.Namespace, console: Console) -> Exit:
     from dre_ci.forge.base import Note
+    from dre_ci.job.place import forge_of, place_of
     from dre_ci.job.posting import attempt
     from dre_ci.job.told import worst
     from dre_core.engine import Engine
@@ -206,11 +165,11 @@ def _status(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
     every = _judged(engine, arguments)
     told = worst(every)
-    context = _place(engine, arguments)
+    context = place_of(engine, arguments)
     commit = context.commit or told.commit
     if not commit:
         raise UsageError("no commit is known here", hint="name it with --commit")
-    forge = _forge(engine, arguments, context, console)
+    forge = forge_of(engine, arguments, context, console)
     note = Note(
         commit=commit,
         name=arguments.name,
@@ -228,6 +187,7 @@ def _status(arguments: argparse.Namespace, console: Console) -> Exit:
 
 
 def _comment(arguments: argparse.Namespace, console: Console) -> Exit:
+    from dre_ci.job.place import forge_of, place_of
     from dre_ci.job.posting import attempt
     from dre_ci.job.told import worst
     from dre_ci.job.words import key_of
@@ -235,10 +195,10 @@ def _comment(arguments: argparse.Namespace, console: Console) -> Exit:
 
     engine = Engine.open(explicit=arguments.dir)
     every = _judged(engine, arguments)
-    context = _place(engine, arguments)
+    context = place_of(engine, arguments)
     if not context.pull:
         raise UsageError("no pull request is known here", hint="name it with --pull")
-    forge = _forge(engine, arguments, context, console)
+    forge = forge_of(engine, arguments, context, console)
     marker = f"<!-- dre:{key_of(context.workflow, context.job, '', arguments.name)} -->"
     body = "\n\n".join(told.markdown for told in every)
     posted = attempt(
@@ -274,107 +234,3 @@ def _summary(arguments: argparse.Namespace, console: Console) -> Exit:
     else:
         console.line(text)
     return Exit()
-
-
-def _upload(arguments: argparse.Namespace, console: Console) -> Exit:
-    from dre_ci.forge.transfer import put
-    from dre_ci.forge.wire import Wire
-    from dre_core.engine import Engine
-
-    path = Path(arguments.file)
-    if not path.is_file():
-        raise NotFoundError("there is no such file", path=arguments.file)
-    engine = Engine.open(explicit=arguments.dir)
-    if arguments.to == "gitlab":
-        context = replace(_place(engine, arguments), provider="gitlab")
-        forge = _forge(engine, arguments, context, console)
-        version = arguments.version or context.commit
-        url = forge.package_address(arguments.package, version, path.name)
-        wire = forge.wire
-    elif arguments.to.startswith(("http://", "https://")):
-        from requests import Session
-
-        url, wire = arguments.to, Wire(Session(), arguments.to, dry_run=arguments.dry_run, say=console.say)
-    else:
-        raise UsageError(f"{arguments.to!r} is nowhere to upload to", hint="a URL that takes PUT, or gitlab")
-    if arguments.dry_run:
-        console.result([f"would upload {path} to {url}"], {"outcome": "dry-run", "url": url})
-        return Exit()
-    stored, _ = put(wire, path, url, check=not arguments.no_check)
-    checked = "" if arguments.no_check else ", read back and compared"
-    console.result(
-        [f"uploaded {stored.size} bytes, {stored.digest}{checked}"],
-        {"outcome": "created", "url": url, "digest": stored.digest, "size": stored.size},
-    )
-    return Exit()
-
-
-def _download(arguments: argparse.Namespace, console: Console) -> Exit:
-    from dre_core.engine import Engine
-
-    engine = Engine.open(explicit=arguments.dir)
-    output = Path(arguments.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    digest = f"sha256:{arguments.sha256.lower()}" if arguments.sha256 else ""
-    if arguments.source:
-        stored = _from_url(arguments.source, output, digest)
-    else:
-        stored = _from_forge(engine, arguments, console, output, digest)
-    console.result(
-        [f"downloaded {stored.size} bytes, {stored.digest}"],
-        {"file": str(output), "digest": stored.digest, "size": stored.size},
-    )
-    return Exit()
-
-
-def _from_url(url: str, output: Path, digest: str) -> Any:
-    from requests import Session
-
-    from dre_ci.forge.transfer import download
-
-    if not url.startswith(("http://", "https://")):
-        raise UsageError(
-            f"{url!r} is no address", hint="https://…, or leave it out for the forge's artifacts"
-        )
-    return download(Session(), url, output, digest=digest)
-
-
-def _from_forge(
-    engine: Any, arguments: argparse.Namespace, console: Console, output: Path, digest: str
-) -> Any:
-    from dre_ci.forge.transfer import download
-
-    context = _place(engine, arguments)
-    forge = _forge(engine, arguments, context, console)
-    if context.provider == "gitlab":
-        url = forge.artifact_address(
-            arguments.branch or forge.default_branch(), arguments.job, arguments.path
-        )
-        return download(forge.wire.session, url, output, digest=digest)
-    return _from_github(forge, arguments, output, digest)
-
-
-def _from_github(forge: Any, arguments: argparse.Namespace, output: Path, digest: str) -> Any:
-    """One archive of a run's artifacts: of the run named, else of the branch's newest good one that has any."""
-    import shutil
-    import tempfile
-
-    from dre_ci.forge.artifacts import fetch_artifacts, newest
-    from dre_ci.forge.transfer import Stored, file_digest
-    from dre_core.errors import IntegrityError
-
-    with tempfile.TemporaryDirectory(prefix="dre-") as folder:
-        place, pattern = Path(folder), arguments.artifact
-        if arguments.run_id:
-            found = fetch_artifacts(forge, arguments.run_id, pattern, place)
-        else:
-            found = newest(forge, arguments.branch, arguments.workflow, pattern, place)
-        if len(found) > 1:
-            raise UsageError(
-                f"{len(found)} archives fit {arguments.artifact}", hint="name one artifact with --artifact"
-            )
-        got = file_digest(found[0])
-        if digest and got != digest:
-            raise IntegrityError(f"has digest {got}, not {digest}", path=arguments.artifact)
-        shutil.move(found[0], output)
-    return Stored(url="", digest=got, size=output.stat().st_size)

@@ -65,7 +65,7 @@ def test_a_comment_is_created_then_left_then_edited(own, github):
     assert project.wrap_pytest("-q").returncode == 1
     assert outcome(sealed, *words) == "updated"
     (comment,) = github.comments(number)
-    assert "a trustworthy record of a run that failed" in comment["body"].lower()
+    assert "trustworthy record" in comment["body"]
     assert outcome(sealed, *words, "--anew") == "created"
     assert len(github.comments(number)) == 2
 
