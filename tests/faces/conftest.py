@@ -27,6 +27,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from tests.faces.openapi import cut_down
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Found before any test gets a home of its own.
 CACHE = Path(os.environ.get("DRE_TEST_CACHE") or Path.home() / ".cache" / "dre-tests")
@@ -34,6 +36,7 @@ BIN = Path(sys.executable).parent
 NODE_PACKAGES = {
     "dependencies": {
         "@actions/artifact": "2.3.2",
+        "@octokit/openapi": "23.0.2",
         "@stoplight/prism-cli": "5.14.2",
         "emulate": "0.12.2",
         "gitlab-ci-local": "4.75.1",
@@ -190,7 +193,8 @@ def prism(node, node_modules, tmp_path_factory):
         folder / "emulate.log",
     )
     cli = node_modules / "@stoplight" / "prism-cli" / "dist" / "index.js"
-    spec = str(Path(__file__).parent / "github-openapi.json")
+    spec = str(folder / "openapi.json")
+    cut_down(node_modules / "@octokit" / "openapi" / "generated" / "api.github.com.json", Path(spec))
     upstream = f"http://127.0.0.1:{behind}"
     checks = Process(
         [node, str(cli), "proxy", "-h", "127.0.0.1", "-p", str(before), spec, upstream], folder / "prism.log"
