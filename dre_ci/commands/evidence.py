@@ -13,6 +13,7 @@ from typing import Any
 from dre_ci.cli import Exit
 from dre_ci.console import Console
 from dre_ci.isolation import isolated, streamed
+from dre_core.crypto.dsse import Envelope
 from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import DREError, NotFoundError, UsageError
@@ -29,7 +30,7 @@ from dre_core.store.excerpt import excerpt
 from dre_core.store.sealed import Blobs, Sealed, from_folder
 from dre_core.verification import LATEST, is_foreign, latest, picked, sealed_operations
 from dre_core.verify.evidence import JSON_LIMIT_BYTES, read_whole
-from dre_core.verify.integrity import Expectations, Trust, inspect
+from dre_core.verify.integrity import Expectations, Trust, inspect, parse_countersignatures
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +172,7 @@ def _shown(engine: Engine, arguments: argparse.Namespace) -> dict[str, Any]:
                 )
             documents.append(dict(inspected.run.to_json()))
             lines += _described(inspected.run)
+            lines += _signatures(sealed)
             lines += [
                 f"not intact {check.id}: {one_line(check.detail)}"
                 for check in inspected.integrity.checks
@@ -348,6 +350,19 @@ def _described(run: Run) -> list[str]:
     ]
     lines += [f"gap        {gap.collector}: {one_line(gap.reason)}" for gap in run.gaps]
     return lines
+
+
+def _signatures(sealed: Sealed) -> list[str]:
+    """Who says to have signed the run, and who countersigned it; verifying tells whether it is so."""
+    try:
+        envelopes = [Envelope.parse(line) for line in sealed.envelopes.splitlines()[:1]]
+        later = parse_countersignatures(sealed.countersignatures)
+    except DREError:
+        return []
+    rows = [("signed by", each) for each in envelopes] + [("countersigned by", each) for each in later]
+    return list(
+        dict.fromkeys(f"{word} {signature.keyid}" for word, each in rows for signature in each.signatures)
+    )
 
 
 def _remarks(item: Item) -> str:

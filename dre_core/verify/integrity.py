@@ -389,7 +389,8 @@ def _items(state: _Inspection) -> str:
     kept = {item.digest: item.name for item in state.run.items if item.kept}
     for digest, name in kept.items():
         if not state.sealed.blobs.has(digest):
-            raise IntegrityError("the payload is missing", path=name)
+            moved = " (dre evidence restore brings back what was moved)" if state.sealed.own_log else ""
+            raise IntegrityError(f"the payload is missing{moved}", path=name)
         if _stored_digest(state.sealed, digest) != digest:
             raise IntegrityError("the payload's digest differs", path=name)
     return f"{len(kept)} payloads"

@@ -114,6 +114,9 @@ def test_an_archive_is_countersigned_in_place_or_elsewhere(project, archive, sec
     assert project.dre(*words, "--signer", f"file:{second[0]}").returncode == 0
     assert path.read_bytes() == before
     assert project.dre("verify", str(elsewhere), "--key", str(runner)).returncode == 4
+    shown = project.dre("evidence", "show", str(elsewhere)).stdout
+    assert b"\nsigned by " in shown
+    assert b"\ncountersigned by " in shown
     with zipfile.ZipFile(elsewhere) as opened, zipfile.ZipFile(path) as old:
         new = set(opened.namelist()) - set(old.namelist())
         assert {name.partition("/")[0] for name in new} == {COUNT, "keys"}
