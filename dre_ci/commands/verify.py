@@ -17,7 +17,8 @@ from dre_core.engine import Engine
 from dre_core.errors import FormatError, SigningKeyError, StorageError, UsageError
 from dre_core.model.verdict import Conclusion
 from dre_core.report.build import Report
-from dre_core.report.summary import summary_lines
+from dre_core.report.difference import Difference, compare
+from dre_core.report.summary import difference_lines, summary_lines
 from dre_core.store.folder import open_regular
 from dre_core.verification import LATEST, Request, Verified, is_foreign, verify
 
@@ -46,6 +47,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=LATEST,
         help="operation id, latest (default), archive or folder; PATH#op_… picks",
+    )
+    add(
+        "--baseline",
+        default="",
+        metavar="TARGET",
+        help="an earlier run to compare with: operation, archive or folder; it is not judged",
     )
     add_expectations(parser)
 
@@ -102,9 +109,10 @@ def read_key(path: str) -> PublicKey:
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
     request = request_of(engine, arguments)
-    work = partial(_verify, engine, request)
+    work = partial(_verify, engine, request, arguments.baseline)
+    foreign = is_foreign(engine, arguments.target) or is_foreign(engine, arguments.baseline or LATEST)
     try:
-        answer = isolated(work) if is_foreign(engine, arguments.target) else work()
+        answer = isolated(work) if foreign else work()
     except FormatError as error:
         return refused(error, console)
     documents = answer["documents"]
@@ -133,14 +141,30 @@ def request_of(engine: Engine, arguments: argparse.Namespace) -> Request:
     )
 
 
-def _verify(engine: Engine, request: Request) -> dict[str, Any]:
+def _verify(engine: Engine, request: Request, baseline: str) -> dict[str, Any]:
     """What is shown and returned, as one JSON value, so that a child can do the work."""
     verified = verify(engine, request)
-    return {
-        "documents": [_document(each, bool(request.since)) for each in verified],
-        "lines": [line for each in verified for line in lines_of(each)],
-        "code": worst_code(verified),
-    }
+    documents = [_document(each, bool(request.since)) for each in verified]
+    lines = [line for each in verified for line in lines_of(each)]
+    if baseline:
+        found = _compared(engine, request, verified, baseline)
+        documents[0]["difference"] = found.to_json()
+        lines += ["", *difference_lines(found)]
+    return {"documents": documents, "lines": lines, "code": worst_code(verified)}
+
+
+def _compared(engine: Engine, request: Request, verified: list[Verified], baseline: str) -> Difference:
+    """What is different from an earlier run.
+
+    Raises:
+        UsageError: One of the two is several operations.
+    """
+    # Nothing is asked of the earlier run: what it was about is another commit, and another CI run.
+    before = verify(engine, Request(target=baseline, keys=request.keys))
+    if len(verified) != 1 or len(before) != 1:
+        raise UsageError("--baseline compares one operation with one", hint="pick one by PATH#op_…")
+    reports = [Report(verdict=each.verdict, evidence=each.evidence) for each in (*before, *verified)]
+    return compare(reports[0], reports[1])
 
 
 def _document(verified: Verified, with_past: bool) -> dict[str, Any]:

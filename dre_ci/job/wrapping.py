@@ -31,6 +31,7 @@ from dre_core.model.policy import Policy
 from dre_core.model.verdict import Severity
 
 TIMED_OUT = 124
+CI_RETENTION = "1d"
 _SHELLS = {
     "bash": ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"),
     "sh": ("sh", "-e", "-c"),
@@ -103,11 +104,10 @@ def _enter(directory: str) -> None:
 
 
 def _environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without inputs; without a key of its own, a run keeps none on disk, and keeps evidence for a day."""
+    """Without inputs; without a key of its own, a run keeps none on disk."""
     own = without_inputs(environ)
     if not any(own.get(name) for name in ("DRE_SIGNING_KEY", "DRE_SIGNING_KEY_FILE", "DRE_SIGNING_KEY_FD")):
         own.setdefault("DRE_KEYS__EPHEMERAL", "true")
-    own.setdefault("DRE_EVIDENCE__RETENTION", "1d")
     return {name: value for name, value in own.items() if value or name != "DRE_SIGNING_KEY"}
 
 
@@ -199,9 +199,22 @@ def _leave(
         )
     values = outputs(told, wrapped.operation, code, files, _artifact_name(inputs, context))
     _write(values, told, inputs, context, folder, console)
+    _prune(engine, wrapped.operation)
     for remark in remarks:
         console.line(words.command(Annotation(level="notice", title="DRE", message=remark)))
     console.say(f"dre: {told.line if told else 'no verdict'} ({wrapped.operation})")
+
+
+def _prune(engine: Any, operation: str) -> None:
+    """Deletes what is too old where a runner keeps its folders: a day, unless the configuration says otherwise."""
+    from dre_core.config import EvidenceSection
+    from dre_core.removal import outdated, remove, retention_of
+
+    age = engine.settings.evidence.retention
+    age = CI_RETENTION if age == EvidenceSection().retention else age
+    names = [name for name in outdated(engine, retention_of(age)) if name != operation]
+    if names:
+        remove(engine, names, f"older than {age}")
 
 
 def _folder(engine: Any, inputs: Inputs, operation: str) -> Path:

@@ -34,6 +34,11 @@ def example(tmp_path, make_project):
 @pytest.fixture(autouse=True)
 def tools_on_path(monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    # The tools of the tests are not to work in the folders of the tox that runs the tests.
+    for name in [
+        name for name in os.environ if name.startswith(("TOX_", "NOX", "VIRTUAL_ENV", "PRE_COMMIT"))
+    ]:
+        monkeypatch.delenv(name)
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
 
 

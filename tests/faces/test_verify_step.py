@@ -327,6 +327,10 @@ def test_an_archive_of_a_branch_is_downloaded_and_compared_with_by_hand(story):
     )
     done = story.project.dre("ci", "summary", "--baseline", "before.zip")
     assert b"1 added" in done.stdout
+    done = story.project.dre("verify", "--baseline", "before.zip")
+    assert b"1 added" in done.stdout
+    assert b"test_more" in done.stdout
+    assert len(story.project.verdict("--baseline", "before.zip")["difference"]["tests"]["added"]) == 1
     assert story.project.dre(*words, "--run-id", "77", environ=environ).returncode == 1
 
 

@@ -92,6 +92,19 @@ def test_without_a_key_none_is_left_on_disk(step, own_home):
     assert not list(own_home.glob("**/keys/*.pem"))
 
 
+def test_what_is_too_old_goes_with_a_tombstone(step, project):
+    first = step("true")[1]["operation"]
+    second = step("true")[1]["operation"]
+    here = project.dre("evidence", "list").stdout.decode()
+    assert first in here
+    assert second in here
+    third = step("true", environ={"DRE_EVIDENCE__RETENTION": "0m"})[1]["operation"]
+    here = project.dre("evidence", "list").stdout.decode()
+    assert third in here
+    assert first not in here
+    assert project.dre("log", "check").returncode == 0
+
+
 def test_each_cell_of_a_matrix_has_an_artifact_of_its_own(step):
     names = {step("true", matrix=json.dumps({"n": number}))[1]["artifact-name"] for number in (1, 2)}
     names.add(step("true", name="other: ä/b")[1]["artifact-name"])
