@@ -159,6 +159,7 @@ def test_a_forks_honest_change_is_provisional_and_not_green(shop, github, act):
     assert second.outputs("dre")["provisional"] == "true"
 
 
+@pytest.mark.slow
 def test_a_forks_lie_is_red_all_the_same(shop, github, act):
     lie = {"conftest.py": LYING, "test_shop.py": BROKEN}
     status, _, _, second = judged(shop, github, act, lie, fork=True)
@@ -184,6 +185,7 @@ def test_without_evidence_the_status_is_red(shop, github, act):
     assert "no evidence" in status["description"]
 
 
+@pytest.mark.slow
 def test_a_refused_comment_changes_nothing_else(shop, github, act):
     github.fault("POST", "/comments", 403, "Resource not accessible by integration")
     github.fault("POST", "/statuses", 403, "Resource not accessible by integration")

@@ -105,6 +105,7 @@ def test_a_check_run_takes_120_annotations_in_requests_of_50(own, github):
     assert all(each["start_line"] > 0 for document in sent for each in document["output"]["annotations"])
 
 
+@pytest.mark.slow
 def test_texts_that_are_too_long_are_cut_before_they_are_sent(own, github):
     project, _ = sealed = own
     names = [f"test_{'long_' * 50}{n}" for n in range(400)]
@@ -141,6 +142,7 @@ def test_a_server_that_stumbles_is_asked_again(sealed, github):
     assert [method for method, _, _ in github.requests] == ["POST"] * 3
 
 
+@pytest.mark.slow
 def test_a_secondary_limit_is_waited_for(sealed, github):
     github.fault("POST", "/statuses/", 403, "You have exceeded a secondary rate limit", Retry_After="1")
     assert outcome(sealed, "status") == "created"
@@ -150,6 +152,7 @@ def test_a_secondary_limit_is_waited_for(sealed, github):
     assert outcome(sealed, "status") == "rate-limited"
 
 
+@pytest.mark.slow
 def test_a_comment_that_was_made_though_the_answer_was_lost_is_not_made_twice(sealed, github):
     number = github.new_issue()
     github.fault("POST", "/comments", 502, times=4)

@@ -228,6 +228,7 @@ def test_one_note_is_written_and_then_edited(project, gitlab):
     assert outcome("comment", "--pull", "5") == "not-found"
 
 
+@pytest.mark.slow
 def test_an_archive_becomes_a_package_and_comes_back(project, gitlab, tmp_path):
     project.git("remote", "add", "origin", "https://gitlab.com/octo/shop.git")
     project.wrap_pytest("-q")

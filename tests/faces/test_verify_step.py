@@ -136,6 +136,7 @@ def test_the_policy_is_the_bases_and_not_the_changes(story):
     assert (code, status["state"]) == (0, "pending")
 
 
+@pytest.mark.slow
 def test_a_policy_that_the_base_does_not_have_is_an_error_and_not_the_changes_own(story):
     propose(story, {"policy.yaml": LENIENT})
     story.wrap()
@@ -221,6 +222,7 @@ def test_the_trusted_job_countersigns_what_it_judged(story):
     assert "supported" in verdicts
 
 
+@pytest.mark.slow
 def test_the_worst_of_several_archives_decides(story):
     propose(story, {"a.txt": "1"})
     story.wrap(artifact="dre-one")
@@ -311,6 +313,7 @@ def test_the_comment_compares_with_the_base_branchs_newest_good_run(story):
     assert b"there is nothing to compare with" in story.done.stderr
 
 
+@pytest.mark.slow
 def test_an_archive_of_a_branch_is_downloaded_and_compared_with_by_hand(story):
     story.wrap()
     story.github.good_runs = [1]
