@@ -438,7 +438,9 @@ class Operation:
     def close(self) -> None:
         """Gives the lock back."""
         if self._lock >= 0:
-            os.close(self._lock)
+            # The descriptor is gone whatever the system says of it, and what it says changes nothing that was sealed.
+            with suppress(OSError):
+                os.close(self._lock)
             self._lock = -1
 
     def write_summary(self, **more: JSON) -> None:

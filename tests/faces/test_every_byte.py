@@ -19,7 +19,7 @@ from dre_core.store.sealed import archive_operations
 from dre_core.verify.integrity import Expectations, Trust, archive_problems, inspect
 
 pytestmark = pytest.mark.faces
-STRIDE = int(os.environ.get("DRE_TEST_STRIDE", "11"))
+STRIDE = int(os.environ.get("DRE_TEST_STRIDE", "37"))
 
 
 @pytest.fixture
