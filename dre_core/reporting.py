@@ -12,12 +12,14 @@ from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import DREError, UsageError
 from dre_core.model.event import Event
+from dre_core.model.verdict import Verdict
 from dre_core.report.build import Report
 from dre_core.report.difference import Difference, baseline_of, compare, remembered
 from dre_core.report.exhibits import Exhibits, load_exhibits
 from dre_core.store.log import Log
 from dre_core.store.sealed import Sealed
-from dre_core.verification import Request, Verified, examined
+from dre_core.verification import Request, Verified, examined, own_operation
+from dre_core.verify.evidence import Evidence
 
 NO_BASELINE = "none"
 
@@ -45,6 +47,17 @@ def report_of(engine: Engine, request: Request, *, baseline: str = NO_BASELINE) 
     if baseline == NO_BASELINE:
         return report
     return replace(report, difference=_difference(engine, request, report, baseline))
+
+
+def report_here(engine: Engine, verdict: Verdict, evidence: Evidence | None) -> Report:
+    """The report of an operation that was judged where it was sealed, just now: with what is shown, and compared.
+
+    Raises:
+        NotFoundError: The operation is not sealed here.
+    """
+    sealed = own_operation(engine, verdict.operation)
+    report = _report(engine, sealed, Verified(verdict=verdict, evidence=evidence))
+    return replace(report, difference=_difference(engine, Request(target=verdict.operation), report, ""))
 
 
 def _report(engine: Engine, sealed: Sealed, verified: Verified) -> Report:

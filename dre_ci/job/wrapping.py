@@ -231,13 +231,13 @@ def _folder(engine: Any, inputs: Inputs, operation: str) -> Path:
 def _files(engine: Any, wrapped: Any, told: Told | None, folder: Path) -> dict[str, Path]:
     """The archive and the reports, by what they are."""
     from dre_core import registry
-    from dre_core.report.build import Report
+    from dre_core.reporting import report_here
     from dre_core.store.folder import write_atomically
 
     found = {"archive": engine.export([wrapped.operation], folder / "evidence.zip")}
     if told is None:
         return found
-    report = Report(verdict=wrapped.verdict, evidence=wrapped.evidence)
+    report = report_here(engine, wrapped.verdict, wrapped.evidence)
     manager = registry.load(registry.RENDERERS, engine.settings.plugins)
     for renderer in registry.flatten(manager.hook.dre_renderers()):
         name = {"markdown": "report-markdown", "html": "report-html", "junit": "junit"}.get(renderer.name)

@@ -322,3 +322,20 @@ def test_a_baseline_can_be_named_or_left_out(project):
     assert alone["difference"] is None
     assert len(beside["difference"]["tests"]["newly_failing"]) == 2
     assert (beside["difference"]["whole"], by_itself["difference"]["whole"]) == (True, False)
+
+
+def test_a_run_that_was_just_judged_is_reported_with_all_that_is_shown(project):
+    from dre_core.reporting import report_here
+    from dre_core.verification import verify
+
+    for _ in range(2):
+        project.wrap_pytest("-q")
+    engine = Engine.open(project.path)
+    (verified,) = verify(engine, Request())
+    report = report_here(engine, verified.verdict, verified.evidence)
+    assert report.exhibits is not None
+    assert report.exhibits.seal is not None
+    assert report.exhibits.outputs
+    assert report.exhibits.events
+    assert report.difference is not None
+    assert report.difference.whole
