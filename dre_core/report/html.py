@@ -31,6 +31,8 @@ from dre_core.report.playback import Playback
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# No single text of a report is longer; a page of what hostile evidence holds must still open.
+_TEXT_CHARACTERS = 20_000
 STATIC_TESTS = 25
 PRINTED_TESTS = 500
 _SEVERITIES = {"veto": "contradicts", "fail": "blocks", "warn": "warning", "info": "note"}
@@ -142,16 +144,19 @@ def _plain(value: Any) -> Any:
     """Text as a page may show it; what the renderer itself made stays as it is."""
     from markupsafe import Markup
 
-    return neutral(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return neutral(value if len(value) <= _TEXT_CHARACTERS else f"{value[:_TEXT_CHARACTERS]}…")
 
 
 def _prose(text: str) -> Any:
     """A sentence in which what stands between back quotes is code."""
     from markupsafe import Markup, escape
 
-    parts = neutral(text).split("`")
+    plain = neutral(text[:_TEXT_CHARACTERS])
+    parts = plain.split("`")
     if len(parts) % 2 == 0:
-        return escape(neutral(text))
+        return escape(plain)
     code = Markup("<code>{}</code>")
     return Markup("").join(code.format(part) if place % 2 else part for place, part in enumerate(parts))
 
@@ -193,21 +198,25 @@ def _signing_keys(report: Report) -> list[str]:
 
 
 def _ledes(report: Report) -> dict[str, str]:
-    observation = report.evidence.observation if report.evidence else None
-    counts = report.counts
-    seen = []
+    """What stands under the titles: from where the facts below were seen."""
+    run, evidence = report.run, report.evidence
+    observation = evidence.observation if evidence else None
+    timeline = ""
     if observation is not None:
-        seen.append("Watched from outside")
-        seen[0] += (
-            " without a gap" if observation.complete else f", by looking every {observation.interval_ms} ms"
-        )
-        seen[0] += f"; {words.duration(observation.cpu_ms / 1000)} of processor time in all."
-    covered = report.evidence.covered if report.evidence else None
-    change = "Against its commit" + (", and what coverage data say of the change." if covered else ".")
-    tests = words.tests_sentence(counts) if counts else ""
+        how = "without a gap" if observation.complete else f"by looking every {observation.interval_ms} ms"
+        timeline = f"Watched from outside, {how}; {words.duration(observation.cpu_ms / 1000)} of processor time in all."
+    covered = evidence.covered if evidence else None
+    change = "Computed from git" + (", and what coverage data say of the change." if covered else ".")
+    tests = words.tests_sentence(report.counts) if report.counts else ""
+    source = "Recorded inside the run" if evidence and evidence.top_sessions else "The run's own word"
+    faces = {
+        "wrap": "Seen from outside, by the process that started the command.",
+        "pytest": "Recorded inside the run, by the pytest plugin.",
+    }
     return {
-        "tests_lede": tests[:1].upper() + tests[1:] + "." if tests else "",
-        "timeline_lede": " ".join(seen),
+        "run_lede": faces.get(run.face, "") if run else "",
+        "tests_lede": f"{source}: {tests}." if tests else "",
+        "timeline_lede": timeline,
         "change_lede": change,
     }
 

@@ -28,6 +28,7 @@ _SLOWEST = 6
 _TEXT_BUDGET_CHARACTERS = 400_000
 _FAILURE_CHARACTERS = 12_000
 _MARKS = 300
+_NAME_CHARACTERS = 1_000
 OUTCOME_ORDER = (
     Outcome.FAILED,
     Outcome.ERROR,
@@ -276,8 +277,13 @@ def page_data(tests: Sequence[TestRecord]) -> dict[str, Any]:
         path, found, name = test.id.partition("::")
         if not found:
             path, name = "", test.id
-        place = files.setdefault(neutral(path), len(files))
-        row: list[Any] = [place, neutral(name), test.outcome.value, round(test.duration_seconds * 1000, 2)]
+        place = files.setdefault(neutral(path[:_NAME_CHARACTERS]), len(files))
+        row: list[Any] = [
+            place,
+            neutral(name[:_NAME_CHARACTERS]),
+            test.outcome.value,
+            round(test.duration_seconds * 1000, 2),
+        ]
         note = test.message or test.reason
         if note:
             row.append(neutral(one_line(note, 160)))

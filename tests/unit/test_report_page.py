@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from dre_core.capture.cast import CastEvent
 from dre_core.model.observation import Observation, Sample, SeenProcess
+from dre_core.model.run import Item
 from dre_core.model.session import Outcome, Session, TestRecord
 from dre_core.model.text import neutral
 from dre_core.model.verdict import (
@@ -35,7 +37,14 @@ from dre_core.model.verdict import (
 from dre_core.report import plots
 from dre_core.report.analysis import hunk_of, located_causes
 from dre_core.report.build import Report
-from dre_core.report.exhibits import Exhibits, OutputText, PatternMatch, Picture, Recording
+from dre_core.report.exhibits import (
+    Exhibits,
+    OutputText,
+    PatternMatch,
+    Picture,
+    Recording,
+    load_exhibits,
+)
 from dre_core.report.html import HTMLRenderer, data_block, render_html
 from dre_core.report.page import lanes_of, output_lines
 from dre_core.report.playback import play
@@ -344,3 +353,82 @@ def test_a_hunk_holds_only_its_own_lines():
     assert hunk_of(patch, "a.py", 2) == ""
     assert hunk_of(patch, "a.py", 11) == "@@ -9,2 +9,3 @@"
     assert hunk_of(patch, "b.py", 5) == "@@ -1 +1,5 @@"
+
+
+# Items that are not what they say
+
+
+class Memory:
+    """Payloads by digest."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def has(self, digest):
+        return digest in self.held
+
+    def open(self, digest):
+        return io.BytesIO(self.held[digest])
+
+
+KINDS = (
+    ("process", "process"), ("patterns", "patterns"), ("index", "streams.index"), ("environment", "environment"),
+    ("dependencies", "dependencies"), ("recording", "terminal.cast"), ("difference", "git.diff"), ("output", "stdout"),
+    ("screenshot", "shot.png"),
+)  # fmt: skip
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 10**18) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "samples",
+                    "matches",
+                    "streams",
+                    "variables",
+                    "distributions",
+                    "stdout",
+                    "size",
+                    "frames",
+                    "text",
+                    "kind",
+                ]
+            )
+            | st.text(max_size=6),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=40), JSONS.map(lambda v: json.dumps(v).encode())), min_size=9, max_size=9
+    )
+)
+def test_a_page_is_made_of_whatever_the_items_hold(contents):
+    blobs = Memory()
+    items = []
+    for (kind, name), data in zip(KINDS, contents, strict=True):
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        blobs.held[digest] = data
+        items.append(
+            Item(
+                name=name, kind=kind, vantage=Vantage.OBSERVED, media_type="image/png", size=len(data),
+                digest=digest, plain_digest=digest,
+            )
+        )  # fmt: skip
+    made = report(many(3))
+    assert made.evidence is not None
+    run = replace(made.evidence.run, items=tuple(items))
+    exhibits = load_exhibits(run, blobs)
+    page = render_html(replace(made, evidence=replace(made.evidence, run=run), exhibits=exhibits))
+    assert "<h1>Contradicted</h1>" in page
+
+
+def test_a_text_without_end_does_not_make_a_page_without_end():
+    assert len(render_html(hostile("x" * 3_000_000))) < 2_500_000
