@@ -28,6 +28,7 @@ _SLOWEST = 6
 _TEXT_BUDGET_CHARACTERS = 400_000
 _FAILURE_CHARACTERS = 12_000
 _MARKS = 300
+_REPLAYED = 50
 _NAME_CHARACTERS = 1_000
 OUTCOME_ORDER = (
     Outcome.FAILED,
@@ -81,6 +82,7 @@ def page_of(report: Report) -> dict[str, Any]:
         "causes": located_causes(report),
         "levels": list(Level),
         "methods": [(name, method, method_checks(method)) for name, method in verdict.methods.items()],
+        "replay": replay_of(report),
         "command": command_text(report),
         "tests": tests,
         "test_bar": outcome_bar(tests),
@@ -118,6 +120,40 @@ def method_checks(method: MethodResult) -> tuple[int, int]:
     """How many checks of a method ran, and how many apply."""
     applying = [check for check in method.checks if check.state is not CheckState.NOT_APPLICABLE]
     return sum(check.state is CheckState.RAN for check in applying), len(applying)
+
+
+_CELLS = {
+    "clean": "the commit",
+    "edited": "the commit with the uncommitted edits",
+    "bb": "old tests, old source",
+    "bh": "old tests, new source",
+    "hb": "new tests, old source",
+    "hh": "new tests, new source",
+}
+
+
+def replay_of(report: Report) -> dict[str, Any] | None:
+    """What running the tests again came to: the cells, and the tests that did not end alike in all of them."""
+    facts = report.evidence.replay if report.evidence else None
+    if facts is None:
+        return None
+    names = [cell.name for cell in facts.cells if cell.name in _CELLS]
+    rows = []
+    for test in facts.tests:
+        reached = [getattr(test, name) for name in names]
+        outcomes = [each.outcome.value if each else "" for each in reached]
+        claimed = test.claimed.value if test.claimed else ""
+        if len({outcome for outcome in (claimed, *outcomes) if outcome}) > 1:
+            rows.append((test.id or test.base_id, [claimed, *outcomes]))
+    shown = rows[:_REPLAYED]
+    used = [place for place in range(len(names) + 1) if any(outcomes[place] for _, outcomes in shown)]
+    columns = ["as claimed", *(_CELLS[name] for name in names)]
+    return {
+        "cells": [(cell, _CELLS.get(cell.name, cell.name)) for cell in facts.cells],
+        "columns": [columns[place] for place in used],
+        "tests": [(test, [outcomes[place] for place in used]) for test, outcomes in shown],
+        "all": len(rows) <= _REPLAYED,
+    }
 
 
 def outcome_bar(tests: Sequence[TestRecord]) -> list[tuple[str, int, float, float]]:

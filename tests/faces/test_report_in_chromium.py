@@ -243,11 +243,16 @@ def test_escape_sequences_and_marks_that_reorder_show_as_what_they_are(opened, t
     assert watched.tried == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 @pytest.mark.parametrize("name", NAMES)
-def test_nobody_is_locked_out(name, scheme, opened, tmp_path):
+def test_nobody_is_locked_out(name, scheme, width, opened, tmp_path):
     axe = npm_file("axe-core", "axe.min.js")
-    watched = opened(render_html(recorded(name, tmp_path)), color_scheme=scheme, bypass_csp=True)
+    watched = opened(
+        render_html(recorded(name, tmp_path)),
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
+        bypass_csp=True,
+    )
     watched.unfold()
     watched.page.add_script_tag(path=str(axe))
     tags = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']"

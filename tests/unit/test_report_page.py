@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dre_core.capture.cast import CastEvent
 from dre_core.model.observation import Observation, Sample, SeenProcess
+from dre_core.model.replay import Cell, CellState, Mode, Reached, ReplayedTest, ReplayFacts
 from dre_core.model.run import Item
 from dre_core.model.session import Outcome, Session, TestRecord
 from dre_core.model.text import neutral
@@ -46,7 +47,7 @@ from dre_core.report.exhibits import (
     load_exhibits,
 )
 from dre_core.report.html import HTMLRenderer, data_block, render_html
-from dre_core.report.page import lanes_of, output_lines
+from dre_core.report.page import lanes_of, output_lines, replay_of
 from dre_core.report.playback import play
 from dre_core.testing import check_renderer, empty_evidence
 
@@ -432,3 +433,27 @@ def test_a_page_is_made_of_whatever_the_items_hold(contents):
 
 def test_a_text_without_end_does_not_make_a_page_without_end():
     assert len(render_html(hostile("x" * 3_000_000))) < 2_500_000
+
+
+def test_tests_that_did_not_end_alike_are_shown_cell_by_cell():
+    made = report(many(1))
+    assert made.evidence is not None
+    passed, failed = Reached(outcome=Outcome.PASSED), Reached(outcome=Outcome.FAILED)
+    facts = ReplayFacts(
+        mode=Mode.MATRIX,
+        head="a" * 40,
+        cells=tuple(
+            Cell(name=name, state=CellState.RAN, tests=2) for name in ("clean", "bb", "bh", "hb", "hh")
+        ),
+        tests=(
+            ReplayedTest(id="a.py::same", claimed=Outcome.PASSED, bb=passed, bh=passed),
+            ReplayedTest(
+                id="a.py::blinded", claimed=Outcome.PASSED, bb=passed, bh=failed, hb=passed, hh=passed
+            ),
+        ),
+    )
+    shown = replay_of(replace(made, evidence=replace(made.evidence, replay=facts)))
+    assert shown is not None
+    assert shown["columns"][0] == "as claimed"
+    assert shown["tests"] == [("a.py::blinded", ["passed", "passed", "failed", "passed", "passed"])]
+    assert replay_of(made) is None
