@@ -67,3 +67,17 @@ def test_a_missing_extra_is_named(monkeypatch):
     with pytest.raises(MissingExtraError) as caught:
         pdf_of(b"<p>")
     assert "[pdf]" in caught.value.hint
+
+
+def test_a_document_is_set_from_the_same_merge(weasyprint, tmp_path):
+    pytest.importorskip("markdown_it")
+    words = [sys.executable, "-m", "dre_ci.cli", "report", "document", str(RECORDED / "green.zip")]
+    words += ["--key", str(RECORDED / "key.pem"), "--output", str(tmp_path / "out"), "--format", "pdf"]
+    environ = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    made = []
+    for _ in range(2):
+        subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, check=True, timeout=120)
+        made.append((tmp_path / "out" / "test.pdf").read_bytes())
+    assert made[0].startswith(b"%PDF-")
+    assert made[0] == made[1]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["test.pdf"]
