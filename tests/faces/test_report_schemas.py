@@ -1,4 +1,4 @@
-"""SARIF before Microsoft's own validator, and Markdown before GitHub's own renderer."""
+"""SARIF before Microsoft's validator, CycloneDX before its own library, Markdown before GitHub's own renderer."""
 
 from __future__ import annotations
 
@@ -35,12 +35,18 @@ def multitool():
     return CACHE / "node_modules" / ".bin" / "sarif-multitool"
 
 
+def generated(name: str, kind: str, folder: Path) -> Path:
+    """A report as the command line gives it."""
+    target = folder / f"report.{kind}"
+    words = [sys.executable, "-m", "dre_ci.cli", "report", "generate", str(RECORDED / f"{name}.zip")]
+    words += ["--key", str(RECORDED / "key.pem"), "--format", kind, "--output", str(target)]
+    subprocess.run(words, cwd=folder, capture_output=True, check=True, timeout=60)
+    return target
+
+
 @pytest.mark.parametrize("name", ["red", "contradicted"])
 def test_sarif_is_valid_by_the_official_tool(name, multitool, tmp_path):
-    target = tmp_path / "report.sarif"
-    words = [sys.executable, "-m", "dre_ci.cli", "report", "generate", str(RECORDED / f"{name}.zip")]
-    words += ["--key", str(RECORDED / "key.pem"), "--format", "sarif", "--output", str(target)]
-    subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    target = generated(name, "sarif", tmp_path)
     done = subprocess.run(
         [str(multitool), "validate", str(target)], capture_output=True, text=True, check=False, timeout=120
     )
@@ -49,6 +55,16 @@ def test_sarif_is_valid_by_the_official_tool(name, multitool, tmp_path):
     assert "1 files scanned" in done.stdout
     # The only thing it wishes for is the address of a home page.
     assert set(re.findall(r"SARIF\d+", done.stdout)) <= {"SARIF2005"}
+
+
+@pytest.mark.parametrize("name", ["green", "red", "contradicted", "interrupted"])
+def test_cyclonedx_is_valid_by_its_own_library(name, tmp_path):
+    pytest.importorskip("cyclonedx.validation.json")
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    document = generated(name, "cyclonedx", tmp_path)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document.read_text()) is None
 
 
 ATTACKS = (

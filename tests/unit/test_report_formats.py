@@ -192,16 +192,6 @@ def test_sarif_keeps_the_identity_of_a_finding_whose_numbers_change(tmp_path):
 # CycloneDX
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_cyclonedx_is_valid_by_its_own_library(name, tmp_path):
-    pytest.importorskip("cyclonedx.validation.json")
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
-
-    document = cyclonedx(recorded(name, tmp_path))
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document)) is None
-
-
 def test_cyclonedx_counter_claims_point_to_evidence(tmp_path):
     document = cyclonedx(recorded("contradicted", tmp_path))
     declarations = document["declarations"]
