@@ -138,10 +138,14 @@ def test_a_lying_pull_request_turns_red_with_the_reason(shop, github, act):
 
 
 def test_an_honest_failing_pull_request_is_a_trustworthy_record(shop, github, act):
-    status, (comment,), first, second = judged(shop, github, act, {"test_shop.py": BROKEN}, fork=False)
+    broken = BROKEN + "".join(f"\n\ndef test_{n}():\n    assert double({n}) < 0\n" for n in range(12))
+    status, (comment,), first, second = judged(shop, github, act, {"test_shop.py": broken}, fork=False)
     assert first.code == second.code == 1
     assert status["state"] == "failure"
-    assert status["description"].startswith("trustworthy record of a failed run: 1 failed")
+    assert status["description"].startswith("trustworthy record of a failed run: 13 failed")
+    assert len(first.annotations("error")) == 10
+    # 13 tests, and the one of the base that is gone.
+    assert "4 more errors" in first.annotations("notice")[-1]["msg"]
     (shown,) = (each for each in first.annotations("error") if "test_two" in each.get("raw", ""))
     assert shown["kvPairs"]["file"] == "test_shop.py"
     assert int(shown["kvPairs"]["line"]) >= 4

@@ -43,7 +43,8 @@ def pipeline(project, node, node_modules, tmp_path):
     project.git("config", "user.name", "t")
 
     def run(include, words="'true'", more="", **environ):
-        project.write(".gitlab-ci.yml", PIPELINE.format(include=include, run=words, more=more))
+        if include:
+            project.write(".gitlab-ci.yml", PIPELINE.format(include=include, run=words, more=more))
         project.commit("pipeline")
         cli = node_modules / "gitlab-ci-local" / "dist" / "index.js"
         argv = [node, str(cli), "--force-shell-executor", "--variable", "GITLAB_CI=true"]
@@ -119,11 +120,18 @@ def mirrored(make_project, tmp_path, name):
     }
 
 
-def test_it_runs_by_include_project(pipeline, make_project, tmp_path):
-    name = "actions/gitlab/dre.gitlab-ci.yml"
-    environ = mirrored(make_project, tmp_path, name)
-    done = pipeline(f"project: dre/dre\n    ref: main\n    file: {name}", **environ)
+def test_the_example_runs_by_include_project(pipeline, project, make_project, tmp_path):
+    environ = mirrored(make_project, tmp_path, "actions/gitlab/dre.gitlab-ci.yml")
+    (project.path / "test_shop.py").unlink()
+    for path in (ROOT / "examples" / "gitlab").iterdir():
+        if path.is_file() and path.name != ".gitignore":
+            text = path.read_text().replace("install: development-reality-engine pytest", "install: none")
+            project.write(path.name, text)
+    done = pipeline("", **environ)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "supported: 1 passed, level 3" in done.stdout + done.stderr
+    assert re.search(r"PASS +release", done.stdout)
+    assert re.search(r"PASS +smoke", done.stdout)
 
 
 def test_it_runs_as_a_component(pipeline, project):

@@ -135,6 +135,24 @@ def test_what_the_command_prints_as_commands_is_its_own_and_ours_are_ours(step, 
     assert "file=test_shop.py,line=" in ours[0]
 
 
+@pytest.mark.slow
+@pytest.mark.registry
+def test_the_actions_install_what_they_need_by_digest(project, tmp_path):
+    (tmp_path / "out").touch()
+    environ = {"RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "out"), "DRE_INPUT_INSTALL": ""}
+    for _ in range(2):  # the second time it is there already
+        done = project.run("bash", str(ROOT / "actions" / "install.sh"), environ=environ)
+        assert done.returncode == 0, done.stderr
+    assert b"Install DRE" not in done.stdout
+    dre = (tmp_path / "out").read_text().splitlines()[-1].removeprefix("dre=")
+    assert project.run(dre, "--version").stdout.startswith(b"dre ")
+    environ["DRE_INPUT_INSTALL"] = "none"
+    done = project.run(
+        "bash", str(ROOT / "actions" / "install.sh"), environ={**environ, "PATH": "/usr/bin:/bin"}
+    )
+    assert done.returncode == 125
+
+
 def test_everything_that_dre_needs_is_pinned():
     tomllib = pytest.importorskip("tomllib")
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
