@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dre_ci.cli import COMMANDS
+from dre_ci.commands.ci import ACTIONS
 from dre_ci.commands.verify import EXIT_CODES
 from dre_core import config
 from dre_core.capture.process import OWN_VARIABLES
@@ -72,6 +73,11 @@ def test_every_check_is_documented():
     assert {
         check.id for module in (programmatic, structural, behavioral) for check in module.CHECKS
     } == listed
+
+
+def test_every_action_of_dre_ci_is_documented():
+    text = (ROOT / "docs" / "ci.md").read_text()
+    assert all(f"`dre ci {name}" in text for name in ACTIONS)
 
 
 def test_links_between_documents_lead_somewhere():
