@@ -10,8 +10,10 @@ from typing import Any
 
 from dre_ci.isolation import isolated
 from dre_ci.job.told import Told, tell
+from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
 from dre_core.errors import DREError, FormatError
+from dre_core.model.policy import Policy, Role, TrustedKey
 from dre_core.store.sealed import archive_operations
 from dre_core.verification import Request, Verified, is_foreign, verify
 from dre_core.verify.integrity import Expectations, Trust, inspect
@@ -58,9 +60,27 @@ def _judge(
     engine: Engine, request: Request, by_own_keys: bool, baseline: tuple[Path, ...]
 ) -> list[dict[str, Any]]:
     if by_own_keys:
-        request = replace(request, keys=(*request.keys, *_keys_in(Path(request.target.partition("#")[0]))))
+        keys = _keys_in(Path(request.target.partition("#")[0]))
+        request = replace(request, policy=believing(request.policy, keys, request.keys), keys=())
     earlier = [each for path in baseline for each in _earlier(engine, path)]
     return [tell(verified, _of_the_same(verified, earlier)).to_json() for verified in verify(engine, request)]
+
+
+def believing(policy: Policy, keys: Sequence[PublicKey], named: Sequence[PublicKey] = ()) -> Policy:
+    """A policy that believes further keys about runs, and about nothing else.
+
+    An author's own declaration must loosen nothing, whichever key it is signed by.
+
+    Args:
+        policy: The policy.
+        keys: To believe as runners.
+        named: Keys that the caller named; without keys in the policy their declarations count, as in ``dre verify``.
+    """
+    roles = (Role.RUNNER,) if policy.keys else (Role.RUNNER, Role.MAINTAINER)
+    added = [TrustedKey(pem=key.pem().decode(), roles=roles) for key in named]
+    added += [TrustedKey(pem=key.pem().decode(), roles=(Role.RUNNER,)) for key in keys]
+    members = tuple(believing(member, keys, named) for member in policy.members)
+    return replace(policy, keys=(*policy.keys, *added), members=members)
 
 
 def _earlier(engine: Engine, path: Path) -> list[Verified]:
@@ -77,7 +97,7 @@ def _of_the_same(verified: Verified, earlier: list[Verified]) -> Verified | None
     return same[0] if same else None
 
 
-def _keys_in(path: Path) -> tuple[Any, ...]:
+def _keys_in(path: Path) -> tuple[PublicKey, ...]:
     with archive_operations(path) as found:
         return tuple(found[0].hint_keys.values()) if found else ()
 

@@ -280,6 +280,25 @@ def test_a_fork_can_not_say_that_it_is_none(story):
     assert "\n1\n" in (story.place / "outputs").read_text()
 
 
+@pytest.mark.parametrize("fork", [False, True])
+def test_an_authors_own_declaration_loosens_nothing(story, fork):
+    """The run's key is believed about the run; it is nobody's word that a test may go."""
+    text = (story.project.path / "test_shop.py").read_text()
+    kept = text.partition("def test_four")[0].rstrip() + "\n"
+    propose(story, {"test_shop.py": kept})
+    key = story.project.run("openssl", "genpkey", "-algorithm", "ed25519").stdout.decode()
+    signed = {"DRE_SIGNING_KEY": key}
+    words = ("--kind", "behavior-change", "--excuse", "test_shop.py")
+    done = story.project.dre("claim", *words, environ=signed)
+    assert done.returncode == 0, done.stderr
+    story.environ |= signed
+    story.wrap(fork=fork)
+    story.environ.pop("DRE_SIGNING_KEY")
+    _, status = story.verify(fork=fork)
+    assert status["state"] != "success"
+    assert "inconclusive" in status["description"]
+
+
 def test_a_mention_in_a_tests_name_reaches_nobody(story):
     name = "@octo/team ![x](http://evil.example/x.png) </details> <img src=x>"
     text = f"import pytest\n\n\n@pytest.mark.parametrize('n', [1], ids=[{name!r}])\n"
