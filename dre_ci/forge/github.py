@@ -26,7 +26,6 @@ API = "https://api.github.com"
 ANNOTATIONS_LIMIT = 50
 TEXT_LIMIT = 65_535
 DESCRIPTION_LIMIT = 140
-_COMMENT_TRIES = 2
 _INSTALLATION = "ghs_"
 """What the tokens of an App's installation begin with, a job's own among them."""
 # Prism, and other servers that hold requests against GitHub's description, want plain JSON named as well.
@@ -85,23 +84,19 @@ class GitHub:
         A request that failed half-way may have left the comment behind, so each try looks for it again.
         """
         text = fitted(f"{marker}\n{body}", TEXT_LIMIT)
-        for left in range(_COMMENT_TRIES - 1, -1, -1):
-            try:
-                return self._comment(number, marker, text, anew)
-            except ForgeError as error:
-                if not left or error.outcome not in (Outcome.FAILED, Outcome.UNREACHABLE):
-                    raise
-        raise AssertionError("the last try returns or raises")
+        if anew:
+            return self._comment(number, marker, text, anew)
+        return self.wire.looking_again(lambda: self._comment(number, marker, text, anew))
 
     def _comment(self, number: int, marker: str, text: str, anew: bool) -> Posted:
         earlier = None if anew else self._earlier(number, marker)
         if earlier is None:
-            document = {"body": text}
-            return self._posted(self.wire.write("POST", f"{self._root}/issues/{number}/comments", document))
+            path = f"{self._root}/issues/{number}/comments"
+            return self._posted(self.wire.write("POST", path, {"body": text}, repeat=False))
         if earlier.get("body") == text:
             return Posted(outcome=Outcome.UNCHANGED, url=_url(earlier))
         path = f"{self._root}/issues/comments/{earlier['id']}"
-        answer = self.wire.write("PATCH", path, {"body": text})
+        answer = self.wire.write("PATCH", path, {"body": text}, repeat=False)
         return self._posted(answer, Outcome.UPDATED)
 
     def _earlier(self, number: int, marker: str) -> Mapping[str, Any] | None:

@@ -57,14 +57,19 @@ class GitLab:
     def comment(self, number: int, marker: str, body: str, *, anew: bool = False) -> Posted:
         """Writes one note on a merge request; our own earlier one with the same marker is edited in place."""
         text = fitted(f"{marker}\n{body}", NOTE_LIMIT)
+        if anew:
+            return self._comment(number, marker, text, anew)
+        return self.wire.looking_again(lambda: self._comment(number, marker, text, anew))
+
+    def _comment(self, number: int, marker: str, text: str, anew: bool) -> Posted:
         root = f"{self._root}/merge_requests/{number}/notes"
         earlier = None if anew else self._earlier(root, marker)
         if earlier is None:
-            return self._posted(self.wire.write("POST", root, {"body": text}))
+            return self._posted(self.wire.write("POST", root, {"body": text}, repeat=False))
         if earlier.get("body") == text:
             return Posted(outcome=Outcome.UNCHANGED)
         return self._posted(
-            self.wire.write("PUT", f"{root}/{earlier['id']}", {"body": text}), Outcome.UPDATED
+            self.wire.write("PUT", f"{root}/{earlier['id']}", {"body": text}, repeat=False), Outcome.UPDATED
         )
 
     def _earlier(self, root: str, marker: str) -> Mapping[str, Any] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from dre_ci.forge.base import ForgeError, Outcome
@@ -18,6 +18,8 @@ from dre_core.model.text import one_line
 
 if TYPE_CHECKING:
     from requests import Response, Session
+
+T = TypeVar("T")
 
 TRIES = 4
 FIRST_WAIT_SECONDS = 1.0
@@ -78,12 +80,29 @@ class Wire:
         """The JSON answer to a reading request."""
         return _json(self.send("GET", path, **more))
 
-    def write(self, method: str, path: str, document: Mapping[str, Any]) -> Any:
+    def write(self, method: str, path: str, document: Mapping[str, Any], *, repeat: bool = True) -> Any:
         """The JSON answer to a writing request; None on a dry run."""
         if self.dry_run:
             self._say(f"dre: dry run: {method} {self.base}{path} {one_line(str(document), 400)}")
             return None
-        return _json(self.send(method, path, json=document))
+        return _json(self.send(method, path, repeat=repeat, json=document))
+
+    def looking_again(self, attempt: Callable[[], T]) -> T:
+        """The result of looking for something and then writing it, all of it tried again where the writing failed.
+
+        A request whose answer was lost may have been carried out: repeated blindly, it would leave its thing twice.
+        """
+        wait = FIRST_WAIT_SECONDS
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                return attempt()
+            except ForgeError as error:
+                unclear = error.outcome in (Outcome.FAILED, Outcome.UNREACHABLE)
+                if not left or not unclear or error.path.startswith("GET "):
+                    raise
+            self.sleep(wait)
+            wait *= 2
+        raise AssertionError("the last try returns or raises")
 
     def pages(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """The JSON answers page by page, as the ``Link`` header leads; never to another host."""
@@ -97,13 +116,16 @@ class Wire:
             if not url or urlsplit(urljoin(self.base, url)).netloc != urlsplit(self.base).netloc:
                 return
 
-    def send(self, method: str, path: str, *, tries: int = TRIES, **more: Any) -> Response:
+    def send(
+        self, method: str, path: str, *, tries: int = TRIES, repeat: bool = True, **more: Any
+    ) -> Response:
         """One request, tried again where that helps.
 
         Args:
             method: HTTP method.
             path: Below the base address, or a whole address.
             tries: How often at most.
+            repeat: Whether it may be sent again though it may have been carried out.
             more: As ``requests`` takes it.
 
         Raises:
@@ -118,14 +140,15 @@ class Wire:
             try:
                 response = self.session.request(method, url, **more)
             except RequestException as error:
-                if not left:
+                if not left or not repeat:
                     raise _error(Outcome.UNREACHABLE, method, url, _reason(error)) from None
                 self.sleep(wait)
             else:
                 pause = self._pause(response, wait)
                 if response.status_code < 400:
                     return response
-                if pause is None or not left or pause > WAIT_LIMIT_SECONDS:
+                in_doubt = response.status_code >= 500 and not repeat
+                if pause is None or not left or in_doubt or pause > WAIT_LIMIT_SECONDS:
                     raise _refusal(response, method, url)
                 self.sleep(pause)
             wait *= 2

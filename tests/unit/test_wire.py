@@ -167,6 +167,34 @@ def test_an_upload_is_compared_with_what_arrived(server, wire, tmp_path):
         put(wire, path, f"{server.url}/f")
 
 
+def test_an_upload_that_broke_is_begun_anew(server, wire, tmp_path):
+    path = tmp_path / "evidence.zip"
+    path.write_bytes(b"evidence" * 1000)
+
+    def drop(handler, body):
+        handler.close_connection = True
+        handler.connection.shutdown(2)
+
+    server.answers = [drop, drop]
+    put(wire, path, f"{server.url}/f")
+    assert server.stored == path.read_bytes()
+
+
+def test_what_may_have_been_carried_out_is_looked_for_before_it_is_sent_again(server, wire):
+    seen = []
+
+    def attempt():
+        seen.append("look")
+        return wire.write("POST", "/x", {}, repeat=False)
+
+    server.answers = [status(502), status(429, Retry_After="1"), status(201, b"{}")]
+    assert wire.looking_again(attempt) == {}
+    assert seen == ["look", "look"]
+    server.answers = [status(403)]
+    with pytest.raises(ForgeError):
+        wire.looking_again(attempt)
+
+
 def test_a_dry_run_says_what_it_would_write(server):
     said = []
     wire = Wire(Session(), server.url, dry_run=True, say=said.append)
