@@ -26,7 +26,7 @@ from dre_core.model.run import Item, Run
 from dre_core.model.statement import Statement
 from dre_core.model.verdict import IntegrityResult
 from dre_core.store.excerpt import excerpt
-from dre_core.store.folder import storage_errors, write_atomically
+from dre_core.store.folder import storage_errors, write_out
 from dre_core.store.sealed import Blobs, from_folder
 from dre_core.verification import Request, own_operation, verify
 
@@ -200,4 +200,4 @@ def _text(blobs: Blobs, run: Run, name: str) -> str:
 def _write(output: Path, data: bytes) -> None:
     with storage_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, data)
+    write_out(output, data)

@@ -415,11 +415,14 @@ def _resolve(engine: Engine, revision: str) -> str:
 
 
 def _is_second_parent(engine: Engine, merge: str, head: str) -> bool:
-    """Whether local git says that a merge commit's second parent is this head; the archive is not asked."""
+    """Whether local git says that a commit is the merge of its first parent and this head, and holds nothing else.
+
+    The archive is not asked.
+    """
     git = Git.find(str(engine.directory))
     if git is None:
         return False
     try:
-        return git.resolve(f"{merge}^2") == head
+        return git.resolve(f"{merge}^2") == head and git.is_own_merge(merge)
     except CaptureError:
         return False

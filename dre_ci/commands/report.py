@@ -20,7 +20,7 @@ from dre_core.report.build import Report
 from dre_core.report.difference import Difference, compare
 from dre_core.report.renderer import Renderer
 from dre_core.reporting import NO_BASELINE, report_of
-from dre_core.store.folder import storage_errors, write_atomically
+from dre_core.store.folder import write_out
 from dre_core.verification import LATEST, Request, is_foreign
 
 _DIFFERENCES = ("text", "markdown", "json")
@@ -121,7 +121,7 @@ def _rendered(engine: Engine, renderer: Renderer, request: Request, baseline: st
 
 def _deliver(arguments: argparse.Namespace, console: Console, name: str, data: bytes) -> Exit:
     if arguments.output:
-        _write(Path(arguments.output), data)
+        write_out(Path(arguments.output), data, durable=False)
         document = {"report": arguments.output, "format": name, "size": len(data)}
         console.result([f"wrote {arguments.output}"], document)
     elif arguments.json:
@@ -129,15 +129,6 @@ def _deliver(arguments: argparse.Namespace, console: Console, name: str, data: b
     else:
         console.data(data)
     return Exit()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replaces a file at once when it is whole; into a pipe or device it is written, which must stay what it is."""
-    if not path.exists() or path.is_file():
-        write_atomically(path, data, durable=False)
-        return
-    with storage_errors(path), path.open("wb") as stream:
-        stream.write(data)
 
 
 def _content(data: bytes) -> dict[str, str]:

@@ -240,6 +240,23 @@ class Git:
         except CaptureError:
             return ""
 
+    def is_own_merge(self, commit: str) -> bool:
+        """Whether a merge of two commits holds just what git makes of them; True where this git can't say.
+
+        A merge can hold anything, whatever its parents are; ``git merge-tree --write-tree`` came with git 2.38.
+        """
+        try:
+            made = self.run("merge-tree", "--write-tree", f"{commit}^1", f"{commit}^2")
+        except CaptureError:
+            return not self._merges_trees()
+        return made.split(b"\n", 1)[0] == self.run("rev-parse", f"{commit}^{{tree}}").strip()
+
+    def _merges_trees(self) -> bool:
+        try:
+            return bool(self.run("merge-tree", "--write-tree", "HEAD", "HEAD"))
+        except CaptureError:
+            return False
+
     def upstream_base(self) -> str:
         """Merge base of HEAD with its upstream branch; empty without an upstream."""
         try:

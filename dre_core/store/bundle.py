@@ -178,9 +178,12 @@ def write_archive(path: Path, members: Iterable[Member]) -> None:
     Raises:
         FormatError: A name outside the table, or twice.
         LimitError: Too many, or too large.
+        UsageError: There is a folder, a pipe or a device of that name.
         StorageError: Something can't be read or written.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UsageError("not a regular file", hint="an archive is put in a file's place", path=str(path))
     ordered = _ordered(members)
     partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:

@@ -345,6 +345,19 @@ def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], None], *, du
             sync_folder(path.parent)
 
 
+def write_out(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes what a user asked for: a file is replaced when it is whole, a pipe or device stays what it is.
+
+    Raises:
+        StorageError: It can't be written.
+    """
+    if path.is_file() or not path.exists():
+        write_atomically(path, data, durable=durable)
+        return
+    with storage_errors(path), path.open("wb") as stream:
+        stream.write(data)
+
+
 def sync_folder(path: Path) -> None:
     """Makes renames in a folder durable, where the system can."""
     try:
