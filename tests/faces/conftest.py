@@ -461,8 +461,19 @@ class Ran:
         return [line for line in self.lines if line.get("command") == level]
 
 
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """What a workflow gets of this project: without the environments that lie in a checkout, which act would copy."""
+    folder = tmp_path_factory.mktemp("published")
+    for name in ("actions", "dre_ci", "dre_core", "dre_pytest"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
 @pytest.fixture
-def act(project, github, node, node_modules, tool, tmp_path):
+def act(project, github, node, node_modules, tool, published, tmp_path):
     """Runs a workflow of the project by a real runner with this checkout's actions; what stores is stood in for."""
     runner = tool("act")
     stubs = {name: tmp_path / name for name in ("upload", "nothing", "checkout")}
@@ -481,7 +492,7 @@ def act(project, github, node, node_modules, tool, tmp_path):
     used = [ROOT / "actions/wrap/action.yml", ROOT / "examples/github/.github/workflows/tests.yml"]
     pins = dict(re.findall(r"uses: (actions/[\w-]+)@(\w{40})", "".join(path.read_text() for path in used)))
     local = [f"{name}@{pins[name]}={place}" for name, place in places.items()]
-    local.append(f"development-reality-engine/dre@{'0' * 40}={ROOT}")
+    local.append(f"development-reality-engine/dre@{'0' * 40}={published}")
     project.git("remote", "add", "origin", "https://github.com/octo/shop.git")
     github.git = project.git
 
