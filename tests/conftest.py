@@ -29,9 +29,12 @@ def own_home(tmp_path_factory, monkeypatch):
     for name in list(os.environ):
         if name.startswith(_OUTSIDE) and name not in ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER"):
             monkeypatch.delenv(name, raising=False)
-    # Under nohup, and in some CI systems, children would inherit an ignored hang-up.
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Under nohup, in the background of a script, and in some CI systems, children would inherit ignored signals.
+    for name in ("SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     return home
