@@ -6,7 +6,6 @@ skipped only where a tool can't be installed, and says so.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -27,11 +26,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from tests.faces.cache import CACHE, installing
 from tests.faces.openapi import cut_down
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Found before any test gets a home of its own.
-CACHE = Path(os.environ.get("DRE_TEST_CACHE") or Path.home() / ".cache" / "dre-tests")
 BIN = Path(sys.executable).parent
 NODE_PACKAGES = {
     "dependencies": {
@@ -78,10 +76,7 @@ def node_modules(node):
     """The folder of the node packages, installed once."""
     text = json.dumps(NODE_PACKAGES, indent=1, sort_keys=True)
     place = CACHE / f"node-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "w") as lock:
-        # Each worker asks for them, and one installs.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with installing():
         _install(node, place, text)
     return place / "node_modules"
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from dre_core.capture.programmatic import read_junit
+from tests.faces.cache import CACHE, installing
 
 pytestmark = pytest.mark.faces
 
 INPUTS = Path(__file__).resolve().parents[1] / "gold" / "junit"
 RUNNERS = ("pytest", "unittest", "jest", "go", "surefire")
-CACHE = Path.home() / ".cache" / "dre-tests"
 PACKAGES = (
     "junit-to-ctrf@0.0.14", "xunit-viewer@10.6.1", "test-results-parser@0.4.6", "@datadog/datadog-ci@5.25.0",
 )  # fmt: skip
@@ -32,7 +32,11 @@ PACKAGES = (
 @pytest.fixture(scope="module")
 def npm():
     """Where the npm packages are, installed once into the cache."""
-    folder = CACHE / "npm-junit"
+    with installing():
+        return _consumers(CACHE / "npm-junit")
+
+
+def _consumers(folder):
     modules = folder / "node_modules"
     if not all((modules / name.rpartition("@")[0]).exists() for name in PACKAGES):
         if shutil.which("npm") is None:
@@ -166,7 +170,11 @@ def test_datadog_takes_it(report, npm):
 @pytest.fixture(scope="module")
 def codecov():
     """Codecov's uploader in an environment of its own, since it pins what others use."""
-    folder = CACHE / "codecov"
+    with installing():
+        return _uploader(CACHE / "codecov")
+
+
+def _uploader(folder):
     program = folder / "bin" / "codecovcli"
     if not program.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, check=False)

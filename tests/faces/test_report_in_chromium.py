@@ -26,6 +26,7 @@ from dre_core.report.exhibits import Exhibits, OutputText, PatternMatch, Recordi
 from dre_core.report.html import render_html
 from dre_core.reporting import report_of
 from dre_core.verification import Request
+from tests.faces.cache import CACHE, installing
 
 pytestmark = [
     pytest.mark.faces,
@@ -36,7 +37,6 @@ pytestmark = [
 
 GOLD = Path(__file__).resolve().parents[1] / "gold"
 REGOLD = bool(os.environ.get("DRE_TEST_REGOLD"))
-CACHE = Path.home() / ".cache" / "dre-tests"
 NAMES = ("green", "red", "contradicted", "interrupted")
 WIDTHS = (390, 820, 1440)
 ATTACKS = (
@@ -60,17 +60,22 @@ MARKS = "invoice\u202egnp.exe \u2066x\u2069 zero\u200bwidth \ufeff"
 
 def executable() -> str:
     """Chromium's path, or a reason to skip."""
-    found = shutil.which("chromium")
-    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
-        for words in (["update", "-qq"], ["install", "-y", "-qq", "chromium"]):
-            subprocess.run(["apt-get", *words], capture_output=True, timeout=400, check=False)
+    with installing():
         found = shutil.which("chromium")
+        if found is None and shutil.which("apt-get") and os.geteuid() == 0:
+            for words in (["update", "-qq"], ["install", "-y", "-qq", "chromium"]):
+                subprocess.run(["apt-get", *words], capture_output=True, timeout=400, check=False)
+            found = shutil.which("chromium")
     return found or pytest.skip("there is no Chromium, and it can't be installed here")
 
 
 def npm_file(package: str, path: str) -> Path:
     """A file of an npm package, in the cache."""
-    target = CACHE / "npm" / "node_modules" / package / path
+    with installing():
+        return _npm_file(package, CACHE / "npm" / "node_modules" / package / path)
+
+
+def _npm_file(package: str, target: Path) -> Path:
     if not target.exists():
         if shutil.which("npm") is None:
             pytest.skip("there is no npm")
