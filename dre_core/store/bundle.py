@@ -19,6 +19,7 @@ Source: PKWARE APPNOTE.TXT 6.3.10, sections 4.3 to 4.5.
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import os
 import re
@@ -34,7 +35,7 @@ from typing import BinaryIO, TypeAlias
 from dre_core.errors import FormatError, LimitError, NotFoundError, StorageError, UsageError
 from dre_core.model.identifier import OPERATION, PATTERN
 from dre_core.model.record import dataclass
-from dre_core.store.local import storage_error
+from dre_core.store.local import hold, remove_orphan, storage_error
 
 MAX_MEMBERS = 65_535
 """Most members."""
@@ -185,9 +186,12 @@ def write_archive(path: Path, members: Iterable[Member]) -> None:
     if path.exists() and not path.is_file():
         raise UsageError("not a regular file", hint="an archive is put in a file's place", path=str(path))
     ordered = _ordered(members)
+    for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        remove_orphan(orphan)  # of an export that was killed
     partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         with open(partial, "xb") as file:
+            hold(file.fileno())
             _write(file, ordered)
             file.flush()
             os.fsync(file.fileno())

@@ -193,7 +193,7 @@ class LocalStore:
             descriptor = os.open(path, _WRITE_FLAGS, 0o600)
         except OSError as error:
             raise storage_error(error, path) from error
-        _lock(descriptor)
+        hold(descriptor)
         return LocalWriter(self, descriptor, path)
 
     def put(self, data: bytes, *, durable: bool = True) -> str:
@@ -325,7 +325,7 @@ class LocalStore:
         """Remove temporary files whose writer is gone; gives how many."""
         removed = 0
         for name in _listed(self._temporary):
-            removed += _remove_orphan(self._temporary / name)
+            removed += remove_orphan(self._temporary / name)
         return removed
 
     def make_directory(self, directory: Path) -> None:
@@ -374,7 +374,7 @@ def _listed(directory: Path) -> list[str]:
         raise storage_error(error, directory) from error
 
 
-def _lock(descriptor: int) -> bool:
+def hold(descriptor: int) -> bool:
     """Mark a temporary file as in use while its writer lives; False where one does or locks are missing."""
     try:
         import fcntl
@@ -385,14 +385,15 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _remove_orphan(path: Path) -> int:
+def remove_orphan(path: Path) -> int:
+    """Removes a temporary file whose writer has died, unless it is empty; gives the number of files removed."""
     try:
         descriptor = os.open(path, _READ_FLAGS)
     except OSError:
         return 0
     try:
         # An empty one may be newly made and not yet locked.
-        if os.fstat(descriptor).st_size == 0 or not _lock(descriptor):
+        if os.fstat(descriptor).st_size == 0 or not hold(descriptor):
             return 0
         os.unlink(path)
     except OSError:

@@ -498,3 +498,15 @@ def test_random_bytes_end_in_the_typed_error(tmp_path: Path) -> None:
             (tmp_path / "x.zip").write_bytes(os.urandom(length) + tail)
             with pytest.raises(DREError):
                 Archive.open(tmp_path / "x.zip")
+
+
+def test_what_a_killed_export_left_goes_and_what_is_being_written_stays(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    dead, alive = tmp_path / ".e.zip.0000.tmp", tmp_path / ".e.zip.1111.tmp"
+    dead.write_bytes(b"half")
+    with alive.open("wb") as writer:
+        writer.write(b"half")
+        writer.flush()
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        write_archive(tmp_path / "e.zip", [])
+    assert (dead.exists(), alive.exists(), (tmp_path / "e.zip").exists()) == (False, True, True)
