@@ -190,7 +190,7 @@ def test_without_exit_info_statuses_are_unknown(monkeypatch: pytest.MonkeyPatch)
 
 def test_psutil_finds_the_same_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "_children_source", lambda: monitor._children_by_psutil)
-    tree, _ = watched("sh", "-c", "sleep 0.41; true")
+    tree, _ = watched("sh", "-c", "sleep 2.41; true")
     assert len(tree.processes) >= 2
     assert tree.processes[0].argv[:2] == ("sh", "-c")
 
