@@ -124,18 +124,28 @@ class Body:
         if not inspect.isroutine(original) or _is_async(original):
             return (yield)
         self.called = False
+        failed = False
 
         @functools.wraps(original)
         def probe(*args: object, **kwargs: object) -> object:
             __tracebackhide__ = True
+            nonlocal failed
             self.called = True
-            return original(*args, **kwargs)
+            try:
+                result = original(*args, **kwargs)
+            except BaseException as error:
+                failed = not (isinstance(error, QUIET) or is_unittest_skip(error))
+                raise
+            failed = False  # whoever calls it again after a failure is held to the last time
+            return result
 
         item.obj = probe
         try:
             return (yield)
         finally:
             item.obj = original
+            # A hook that calls the function may keep what it raised to itself.
+            self.raised = self.raised or failed
 
 
 def is_unittest_skip(error: BaseException) -> bool:

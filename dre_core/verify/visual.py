@@ -3,14 +3,14 @@
 It applies only where pictures were taken in, and reads what was seen when they were (``capture/picture.py``): no
 picture is decoded here. A picture that nobody could look at says nothing.
 
-====================  ==================================================================  ============
-check                 rule                                                                finding
-====================  ==================================================================  ============
+=====================  =================================================================  ============
+check                  rule                                                               finding
+=====================  =================================================================  ============
 picture-from-this-run  the file is as it was before the run, or older than it             fail major
 not-blank              one colour only                                                    fail major
 matches-baseline       more pixels than ``TOLERANCE`` differ from the baseline at base    fail minor
 baseline-rerecorded    the change brought another baseline, and no intent was declared    fail minor
-====================  ==================================================================  ============
+=====================  =================================================================  ============
 """
 
 from __future__ import annotations

@@ -137,6 +137,12 @@ TRICKS = {
     "pyfunc-noop": Trick(
         "body-called", "def pytest_pyfunc_call(pyfuncitem): return True  # culprit\n", PLAIN_TESTS
     ),
+    "pyfunc-calls-and-swallows": Trick(
+        "outcome-matches-body",
+        "def pytest_pyfunc_call(pyfuncitem):  # culprit\n    try:\n        pyfuncitem.obj()\n"
+        "    except BaseException:\n        pass\n    return True\n",
+        PLAIN_TESTS,
+    ),
     "runtest-call-swallows": Trick(
         "outcome-matches-body",
         W + "def pytest_runtest_call(item):\n    try:\n        yield\n    except BaseException:\n        pass\n",
