@@ -16,8 +16,10 @@ from dre_core.errors import FormatError, IntegrityError
 from dre_core.model.declaration import ITEM_KIND, PREDICATE_TYPE, Declaration
 from dre_core.model.run import Run
 from dre_core.model.statement import Statement
+from dre_core.model.verdict import Vantage, Weight
 from dre_core.store.sealed import Blobs
 from dre_core.verify.evidence import Evidence
+from dre_core.verify.verifier import Ruling, fail, found, not_applicable, passed
 
 _ENVELOPE_LIMIT_BYTES = 16 << 20
 
@@ -70,3 +72,21 @@ def _claiming(run: Run, declaration: Declaration | None) -> Run:
     kind = declaration.kind.value if declaration and declaration.kind else None
     changes = declaration.changes if declaration else ()
     return replace(run, claim=replace(run.claim, kind=kind, changes=changes))
+
+
+def policy_as_declared(evidence: Evidence) -> Ruling:
+    """A verdict by another policy than the run was said, before it began, to be held to."""
+    declared = evidence.declaration.policy if evidence.declaration is not None else ""
+    if not declared:
+        return not_applicable("no policy was declared")
+    if declared == evidence.policy.digest:
+        return passed(Vantage.STATIC, "the verdict is by the declared policy")
+    return found(
+        fail(
+            "policy-as-declared",
+            Weight.MINOR,
+            Vantage.STATIC,
+            f"the run was declared to be held to the policy {declared[:19]}, and this verdict is by another",
+            remedy="give --policy the file that was declared, or declare anew",
+        )
+    )

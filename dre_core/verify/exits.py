@@ -264,21 +264,3 @@ def command_expected(evidence: Evidence) -> Ruling:
             remedy="run one of them, or add this one to expected_commands in the policy",
         )
     )
-
-
-def policy_as_declared(evidence: Evidence) -> Ruling:
-    """A verdict by another policy than the run was said, before it began, to be held to."""
-    declared = evidence.declaration.policy if evidence.declaration is not None else ""
-    if not declared:
-        return not_applicable("no policy was declared")
-    if declared == evidence.policy.digest:
-        return passed(Vantage.STATIC, "the verdict is by the declared policy")
-    return found(
-        fail(
-            "policy-as-declared",
-            Weight.MINOR,
-            Vantage.STATIC,
-            f"the run was declared to be held to the policy {declared[:19]}, and this verdict is by another",
-            remedy="give --policy the file that was declared, or declare anew",
-        )
-    )

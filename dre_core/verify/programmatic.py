@@ -9,13 +9,13 @@ from dre_core.hooks import hookimpl
 from dre_core.model.verdict import MethodResult, Vantage, Weight
 from dre_core.verify.chosen import expected_tests_ran, nothing_dropped, selection
 from dre_core.verify.covered import COVERAGE_CHECKS
+from dre_core.verify.declared import policy_as_declared
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.exits import (
     command_expected,
     exit_agrees,
     exitstatus_overridden,
     failures_exit0,
-    policy_as_declared,
     runner_session_present,
     session_finished,
 )
