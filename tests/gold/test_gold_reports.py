@@ -13,6 +13,8 @@ import os
 import re
 from dataclasses import replace
 from functools import cache
+from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from dre_core.report.build import Report
 from dre_core.report.difference import compare
 from dre_core.report.document import make_document
 from dre_core.report.markdown import difference_markdown
+from dre_core.report.pdf import PDFRenderer, pdf_of
 from dre_core.report.summary import difference_lines
 from dre_core.reporting import report_of
 from dre_core.verification import Request
@@ -142,6 +145,27 @@ def settled(data: bytes) -> bytes:
     return text.replace(f'"{__version__}"', '"VERSION"').replace(f"DRE {__version__}", "DRE VERSION").encode()
 
 
+class Words(HTMLParser):
+    """The words of a page that are set in type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self._hidden = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("button", "script", "select", "style", "title"):
+            self._hidden = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._hidden:
+            self._hidden = ""
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.seen += data.split()
+
+
 def holds(path: Path, data: bytes) -> None:
     if REGOLD:
         path.parent.mkdir(exist_ok=True)
@@ -170,6 +194,31 @@ def test_a_difference_says_what_it_said():
     )
     holds(GOLD / "expected" / "difference.markdown", difference_markdown(found))
     holds(GOLD / "expected" / "difference.json", (json.dumps(found.to_json(), indent=1) + "\n").encode())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_printed_page_says_what_it_said(name):
+    pytest.importorskip("pyte", reason="the recording is kept as the emulated terminal shows it")
+    holds(GOLD / "expected" / f"{name}.printed.html", settled(PDFRenderer().draft(recorded(name))))
+
+
+@pytest.mark.faces
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pdf_says_every_word_of_its_page(name):
+    reader = pytest.importorskip("pypdf")
+    try:
+        pytest.importorskip("weasyprint")
+    except OSError as error:  # Pango is the system's
+        pytest.skip(f"WeasyPrint can't load its libraries: {error}")
+    page = PDFRenderer().draft(recorded(name))
+    # Where lines and pages break depends on the fonts of the machine, so only the words are compared.
+    pages = reader.PdfReader(BytesIO(pdf_of(page))).pages
+    said = "".join("".join(each.extract_text().split()) for each in pages)
+    words = Words()
+    words.feed(page.decode())
+    assert len(words.seen) > 500
+    words.seen.remove("Skip")  # the link over the page's top, for keyboards
+    assert [word for word in words.seen if word not in said] == []
 
 
 @pytest.mark.faces
