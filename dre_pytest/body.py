@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from dre_core.model.session import HookNote
 from dre_pytest import hooks
+from dre_pytest.control import Control
+from dre_pytest.failure import is_failure
 from dre_pytest.intact import Subjects
-
-QUIET = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception, KeyboardInterrupt)
-"""Exceptions that say how a test ends, not that it failed."""
-
 
 _MAX_LOOKS = 50
 
@@ -29,6 +27,7 @@ class Body:
         called: The function itself was called; None if that was not watched.
         raised: It raised something that is neither a skip nor an exit.
         notes: Functions that were put in a test's place.
+        control: What becomes of a failure here.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -39,45 +38,58 @@ class Body:
         self._subjects = Subjects(config.rootpath)
         self._parents: set[int] = set()
         self._parent: object = None
+        self._beside: pytest.Function | None = None
         self.notes: list[HookNote] = []
+        self.control = Control()
         self.entered = False
         self.called: bool | None = None
         self.raised = False
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        if pyfuncitem.parent is not self._parent:
+            self._look_around(pyfuncitem)
         self.entered = True
         self.called = True
         self.raised = False
         code = getattr(pyfuncitem.obj, "__code__", None)
-        if pyfuncitem.parent is not self._parent:
-            self._look_around(pyfuncitem)
         try:
             if code is not None and code.co_filename != str(pyfuncitem.path):
                 return (yield from self._compared(pyfuncitem))
             if self._has_foreign():
                 return (yield from self._probed(pyfuncitem))
             return (yield)
-        except QUIET:
-            raise
         except BaseException as error:
-            self.raised = not is_unittest_skip(error)
+            self.raised = is_failure(error)
             raise
 
     def _look_around(self, item: pytest.Function) -> None:
-        """What fixtures put in the place of the code under test, seen in the first test of a module or class."""
+        """The first test of a module or class: a control, and what fixtures put in place of the code under test."""
         self._parent = item.parent
         if len(self._parents) >= _MAX_LOOKS or id(item.parent) in self._parents:
             return
         self._parents.add(id(item.parent))
-        try:
+        # Looking must never fail the test that is looked at.
+        with suppress(Exception):
             found = list(hooks.subject_notes(self._subjects, self._rootdir, "patched-in-test"))
-        except Exception:
-            return  # looking must never fail the test that is looked at
-        self.notes.extend(note for note in found if note not in self.notes)
+            self.notes.extend(note for note in found if note not in self.notes)
+        with suppress(Exception):
+            lost = len(self.control.lost)
+            self.control.run(item, reported=self._beside is None)
+            if len(self.control.lost) > lost:  # who did it may be gone when the fixtures are
+                self.notes.extend(hooks.replaced_notes(self._rootdir))
+        self._beside = item
+
+    def look_again(self) -> None:
+        """When all tests are over: a control once more."""
+        if self._beside is not None:
+            with suppress(Exception):
+                self.control.run(self._beside, reported=True)
 
     def _compared(self, item: pytest.Function) -> Generator[None, object, object]:
         """A function whose code is not in the test's file: another one in its place, or one around it."""
+        if item is self.control.item:
+            return (yield)
         from dre_pytest import swap
 
         try:
@@ -105,8 +117,7 @@ class Body:
                 return (yield)
         finally:
             self.called = watch.called if watch.possible else None
-            error = watch.raised
-            self.raised = error is not None and not isinstance(error, QUIET) and not is_unittest_skip(error)
+            self.raised = is_failure(watch.raised)
 
     def _has_foreign(self) -> bool:
         """Whether anybody but pytest may answer for the function without calling it."""
@@ -134,7 +145,7 @@ class Body:
             try:
                 result = original(*args, **kwargs)
             except BaseException as error:
-                failed = not (isinstance(error, QUIET) or is_unittest_skip(error))
+                failed = is_failure(error)
                 raise
             failed = False  # whoever calls it again after a failure is held to the last time
             return result
@@ -146,12 +157,6 @@ class Body:
             item.obj = original
             # A hook that calls the function may keep what it raised to itself.
             self.raised = self.raised or failed
-
-
-def is_unittest_skip(error: BaseException) -> bool:
-    """Whether it is ``unittest.SkipTest``, without importing unittest for it."""
-    unittest = sys.modules.get("unittest")
-    return unittest is not None and isinstance(error, unittest.SkipTest)
 
 
 def _is_async(function: Any) -> bool:

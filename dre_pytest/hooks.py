@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pluggy
 import pytest
 
 from dre_core.model.session import HookNote
-from dre_pytest.intact import Subjects, finders, is_foreign, misplaced, shadowed
+from dre_pytest import intact
+from dre_pytest.intact import Subjects
 
 WATCHED = (
     "pytest_runtest_makereport",
@@ -121,19 +124,38 @@ def replaced_notes(rootdir: Path, *own: object) -> Iterator[HookNote]:
         rootdir: Paths below it are given relative to it.
         own: Objects of the recorder, whose methods are looked at as well.
     """
+    look = _from_file(intact)
     spots: dict[str, tuple[str, int, str]] = {}
     for name, (file, line) in _internals():
-        spots[name] = (file, line, "replaced" if is_foreign(file) else "replaced-by-plugin")
-    for name, (file, line) in (*misplaced(), *finders(), *shadowed(*own)):
+        spots[name] = (file, line, "replaced" if look.is_foreign(file) else "replaced-by-plugin")
+    for name, (file, line) in (*look.misplaced(), *look.readers(), *look.finders(), *look.shadowed(*own)):
         spots[name] = (file, line, "replaced")
     for name, (file, line, concern) in spots.items():
         yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
+
+
+def _from_file(module: ModuleType) -> Any:
+    """A copy of a module fresh from its file, for the one that is loaded may itself have been replaced in part."""
+    spec = spec_from_file_location(f"{module.__name__}_again", module.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    return fresh
 
 
 def subject_notes(subjects: Subjects, rootdir: Path, concern: str) -> Iterator[HookNote]:
     """Functions of the code under test that a conftest replaced since the subjects were last looked at."""
     for name, (file, line) in subjects.patched():
         yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
+
+
+def altered_notes(altered: Iterable[tuple[str, str, int]], rootdir: Path) -> Iterator[HookNote]:
+    """Functions that are not what stands in their files: name, file and line of each."""
+    for name, file, line in altered:
+        yield HookNote(
+            hook=name, plugin="", file=relative(file, rootdir), line=line, concern="not-its-source"
+        )
 
 
 def _internals() -> Iterator[tuple[str, tuple[str, int]]]:

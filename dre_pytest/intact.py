@@ -18,6 +18,17 @@ from typing import Any
 _open = open  # tests patch it
 _GUARDED = ("_pytest", "pytest", "pluggy", "dre_core", "dre_pytest", "dre_ci")
 _SINGLE = ("builtins", "operator", "unittest.case", "contextlib")
+_READERS = (
+    ("ast", "parse"),
+    ("importlib._bootstrap_external", "SourceLoader.get_code"),
+    ("importlib._bootstrap_external", "SourceLoader.source_to_code"),
+    ("importlib._bootstrap_external", "FileLoader.get_data"),
+    ("marshal", "loads"),
+    ("pathlib", "Path.open"),
+    ("pathlib", "Path.read_bytes"),
+    ("tokenize", "open"),
+)
+"""What sources and bytecode are read by; other attributes of these modules are projects' own to patch."""
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -44,6 +55,17 @@ def misplaced() -> Iterator[tuple[str, Place]]:
         if (top in _GUARDED or name in _SINGLE) and isinstance(module, ModuleType):
             for attribute, place in _attributes(module, homes):
                 yield f"{name}.{attribute}", place
+
+
+def readers() -> Iterator[tuple[str, Place]]:
+    """Functions that read or compile sources, replaced by code of the project."""
+    for name, qualified in _READERS:
+        value: object = sys.modules.get(name)
+        for part in qualified.split("."):
+            value = getattr(value, part, None)
+        place = code_place(value)
+        if place and is_foreign(place[0]):
+            yield f"{name}.{qualified}", place
 
 
 def finders() -> Iterator[tuple[str, Place]]:
@@ -107,13 +129,13 @@ def shadowed(*objects: object) -> Iterator[tuple[str, Place]]:
 
 def code_place(value: object) -> Place | None:
     """File and line of a function's code, or of a class's first method; None where there is no code."""
-    value = _plain(value)
+    value = plain(value)
     if isinstance(value, FunctionType):
         return value.__code__.co_filename, value.__code__.co_firstlineno
     return None
 
 
-def _plain(value: Any) -> object:
+def plain(value: Any) -> object:
     for _ in range(4):
         if isinstance(value, (classmethod, staticmethod, MethodType)):
             value = value.__func__
@@ -149,7 +171,7 @@ def _of_class(
 
 def _out_of_place(value: object, homes: tuple[str, ...], same: str) -> Place | None:
     """The place of a function, or of what it wraps, that is neither installed nor at home."""
-    function = _plain(value)
+    function = plain(value)
     for _ in range(4):
         if not isinstance(function, FunctionType):
             return None

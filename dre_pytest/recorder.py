@@ -33,10 +33,11 @@ from dre_core.model.session import HookNote, Session
 from dre_pytest import hooks
 from dre_pytest.alerts import Alerts
 from dre_pytest.asserts import assert_mode, count_assertions, unrewritten
-from dre_pytest.body import QUIET, Body, is_unittest_skip
+from dre_pytest.body import Body
 from dre_pytest.calls import Calls
 from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conftests, marked, modules_of
 from dre_pytest.command import distributions, ini, options, seed
+from dre_pytest.failure import is_failure
 from dre_pytest.fixtures import keep
 from dre_pytest.imports import loaded
 from dre_pytest.intact import Subjects, is_foreign
@@ -52,10 +53,12 @@ from dre_pytest.running import (
     part_of,
     worker_of,
 )
+from dre_pytest.sources import Comparison, own_modules
 from dre_pytest.suspects import suspects
 from dre_pytest.swap import own_code
 
 MAX_PROBLEMS = 100
+_LEAST_SECONDS = 0.02
 
 # Tests patch the modules; the recorder keeps the genuine functions.
 _now = datetime.now
@@ -326,8 +329,7 @@ class Recorder:
                 return
         elif when == "call":
             called = False if item.__class__ is _Function else None
-            real = raised is not None and not isinstance(raised.value, QUIET)
-            self._evidence = (report.nodeid, called, real and not is_unittest_skip(raised.value))  # type: ignore[union-attr]
+            self._evidence = (report.nodeid, called, is_failure(raised and raised.value))
         if raised is not None and contradicts(item, raised.value, report):
             self.problem(f"outcome-changed: {report.nodeid} {when} raised, reported {report.outcome}")
             ours = (self, self.body)
@@ -535,13 +537,18 @@ class Recorder:
         for plugin in ours:
             if not self.config.pluginmanager.is_registered(plugin):
                 self.problem(f"recorder-displaced: {type(plugin).__name__}")
+        comparison = self._compare()
         notes = [
             *self._early_notes,
             *hooks.added_notes(self._at_start or found, found, ours, self._rootdir),
             *hooks.outside_notes(found, self, self.body, self._rootdir),
             *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
             *self.body.notes,
+            *hooks.altered_notes(comparison.altered, self._rootdir),
         ]
+        self.body.look_again()
+        if lost := self.body.control.lost:
+            self.problem(f"control-passed: {len(lost)} times, lost {lost[0]}")
         if self._unwitnessed:
             self.problem(
                 f"unwitnessed: {len(self._unwitnessed)} passed without a call: {self._unwitnessed[0]}"
@@ -557,6 +564,8 @@ class Recorder:
             "exit_status_before": before,
             "exit_status": self._exit_status,
             "testsfailed": session.testsfailed,
+            "modules": comparison.modules,
+            "compared": comparison.compiled,
             "stopped": str(stopped) if stopped else "",
             "counts": {name: tally[name] for name in _COUNTED},
             "lost": self._journal.lost,
@@ -566,6 +575,14 @@ class Recorder:
             "hooks": self._new(notes),
             "finished_at": _time(),
         }
+
+    def _compare(self) -> Comparison:
+        """Compare what ran with the sources, for a hundredth of the time that the session took."""
+        comparison = Comparison(self.config, self._started)
+        if not self._controller:
+            took = time.time() - self._started
+            comparison.run(own_modules(self._rootdir), max(_LEAST_SECONDS, took / 100))
+        return comparison
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_unconfigure(self) -> Generator[None, object, object]:

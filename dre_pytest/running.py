@@ -11,7 +11,7 @@ import pytest
 
 from dre_core.model.canonical import JSON
 from dre_core.model.journal import MAIN, NO_OUTCOME
-from dre_pytest.body import QUIET, is_unittest_skip
+from dre_pytest.failure import is_failure
 
 MAX_TEXT = 16_384
 MAX_MESSAGE = 512
@@ -155,7 +155,7 @@ def contradicts(item: pytest.Item, error: BaseException, report: Any) -> bool:
     """Whether the outcome is better than what was raised allows."""
     if report.outcome == "passed":
         return True
-    if report.outcome != "skipped" or isinstance(error, QUIET) or is_unittest_skip(error):
+    if report.outcome != "skipped" or not is_failure(error):
         return False
     return not (hasattr(report, "wasxfail") and item.get_closest_marker("xfail") is not None)
 

@@ -553,6 +553,8 @@ def _session(
         ignored_count=collected.integer("ignored_count", 0) if collected else 0,
         collection_skips=_collection_skips(main),
         unrewritten=tuple(sorted({name for each in _records(streams) for name in each.texts("unrewritten")})),
+        modules=max((each.integer("modules", 0) for each in _finishes(streams)), default=0),
+        compared=max((each.integer("compared", 0) for each in _finishes(streams)), default=0),
         testsfailed=finish.optional_integer("testsfailed") if finish else None,
         stopped=finish.text("stopped", "") if finish else "",
         parent=head.text("parent", ""),
@@ -569,6 +571,10 @@ def _session(
 def _natural(worker: str) -> tuple[int, str]:
     """gw2 before gw10."""
     return len(worker), worker
+
+
+def _finishes(streams: Iterable[_Stream]) -> Iterator[Fields]:
+    return (stream.finish for stream in streams if stream.finish is not None)
 
 
 def _records(streams: Iterable[_Stream]) -> Iterator[Fields]:

@@ -142,6 +142,7 @@ class HookNote:
         line: 1-based line of the definition; 0 if unknown.
         concern: ``conftest``, ``outside-ours``, ``added-late``, ``changed-outcome``; ``replaced`` and
             ``replaced-by-plugin`` for pytest's own functions; ``patched-subject`` for the project's;
+            ``not-its-source`` for a function that is not what stands in its file;
             ``swapped-body`` and ``wrapped-body`` for a test's; ``skips`` where a conftest skipped a test;
             ``calls``, ``ignores`` and ``touches-record`` for what only stands in the source.
     """
@@ -220,6 +221,8 @@ class Session:
         ignored_count: How many there were.
         collection_skips: Modules and classes that were skipped as a whole: node id to reason.
         unrewritten: Files with ``assert`` statements that pytest did not rewrite.
+        modules: Modules of the project that were loaded.
+        compared: How many of them were compared with their source.
         testsfailed: pytest's own number of failures when the session ended; None if unfinished.
         stopped: Why the session ended early (``-x``, ``--maxfail``, an interrupt); empty if it did not.
         parent: Id of the session that this one ran within, in the same process; empty if none.
@@ -266,6 +269,8 @@ class Session:
     ignored_count: int = 0
     collection_skips: Mapping[str, str] = field(default_factory=dict)
     unrewritten: tuple[str, ...] = ()
+    modules: int = 0
+    compared: int = 0
     testsfailed: int | None = None
     stopped: str = ""
     parent: str = ""

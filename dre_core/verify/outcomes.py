@@ -120,7 +120,7 @@ def outcome_witnessed(evidence: Evidence) -> Ruling:
 
 
 def subject_intact(evidence: Evidence) -> Ruling:
-    """Functions of the code under test that a conftest replaced by its own."""
+    """Functions of the project that a conftest replaced, or that are not what stands in their files."""
     if not evidence.sessions:
         return not_applicable("no session")
     findings = []
@@ -133,16 +133,26 @@ def subject_intact(evidence: Evidence) -> Ruling:
                     fail("subject-intact", Weight.MAJOR, Vantage.IN_PROCESS, message, where=where,
                          remedy="patch the code under test inside the tests that need it")
                 )  # fmt: skip
+            elif note.concern == "not-its-source":
+                message = f"{note.hook} ran as something else than what stands at {where}"
+                findings.append(
+                    fail("subject-intact", Weight.CRITICAL, Vantage.IN_PROCESS, message, where=where,
+                         remedy="remove cached bytecode, and what changes code while it is loaded")
+                )  # fmt: skip
             elif note.concern == "patched-in-test":
                 message = f"{note.hook} was replaced by {where} while tests ran"
                 findings.append(info("subject-intact", Vantage.IN_PROCESS, message, where=where))
     if findings:
         return found(*findings[:10])
-    return passed(Vantage.IN_PROCESS, "no conftest replaced a function of the code under test")
+    compared, modules = (
+        sum(getattr(each, name) for each in evidence.top_sessions) for name in ("compared", "modules")
+    )
+    detail = f"; {compared} of {modules} modules were compared with their source" if modules else ""
+    return passed(Vantage.IN_PROCESS, f"no conftest replaced a function of the code under test{detail}")
 
 
 def outcome_matches_body(evidence: Evidence) -> Ruling:
-    """A test whose body raised, reported as passed."""
+    """A test whose body raised, or a control, reported as passed."""
     if not evidence.sessions:
         return not_applicable("no session")
     for session in evidence.top_sessions:
@@ -157,6 +167,17 @@ def outcome_matches_body(evidence: Evidence) -> Ruling:
                     evidence=evidence.items_of(session),
                     tests=tuple(forced[:NAMED_TESTS]),
                     where=_who_changed(session),
+                )
+            )
+        if lost := next((text for text in session.problems if text.startswith("control-passed:")), ""):
+            return found(
+                veto(
+                    "outcome-matches-body",
+                    Vantage.IN_PROCESS,
+                    f"a function that must fail was run like a test and passed: {lost.partition(': ')[2]}",
+                    remedy="look for code that catches what tests raise",
+                    evidence=evidence.items_of(session),
+                    where=culprit(session, "replaced", "replaced-by-plugin") or _who_changed(session),
                 )
             )
         changed = [text for text in session.problems if text.startswith("outcome-changed:")]

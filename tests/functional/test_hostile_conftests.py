@@ -79,6 +79,31 @@ class Trick:
 W = "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)  # culprit\n"
 H = "import os, sys, atexit, pytest\n"
 
+MARKED_SHOP = "def double(n):  # culprit\n    return 3 * n\n"
+MARKED_TESTS = PLAIN_TESTS.replace("def test_two():", "def test_two():  # culprit\n   ")
+# Pytest 9.2 goes by the hash of the source, older ones by its time and size.
+PYC_FLAGS = b"\3\0\0\0" if pytest.version_tuple[:2] >= (9, 2) else bytes(4)
+BYTECODE = """
+import marshal, struct, sys
+from importlib.util import MAGIC_NUMBER, source_hash
+from pathlib import Path
+import pytest
+
+def drop(source):
+    return source.replace("assert ", "None == ")
+
+def leave(name, tag, flags, change):
+    source = Path(__file__).with_name(name)
+    status, text = source.stat(), source.read_text()
+    cache = source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}{tag}.pyc"
+    cache.parent.mkdir(exist_ok=True)
+    by_time = struct.pack("<LL", int(status.st_mtime), status.st_size)
+    stamp = source_hash(text.encode()) if flags[0] else by_time
+    code = compile(change(text), str(source), "exec", dont_inherit=True)
+    cache.write_bytes(MAGIC_NUMBER + flags + stamp + marshal.dumps(code))
+
+"""
+
 TRICKS = {
     "makereport-passed": Trick(
         "outcome-matches-body",
@@ -99,6 +124,72 @@ TRICKS = {
     "logreport-rewritten": Trick(
         "outcome-matches-body",
         W + "def pytest_runtest_logreport(report):\n    report.outcome = 'passed'\n    return (yield)\n",
+    ),
+    "parser-that-drops-assertions": Trick(
+        "recorder-intact",
+        "import ast\nown = ast.parse\ndef parse(source, *a, **k):  # culprit\n    tree = own(source, *a, **k)\n"
+        "    for node in ast.walk(tree):\n        body = getattr(node, 'body', None)\n"
+        "        if isinstance(body, list):\n"
+        "            body[:] = [ast.copy_location(ast.Pass(), n) if isinstance(n, ast.Assert) else n for n in body]\n"
+        "    return tree\nast.parse = parse\n",
+        PLAIN_TESTS,
+    ),
+    "reader-that-changes-sources": Trick(
+        "recorder-intact",
+        "import pathlib\nown = pathlib.Path.read_bytes\ndef read_bytes(self):  # culprit\n"
+        "    return own(self).replace(b'assert ', b'None == ')\npathlib.Path.read_bytes = read_bytes\n",
+        PLAIN_TESTS,
+    ),
+    "bytecode-of-a-better-product": Trick(
+        "subject-intact",
+        BYTECODE + "leave('shop.py', '', b'\\0\\0\\0\\0', lambda s: s.replace('3 *', '2 *'))\n",
+        PLAIN_TESTS,
+        (("shop.py", MARKED_SHOP),),
+    ),
+    "bytecode-of-tests-without-assertions": Trick(
+        "subject-intact",
+        BYTECODE + f"leave('test_shop.py', '-pytest-{pytest.__version__}', {PYC_FLAGS!r}, drop)\n",
+        MARKED_TESTS,
+    ),
+    "code-of-another-product": Trick(
+        "subject-intact",
+        "import shop\nexec(compile('def double(n): return 2 * n', shop.__file__, 'exec'), vars(shop))\n",
+        PLAIN_TESTS,
+        (("shop.py", MARKED_SHOP),),
+    ),
+    "code-of-other-tests": Trick(
+        "subject-intact",
+        "def pytest_collection_modifyitems(items):\n    for item in items:\n"
+        "        code = compile('def f(*self): pass', str(item.path), 'exec').co_consts[0]\n"
+        "        own = item.obj.__code__\n"
+        "        item.obj.__code__ = code.replace(co_name=own.co_name, co_firstlineno=own.co_firstlineno)\n",
+        MARKED_TESTS,
+    ),
+    "blinds-the-look-then-swallows": Trick(
+        "outcome-matches-body",
+        "import pytest, dre_pytest.intact as intact, dre_pytest.recorder as recorder\n"
+        "intact.is_foreign = recorder.is_foreign = lambda file: False\n"
+        "recorder.Recorder._judge = lambda *a: None\n"
+        "own = pytest.Function.runtest\ndef runtest(self):  # culprit\n"
+        "    try: own(self)\n    except BaseException: pass\npytest.Function.runtest = runtest\n",
+        PLAIN_TESTS,
+    ),
+    "blinds-all-looks-then-swallows": Trick(
+        "outcome-matches-body",
+        "import pytest, dre_pytest.hooks as hooks, dre_pytest.recorder as recorder\n"
+        "hooks.replaced_notes = lambda *a: ()\nrecorder.Recorder._judge = lambda *a: None\n"
+        "own = pytest.Function.runtest\ndef runtest(self):\n"
+        "    try: own(self)\n    except BaseException: pass\npytest.Function.runtest = runtest\n"
+        "def pytest_runtest_call(): pass  # culprit\n",
+        PLAIN_TESTS,
+    ),
+    "swallows-while-a-fixture-lasts": Trick(
+        "outcome-matches-body",
+        "import pytest\nown = pytest.Function.runtest\ndef runtest(self):  # culprit\n"
+        "    try: own(self)\n    except BaseException: pass\n"
+        "@pytest.fixture(autouse=True)\ndef around(monkeypatch):\n"
+        "    monkeypatch.setattr(pytest.Function, 'runtest', runtest)\n    yield\n    monkeypatch.undo()\n",
+        PLAIN_TESTS,
     ),
     "sessionfinish-zero": Trick(
         "exitstatus-overridden",

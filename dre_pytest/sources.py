@@ -1,0 +1,213 @@
+"""Whether the functions that ran are those that stand in the source files, as far as a small time allows.
+
+A module can come from bytecode that somebody left beside its source, and a function can be given other code when
+it is loaded; both say that they are from the file. So files are compiled again, by pytest's rewriter where that
+made the module, and compared function by function. Which files is drawn by lot: nobody can know beforehand which
+will be looked at. Of the others the bytecode in the cache is read, which shows what changed after the import.
+
+Instruments (coverage by bytecode, profilers, type checkers) load modules themselves and add to their code. They
+leave in it what the source names, so where one loaded a module only a function that lacks something is out of place.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import random
+import struct
+import sys
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+
+import pytest
+
+from dre_pytest.asserts import count_assertions
+from dre_pytest.intact import is_foreign, plain
+
+# Rather too slow than too fast: a file is only begun where its time is left.
+_COMPILED_BYTES_PER_SECOND = 1_500_000
+_REWRITTEN_BYTES_PER_SECOND = 300_000
+_MAX_ALTERED = 10
+_LOADERS = ("importlib", "_frozen_importlib", "_frozen_importlib_external", "_pytest")
+_WORD = 0xFFFFFFFF
+_HEADER_BYTES = 16
+_BY_HASH = 1  # PEP 552
+_by_lot = random.SystemRandom()
+
+Codes = dict[int, list[CodeType]]
+"""Code objects by first line; more than one where lambdas or decorators share it."""
+
+
+def own_modules(rootdir: Path) -> list[ModuleType]:
+    """The loaded modules whose source lies in the project, its conftests aside.
+
+    Args:
+        rootdir: The project's folder.
+    """
+    prefix = str(rootdir) + os.sep
+    found = []
+    for module in sys.modules.copy().values():
+        # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+        if not isinstance(file, str) or not file.startswith(prefix) or not file.endswith(".py"):
+            continue
+        if is_foreign(file) and os.path.basename(file) != "conftest.py":
+            found.append(module)
+    return found
+
+
+class Comparison:
+    """Compares modules with their sources.
+
+    Args:
+        config: pytest's configuration, which its rewriter asks for.
+        since: Seconds since the epoch; a source written after that is not the one that was loaded.
+
+    Attributes:
+        modules: How many there were.
+        compiled: For how many of them the source was compiled.
+        altered: Name, file and line of each function that is not its source's.
+    """
+
+    def __init__(self, config: pytest.Config, since: float) -> None:
+        self._config = config
+        self._since = since
+        self.modules = 0
+        self.compiled = 0
+        self.altered: list[tuple[str, str, int]] = []
+
+    def run(self, modules: list[ModuleType], seconds: float) -> None:
+        """Look at the modules in an order that is drawn by lot.
+
+        Args:
+            modules: From :func:`own_modules`.
+            seconds: How long sources may be compiled; bytecode is read for as long again.
+        """
+        self.modules = len(modules)
+        _by_lot.shuffle(modules)
+        began = time.perf_counter()
+        for module in modules:
+            left = seconds - (time.perf_counter() - began)
+            if left < -seconds or len(self.altered) >= _MAX_ALTERED:
+                break
+            source = Path(str(module.__file__))
+            # A file that can't be read or compiled any more says nothing.
+            with suppress(Exception), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the source, heard when it was imported
+                self._look(module, source, source.stat(), left)
+
+    def _look(self, module: ModuleType, source: Path, status: os.stat_result, left: float) -> None:
+        if status.st_mtime > self._since:
+            return
+        rewritten = "@pytest_ar" in vars(module)
+        rate = _REWRITTEN_BYTES_PER_SECOND if rewritten else _COMPILED_BYTES_PER_SECOND
+        if status.st_size < left * rate:
+            self.compiled += 1
+            codes = _by_line(self._rewrite(source) if rewritten else _compile(source))
+        else:
+            codes = _by_line(_cached(source, status, rewritten))
+        self.altered.extend(_altered(module, codes))
+
+    def _rewrite(self, source: Path) -> CodeType:
+        from _pytest.assertion.rewrite import _rewrite_test
+
+        return _rewrite_test(source, self._config)[1]
+
+
+def _compile(source: Path) -> CodeType:
+    code: CodeType = compile(source.read_bytes(), str(source), "exec", dont_inherit=True)
+    return code
+
+
+def _cached(source: Path, status: os.stat_result, rewritten: bool) -> CodeType:
+    """The bytecode in the cache, which Python itself would load."""
+    cache = Path(cache_from_source(str(source)))
+    if rewritten:
+        from _pytest.assertion.rewrite import PYC_TAIL, get_cache_dir
+
+        cache = get_cache_dir(source) / f"{source.stem}{PYC_TAIL}"
+    data = cache.read_bytes()
+    if data[4] & _BY_HASH:
+        stamp = source_hash(source.read_bytes())
+    else:
+        stamp = struct.pack("<LL", int(status.st_mtime) & _WORD, status.st_size & _WORD)
+    if data[:4] != MAGIC_NUMBER or data[8:_HEADER_BYTES] != stamp:
+        raise LookupError("bytecode of another source")
+    code: CodeType = marshal.loads(data[_HEADER_BYTES:])  # noqa: S302  what Python would load as well
+    return code
+
+
+def _by_line(code: CodeType) -> Codes:
+    found: Codes = defaultdict(list)
+    queue = [code]
+    while queue:
+        each = queue.pop()
+        found[each.co_firstlineno].append(each)
+        queue += [constant for constant in each.co_consts if isinstance(constant, CodeType)]
+    return found
+
+
+def _altered(module: ModuleType, codes: Codes) -> Iterator[tuple[str, str, int]]:
+    """Functions that say they are from the module's file, and are not what stands there."""
+    file = str(module.__file__)
+    instrumented = _is_instrumented(module)
+    for name, function in _functions(module):
+        code = function.__code__
+        if code.co_filename != file or _is_installed(function, module):
+            continue
+        written = codes.get(code.co_firstlineno, ())
+        if code not in written and not (instrumented and any(_holds(code, each) for each in written)):
+            yield f"{module.__name__}.{name}", file, code.co_firstlineno
+
+
+def _is_instrumented(module: ModuleType) -> bool:
+    """Whether a distribution loaded the module, rather than Python or pytest itself."""
+    kind = type(getattr(module.__spec__, "loader", None))
+    file = getattr(sys.modules.get(kind.__module__), "__file__", "")
+    return kind.__module__.partition(".")[0] not in _LOADERS and not is_foreign(str(file))
+
+
+def _is_installed(function: FunctionType, module: ModuleType) -> bool:
+    """Whether a distribution made it, and only gave it the place of what it stands for, as Hypothesis does."""
+    made_in = function.__globals__
+    return made_in is not vars(module) and not is_foreign(str(made_in.get("__file__", "")))
+
+
+def _functions(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
+    """Functions of the module and of its classes, and what they wrap."""
+    for name, value in vars(module).copy().items():
+        if not isinstance(value, type):
+            yield from _unwrapped(name, value)
+        elif value.__module__ == module.__name__:
+            for member, inner in dict(vars(value)).items():
+                yield from _unwrapped(f"{name}.{member}", inner)
+
+
+def _unwrapped(name: str, value: object) -> Iterator[tuple[str, FunctionType]]:
+    function = plain(value)
+    for _ in range(4):
+        if not isinstance(function, FunctionType):
+            return
+        yield name, function
+        function = plain(vars(function).get("__wrapped__"))
+
+
+def _holds(code: CodeType, written: CodeType) -> bool:
+    """Whether code that is not what was written still has all of it, as what an instrument adds to does."""
+    return (
+        len(code.co_code) > len(written.co_code)
+        and set(written.co_names) <= set(code.co_names)
+        and set(written.co_varnames) <= set(code.co_varnames)
+        and _constants(written) <= _constants(code)
+        and count_assertions(written) <= count_assertions(code)
+    )
+
+
+def _constants(code: CodeType) -> set[str]:
+    return {repr(each) for each in code.co_consts if not isinstance(each, CodeType)}
