@@ -140,9 +140,11 @@ class MaskSection:
 
     Attributes:
         variables: Names of further environment variables whose values are secret.
+        rules: File with further rules, in the format of gitleaks; a relative path begins at the top of the tree.
     """
 
     variables: tuple[str, ...] = ()
+    rules: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

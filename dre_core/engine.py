@@ -40,7 +40,7 @@ from dre_core.model.record import dataclass
 from dre_core.model.run import CommandFacts
 from dre_core.model.text import printable
 from dre_core.operation import Operation, new_nonce
-from dre_core.pipeline.mask import Masker, sensitive_values
+from dre_core.pipeline.mask import RULES, Masker, sensitive_values
 from dre_core.store import folder as folders
 from dre_core.store.folder import Folder
 from dre_core.store.local import LocalStore
@@ -49,6 +49,7 @@ from dre_core.store.log import Log
 if TYPE_CHECKING:
     from dre_core.capture.process import Command
     from dre_core.model.policy import Policy
+    from dre_core.pipeline.mask import AnyRule
     from dre_core.verification import Request, Verified
     from dre_core.verify.verifier import Verifier
     from dre_core.wrapping import Wrapped
@@ -232,10 +233,19 @@ class Engine:
         return operation
 
     def masker(self) -> Masker:
-        """A masker that knows this environment's secrets."""
+        """A masker that knows this environment's secrets.
+
+        Raises:
+            ConfigError: The file of further rules can't be used.
+        """
         values = sensitive_values(self.environ)
         named = [self.environ.get(name, "") for name in self.settings.mask.variables]
-        return Masker([*values, *(value for value in named if value)])
+        rules: tuple[AnyRule, ...] = RULES
+        if self.settings.mask.rules:
+            from dre_core.pipeline.rule_file import read_rules
+
+            rules = (*RULES, *read_rules(self.root / self.settings.mask.rules))
+        return Masker([*values, *(value for value in named if value)], rules=rules)
 
     def intake(self, masker: Masker, operation: str) -> Intake:
         """The way of an operation's evidence to disk.

@@ -8,7 +8,7 @@ Not a scanner of repositories: it works on output as it passes. The rules:
   finds overlap, one replacement takes the place of all.
 * A private key's first line becomes ``[masked:private-key]`` and its other lines are emptied.
 * Matching is done on a view without colour codes, so a code inside a secret does not hide it.
-* No comment in the text switches masking off, and nothing is read from the workload's directory.
+* No comment in the text and no file of the checkout switches masking off; a file of rules can only add.
 * A secret's digest or length is never kept: only counts by rule are.
 * What fails is withheld: ``[withheld: masking failed]`` takes the place of the block.
 
@@ -25,11 +25,16 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dre_core.pipeline.mask_rules import RULES, Rule
 from dre_core.pipeline.mask_values import MINIMUM_CHARACTERS, forms, is_plain_word, sensitive_values
 from dre_core.pipeline.prefilter import Prefilter
+
+if TYPE_CHECKING:
+    from dre_core.pipeline.rule_file import LineRule
+
+    AnyRule = Rule | LineRule
 
 __all__ = ["RULES", "MaskStage", "Masker", "Rule", "sensitive_values"]
 
@@ -63,6 +68,7 @@ _ADD_MASK_LITERAL = b"add-mask"
 _KEY_LITERAL = b"PRIVATE KEY"
 
 Span = tuple[int, int, str]
+
 Octets = bytes  # inside Masker the name ``bytes`` is its method
 
 
@@ -78,7 +84,7 @@ class Masker:
         failures: Blocks that had to be withheld.
     """
 
-    def __init__(self, values: Iterable[str] = (), *, rules: Sequence[Rule] = RULES) -> None:
+    def __init__(self, values: Iterable[str] = (), *, rules: Sequence[AnyRule] = RULES) -> None:
         self.counts: dict[str, int] = {}
         self.failures = 0
         self._rules = tuple(rules)
@@ -175,7 +181,7 @@ class Masker:
             self._tally.into = outer
 
 
-def _literals(rules: Iterable[Rule], *, lower: bool) -> tuple[bytes, ...]:
+def _literals(rules: Iterable[AnyRule], *, lower: bool) -> tuple[bytes, ...]:
     return tuple(literal for rule in rules if rule.lower is lower for literal in rule.literals)
 
 

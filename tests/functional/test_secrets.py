@@ -172,6 +172,41 @@ def test_redact_is_the_same_chain(project):
     assert done.stdout == b"a *** b [masked:github-token] c\n"
 
 
+RULE = """
+[[rules]]
+id = "shop-token"
+regex = 'shop-[0-9a-f]{8}'
+keywords = ["shop-"]
+"""
+
+
+def test_a_file_of_rules_adds_to_the_chain_everywhere(project):
+    project.write("rules.toml", RULE)
+    project.write("test_a.py", "def test_a():\n    print('shop-12345678')\n    assert 'shop-12345678' == 1\n")
+    project.commit("rules")
+    environ = {"DRE_MASK__RULES": "rules.toml"}
+    assert project.dre("redact", stdin=b"shop-12345678\n", environ=environ).stdout == b"[masked:shop-token]\n"
+    done = project.wrap_pytest(environ=environ)
+    assert b"shop-12345678" in done.stdout
+    shown = json.loads(project.dre("evidence", "show", "--json").stdout)
+    masked = {item["name"]: item["masked"] for item in shown["items"]}
+    assert masked["stdout"]["shop-token"] >= 2
+    (journal,) = (project.path / ".dre").rglob("main.jsonl")
+    assert b"[masked:shop-token]" in journal.read_bytes()
+    assert b"shop-12345678" not in journal.read_bytes()
+
+
+def test_a_broken_file_of_rules_stops_before_the_command(project):
+    project.write("rules.toml", "[[rules]]\nid = 'a'\nregex = '('\n")
+    environ = {"DRE_MASK__RULES": "rules.toml"}
+    done = project.dre("wrap", "--", "touch", "ran", environ=environ)
+    assert done.returncode == 125
+    assert done.stderr.decode().startswith("dre: error: mask.rules: ")
+    assert not (project.path / "ran").exists()
+    done = project.dre("redact", stdin=b"x", environ=environ)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 def test_what_was_masked_is_counted_by_rule_in_each_item(project):
     code = f"print('a {TOKEN}'); print('b {TOKEN} {KNOWN}'); import sys; print('{KNOWN}', file=sys.stderr)"
     project.dre("wrap", "--", sys.executable, "-c", code, environ={"DEPLOY_TOKEN": KNOWN})

@@ -41,9 +41,9 @@ def kind_of(place: Labelled) -> str:
 
 
 def masked(place: Labelled) -> str:
-    from dre_core.pipeline.mask import Masker
+    from own import masker
 
-    return Masker().text(place.text)
+    return masker().text(place.text)
 
 
 def by_dre(places: list[Labelled]) -> list[bool]:

@@ -2,9 +2,10 @@
 
 Run by hand: ``python tests/bench/secrets/bench_public.py COPY_OF_TRUFFLEHOG [ENGINE ...]``. The copy is a checkout or a
 bare git directory (see ``public_corpus.py``). Engines are ``dre`` and, where they are installed, ``gitleaks``,
-``betterleaks`` and ``detect-secrets``; default: all of them. A secret counts as found if its text is gone, or, for the
-engines that only report, if it lies inside a report. Lines without a labelled secret count as altered if something in
-them was masked or reported; some of them hold a secret that the corpus does not label.
+``betterleaks`` and ``detect-secrets``; default: all of them. ``DRE_MASK__RULES=FILE`` adds a file of rules. A secret
+counts as found if its text is gone, or, for the engines that only report, if it lies inside a report. Lines without a
+labelled secret count as altered if something in them was masked or reported; some of them hold a secret that the
+corpus does not label.
 """
 
 from __future__ import annotations
@@ -80,13 +81,13 @@ OTHERS: dict[str, Engine] = {
 
 def dre(corpus: list[Case]) -> tuple[int, int]:
     """Secrets gone, and lines without a labelled secret that changed."""
-    from dre_core.pipeline.mask import Masker
+    from own import masker
 
     gone = altered = 0
     for case in corpus:
-        masked = Masker().text(case.text)
+        masked = masker().text(case.text)
         gone += sum(secret not in masked for secret in case.secrets)
-        altered += sum(Masker().text(line) != line for line in harmless(case))
+        altered += sum(masker().text(line) != line for line in harmless(case))
     return gone, altered
 
 
@@ -106,14 +107,14 @@ def other(engine: Engine, corpus: list[Case]) -> tuple[int, int]:
 
 def speed_of_masking() -> str:
     """Megabytes a second on lines as a test runner prints them, and on the corpus itself."""
-    from dre_core.pipeline.mask import Masker
+    from own import masker
 
     lines = b"".join(
         b"tests/unit/test_%d.py::test_thing[%d] PASSED   [ %d%%]\n" % (number % 50, number, number % 100)
         for number in range(300_000)
     )
     began = time.process_time()
-    Masker(["hunter2secretvalue"]).bytes(lines)
+    masker("hunter2secretvalue").bytes(lines)
     return f"{len(lines) / 1e6 / (time.process_time() - began):.0f} MB/s"
 
 
