@@ -68,7 +68,7 @@ def display():
     pytest.skip("no display is free")
 
 
-@pytest.mark.slow
+@pytest.mark.faces
 def test_a_page_is_shown_in_a_real_browser(project, browser, image, port):
     configure(
         project,
@@ -90,7 +90,7 @@ def test_a_page_is_shown_in_a_real_browser(project, browser, image, port):
     assert 0 <= int(pictures[0]["note"]["elapsedMs"]) <= (time.time() - started) * 1000
 
 
-@pytest.mark.slow
+@pytest.mark.faces
 def test_a_page_that_does_not_answer_is_a_gap(project, browser, port):
     configure(
         project,

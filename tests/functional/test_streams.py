@@ -175,6 +175,7 @@ def test_several_frames_decode_as_one_stream(parts):
 
 
 @pytest.mark.parametrize("pty", [False, True])
+@pytest.mark.faces
 def test_asciinema_plays_the_recording(project, pty):
     asciinema = Path(sys.executable).with_name("asciinema")
     if not asciinema.exists():
