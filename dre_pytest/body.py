@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -71,14 +71,26 @@ class Body:
         self._parents.add(id(item.parent))
         # Looking must never fail the test that is looked at.
         with suppress(Exception):
-            found = list(hooks.subject_notes(self._subjects, self._rootdir, "patched-in-test"))
-            self.notes.extend(note for note in found if note not in self.notes)
+            self._note(hooks.subject_notes(self._subjects, self._rootdir, "patched-in-test"))
+            self._note(hooks.tracer_notes(self._rootdir))
+            if (
+                len(self._parents).bit_count() == 1
+            ):  # the first, second, fourth ...: it looks at each function
+                self._note(hooks.exchanged_notes(self._subjects, self._rootdir))
         with suppress(Exception):
             lost = len(self.control.lost)
             self.control.run(item, reported=self._beside is None)
             if len(self.control.lost) > lost:  # who did it may be gone when the fixtures are
-                self.notes.extend(hooks.replaced_notes(self._rootdir))
+                self._note(hooks.replaced_notes(self._rootdir))
         self._beside = item
+
+    def _note(self, found: Iterable[HookNote]) -> None:
+        self.notes.extend(note for note in list(found) if note not in self.notes)
+
+    def look_before(self) -> None:
+        """Before the first test: which code the functions of the project have."""
+        with suppress(Exception):
+            self._note(hooks.exchanged_notes(self._subjects, self._rootdir))
 
     def look_again(self) -> None:
         """When all tests are over: a control once more."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,7 +129,8 @@ def replaced_notes(rootdir: Path, *own: object) -> Iterator[HookNote]:
     spots: dict[str, tuple[str, int, str]] = {}
     for name, (file, line) in _internals():
         spots[name] = (file, line, "replaced" if look.is_foreign(file) else "replaced-by-plugin")
-    for name, (file, line) in (*look.misplaced(), *look.readers(), *look.finders(), *look.shadowed(*own)):
+    looks = (look.misplaced(), look.readers(), look.finders(), look.tracer(), look.shadowed(*own))
+    for name, (file, line) in chain.from_iterable(looks):
         spots[name] = (file, line, "replaced")
     for name, (file, line, concern) in spots.items():
         yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
@@ -148,6 +150,17 @@ def subject_notes(subjects: Subjects, rootdir: Path, concern: str) -> Iterator[H
     """Functions of the code under test that a conftest replaced since the subjects were last looked at."""
     for name, (file, line) in subjects.patched():
         yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern=concern)
+
+
+def tracer_notes(rootdir: Path) -> Iterator[HookNote]:
+    """A trace function of the project, while tests run."""
+    for name, (file, line) in intact.tracer():
+        yield HookNote(hook=name, plugin="", file=relative(file, rootdir), line=line, concern="replaced")
+
+
+def exchanged_notes(subjects: Subjects, rootdir: Path) -> Iterator[HookNote]:
+    """Functions of the project whose code was exchanged since the subjects were last looked at."""
+    return altered_notes(((name, *place) for name, place in subjects.exchanged()), rootdir)
 
 
 def altered_notes(altered: Iterable[tuple[str, str, int]], rootdir: Path) -> Iterator[HookNote]:

@@ -7,12 +7,13 @@ because plugins patch pytest honestly.
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 _open = open  # tests patch it
@@ -78,6 +79,13 @@ def finders() -> Iterator[tuple[str, Place]]:
                 yield "sys.meta_path", place
 
 
+def tracer() -> Iterator[tuple[str, Place]]:
+    """A trace function of the project, for one may jump over lines of a test."""
+    place = code_place(sys.gettrace())
+    if place and is_foreign(place[0]):
+        yield "sys.settrace", place
+
+
 class Subjects:
     """The modules of the project, each looked at again only when something in it was bound anew.
 
@@ -88,6 +96,8 @@ class Subjects:
     def __init__(self, rootdir: Path) -> None:
         self._prefix = str(rootdir) + os.sep
         self._known: dict[str, list[list[int]]] = {}
+        # With the functions, so that no other gets the address of one.
+        self._codes: dict[int, tuple[FunctionType, CodeType]] = {}
 
     def patched(self) -> Iterator[tuple[str, Place]]:
         """Functions that were replaced by code of a conftest, in modules that changed since the last call.
@@ -100,15 +110,82 @@ class Subjects:
             file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
             if not isinstance(file, str) or not file.startswith(self._prefix) or not is_foreign(file):
                 continue
-            if os.path.basename(file).startswith(("conftest.", "test_")):
+            if os.path.basename(file).startswith("conftest."):
                 continue
             bindings = _bindings(module)
             if self._known.get(name) == bindings:
                 continue
             self._known[name] = bindings
             for attribute, place in _attributes(module, (), same=file):
-                if os.path.basename(place[0]) == "conftest.py":
+                if os.path.basename(place[0]) == "conftest.py" and not _asked_for(module, attribute):
                     yield f"{name}.{attribute}", place
+
+    def exchanged(self) -> Iterator[tuple[str, Place]]:
+        """Functions that stayed, but got other code since the last call.
+
+        Yields:
+            Dotted name, and the file and line of the code.
+        """
+        for name, module in sys.modules.copy().items():
+            file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+            if not isinstance(file, str) or not file.startswith(self._prefix) or not is_foreign(file):
+                continue
+            for key, function in functions(module):
+                code = function.__code__
+                before = self._codes.setdefault(id(function), (function, code))
+                if before[1] is not code:
+                    self._codes[id(function)] = (function, code)
+                    yield f"{name}.{key}", (file, code.co_firstlineno)
+
+
+def _asked_for(module: ModuleType, attribute: str) -> bool:
+    """Whether a module has a conftest's function because it imports it; a test module may also be given a new name."""
+    file = str(vars(module)["__file__"])
+    is_test = os.path.basename(file).startswith("test_")
+    try:
+        with _open(file, "rb") as stream:
+            tree = ast.parse(stream.read())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return is_test
+    sources = {
+        (str(each.module).rpartition(".")[2], name.name)
+        for each in tree.body
+        if isinstance(each, ast.ImportFrom)
+        for name in each.names
+        if (name.asname or name.name) == attribute
+    }
+    value = vars(module).get(attribute)
+    return (is_test and not sources) or any(
+        source == "conftest" or _gives(source, name, value) for source, name in sources
+    )
+
+
+def _gives(source: str, name: str, value: object) -> bool:
+    """Whether a loaded module, known by the last part of its name, has the value under that name."""
+    return any(
+        isinstance(module, ModuleType) and vars(module).get(name) is value
+        for key, module in sys.modules.copy().items()
+        if key.rpartition(".")[2] == source
+    )
+
+
+def functions(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
+    """The functions of a module and of its classes, and what they wrap, with their names in it."""
+    for name, value in vars(module).copy().items():
+        if not isinstance(value, type):
+            yield from _unwrapped(name, value)
+        elif value.__module__ == module.__name__:
+            for member, inner in dict(vars(value)).items():
+                yield from _unwrapped(f"{name}.{member}", inner)
+
+
+def _unwrapped(name: str, value: object) -> Iterator[tuple[str, FunctionType]]:
+    function = plain(value)
+    for _ in range(4):
+        if not isinstance(function, FunctionType):
+            return
+        yield name, function
+        function = plain(vars(function).get("__wrapped__"))
 
 
 def _bindings(module: ModuleType) -> list[list[int]]:

@@ -232,6 +232,7 @@ class Recorder:
             "collected", fields, {"digest": f"sha256:{digest}", "conftests": self._conftests()}
         )
         self._write_markers(session.items)
+        self.body.look_before()
 
     def _local_files(self, found: hooks.Implementations) -> list[str]:
         """Conftests, and files of the project that implement a watched hook."""

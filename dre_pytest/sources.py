@@ -28,7 +28,7 @@ from types import CodeType, FunctionType, ModuleType
 import pytest
 
 from dre_pytest.asserts import count_assertions
-from dre_pytest.intact import is_foreign, plain
+from dre_pytest.intact import functions, is_foreign
 
 # Rather too slow than too fast: a file is only begun where its time is left.
 _COMPILED_BYTES_PER_SECOND = 1_500_000
@@ -157,7 +157,7 @@ def _altered(module: ModuleType, codes: Codes) -> Iterator[tuple[str, str, int]]
     """Functions that say they are from the module's file, and are not what stands there."""
     file = str(module.__file__)
     instrumented = _is_instrumented(module)
-    for name, function in _functions(module):
+    for name, function in functions(module):
         code = function.__code__
         if code.co_filename != file or _is_installed(function, module):
             continue
@@ -177,25 +177,6 @@ def _is_installed(function: FunctionType, module: ModuleType) -> bool:
     """Whether a distribution made it, and only gave it the place of what it stands for, as Hypothesis does."""
     made_in = function.__globals__
     return made_in is not vars(module) and not is_foreign(str(made_in.get("__file__", "")))
-
-
-def _functions(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
-    """Functions of the module and of its classes, and what they wrap."""
-    for name, value in vars(module).copy().items():
-        if not isinstance(value, type):
-            yield from _unwrapped(name, value)
-        elif value.__module__ == module.__name__:
-            for member, inner in dict(vars(value)).items():
-                yield from _unwrapped(f"{name}.{member}", inner)
-
-
-def _unwrapped(name: str, value: object) -> Iterator[tuple[str, FunctionType]]:
-    function = plain(value)
-    for _ in range(4):
-        if not isinstance(function, FunctionType):
-            return
-        yield name, function
-        function = plain(vars(function).get("__wrapped__"))
 
 
 def _holds(code: CodeType, written: CodeType) -> bool:

@@ -165,6 +165,31 @@ TRICKS = {
         "        item.obj.__code__ = code.replace(co_name=own.co_name, co_firstlineno=own.co_firstlineno)\n",
         MARKED_TESTS,
     ),
+    "trace-function-that-jumps": Trick(
+        "recorder-intact",
+        "import sys\ndef tracer(frame, event, argument):  # culprit\n"
+        "    if frame.f_code.co_name.startswith('test_two'): return jump\n"
+        "def jump(frame, event, argument):\n"
+        "    if event == 'line' and frame.f_lineno == 8: frame.f_lineno = 9\n    return jump\n"
+        "sys.settrace(tracer)\n",
+        "import shop\n\n\ndef test_good(): assert shop.double(0) == 0\n\ndef test_two():\n"
+        "    found = shop.double(1)\n    assert found == 2\n    found = None\n",
+    ),
+    "names-of-the-test-rebound": Trick(
+        "subject-intact",
+        "def pytest_collection_modifyitems(items):\n"
+        "    for item in items: item.obj.__globals__['double'] = lambda n: 2 * n  # culprit\n",
+        "from shop import double\n\ndef test_two(): assert double(1) == 2\n",
+    ),
+    "code-while-the-test-runs": Trick(
+        "subject-intact",
+        "import shop\ndef pytest_runtest_setup(): put(2)\ndef pytest_runtest_teardown(): put(3)\n"
+        "def put(n):\n    code = shop.double.__code__\n"
+        "    constants = tuple(n if each in (2, 3) else each for each in code.co_consts)\n"
+        "    shop.double.__code__ = code.replace(co_consts=constants)\n",
+        PLAIN_TESTS,
+        (("shop.py", MARKED_SHOP),),
+    ),
     "blinds-the-look-then-swallows": Trick(
         "outcome-matches-body",
         "import pytest, dre_pytest.intact as intact, dre_pytest.recorder as recorder\n"

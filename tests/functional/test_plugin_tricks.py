@@ -255,3 +255,19 @@ def test_honest_run_has_no_trace(trick):
         "def test_a(x): pass\ndef test_b(): pytest.skip('s')",
     )
     assert (session.hooks, session.problems, session.dropped, session.unrewritten) == ((), (), (), ())
+
+
+def test_what_a_test_imports_of_a_conftest_is_no_replacement(project):
+    """Neither directly nor by way of another module."""
+    project.write("tests/__init__.py", "")
+    project.write("tests/conftest.py", "def helper():\n    return 1\n")
+    project.write("tests/tools.py", "from tests.conftest import helper as tool\n")
+    project.write(
+        "tests/test_a.py",
+        "from tests.conftest import helper\nfrom tests.tools import tool\nfrom tests.tools import tool as third\n"
+        "def test_a(): assert helper() + tool() + third() == 3\n",
+    )
+    project.commit("x")
+    project.pytest("--dre")
+    findings = project.findings(project.verdict())
+    assert "subject-intact" not in findings
