@@ -145,14 +145,14 @@ class Channel:
     def close_source(self) -> None:
         """Stop reading."""
         if self.source >= 0:
-            os.close(self.source)
+            kernel.let_go(self.source)
             self.source = -1
 
     def close(self) -> None:
         """Close what this channel opened."""
         self.close_source()
         if self._owns_writer:
-            os.close(self.writer)
+            kernel.let_go(self.writer)
             self._owns_writer = False
 
     def _gap(self, text: str) -> None:

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Mapping
 
+from dre_core.capture import kernel
 from dre_core.errors import StartError
 from dre_core.model.record import dataclass
 
@@ -175,7 +176,7 @@ def read_head(path: str) -> bytes | None:
     except OSError:
         return None
     finally:
-        os.close(fd)
+        kernel.let_go(fd)
 
 
 def is_shell_text(head: bytes) -> bool:
@@ -205,5 +206,5 @@ def file_digest(path: str, *, limit_bytes: int = DIGEST_LIMIT_BYTES) -> str:
     except OSError:
         return ""
     finally:
-        os.close(fd)
+        kernel.let_go(fd)
     return digest.hexdigest()

@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 
 LINUX = sys.platform.startswith("linux")
@@ -56,6 +57,15 @@ def _prctl(option: int, value: int) -> bool:
 def die_with_parent(signal_number: int) -> bool:
     """Ask for a signal when the thread that started this process ends (``PR_SET_PDEATHSIG``)."""
     return _prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def let_go(fd: int) -> None:
+    """Close a descriptor that no bytes of ours can be lost through: one to read from, a pipe, a process.
+
+    It is gone whatever the system answers (close(2)), and the answer must not change how the command ended.
+    """
+    with suppress(OSError):
+        os.close(fd)
 
 
 def hide_memory() -> bool:

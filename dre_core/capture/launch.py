@@ -68,14 +68,14 @@ def start(
         if pid == 0:
             _become(words, path, cwd, environ, standard, list(mask), terminal, parent, told)
     except OSError as error:
-        os.close(report)
-        os.close(told)
+        kernel.let_go(report)
+        kernel.let_go(told)
         raise start_error(error, words[0]) from error
-    os.close(told)
+    kernel.let_go(told)
     try:
         answer = os.read(report, 32)
     finally:
-        os.close(report)
+        kernel.let_go(report)
     if answer:
         os.waitpid(pid, 0)
         number = int(answer)
@@ -133,8 +133,7 @@ def _place(standard: tuple[int, int, int]) -> None:
     ]
     for target, fd in enumerate(sources):
         if fd == CLOSED:
-            with suppress(OSError):
-                os.close(target)
+            kernel.let_go(target)
         elif fd == target:
             os.set_inheritable(fd, True)
         else:
@@ -180,7 +179,7 @@ def occupy_standard() -> None:
     while True:
         fd = os.open(os.devnull, os.O_RDWR)
         if fd not in _STANDARD:
-            os.close(fd)
+            kernel.let_go(fd)
             return
 
 
@@ -202,5 +201,4 @@ def close_all_except(keep: Iterable[int]) -> None:
         numbers = list(range(256))
     for fd in numbers:
         if fd not in kept:
-            with suppress(OSError):
-                os.close(fd)
+            kernel.let_go(fd)

@@ -84,7 +84,7 @@ class Lookout:
                 _Post(triggers, collectors, scene, mask, messages, self._file).run()
             finally:
                 os._exit(0)
-        os.close(messages)
+        kernel.let_go(messages)
 
     def tell(
         self, occasion: Occasion, elapsed_ms: int, *, trigger: str = "", pid: int = 0, detail: str = ""
@@ -113,7 +113,7 @@ class Lookout:
 
     def stop(self) -> None:
         """Ends it without waiting for anything it does."""
-        os.close(self._send)
+        kernel.let_go(self._send)
         self._kill()
         self._file.close()
 
@@ -129,7 +129,7 @@ class Lookout:
         Args:
             wait_seconds: What is not done by then is lost.
         """
-        os.close(self._send)
+        kernel.let_go(self._send)
         if not _ended(self._pid, wait_seconds):
             yield f"the last looks took longer than {wait_seconds:g} s"
             self._kill()

@@ -417,7 +417,7 @@ class Monitor:
 
     def _close(self, seen: _Seen) -> None:
         if seen.pidfd is not None:
-            os.close(seen.pidfd)
+            kernel.let_go(seen.pidfd)
             seen.pidfd = None
             self._pidfds -= 1
 
@@ -530,7 +530,7 @@ def _read(path: str, limit_bytes: int = 65536) -> bytes:
     except OSError:
         return b""
     finally:
-        os.close(fd)
+        kernel.let_go(fd)
 
 
 def _read_stat(pid: int) -> _Stat | None:

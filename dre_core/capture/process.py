@@ -343,7 +343,7 @@ class _Run:
             )
             self._pidfd = kernel.open_pidfd(self._pid)
             for fd in self._child_ends.values():
-                os.close(fd)
+                kernel.let_go(fd)
             self._child_ends.clear()
             self._take_signals()
         finally:
@@ -668,7 +668,7 @@ class _Run:
         if held:
             from dre_core.capture.relay import leave_relay
 
-            leave_relay([piece for piece in held if piece[0] >= 0 or piece[2]])
+            self._guard("relay-failed", leave_relay, [piece for piece in held if piece[0] >= 0 or piece[2]])
         for channel in self._channels:
             if any(source == channel.source for source, _, _ in held):
                 channel.close_source()
@@ -714,7 +714,7 @@ class _Run:
         for channel in self._channels:
             channel.close()
         for fd in (*self._child_ends.values(), *([self._pidfd] if self._pidfd is not None else [])):
-            os.close(fd)
+            kernel.let_go(fd)
         self._child_ends.clear()
         self._pidfd = None
 

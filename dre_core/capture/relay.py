@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from dre_core.capture import kernel
 from dre_core.capture.launch import close_all_except, fork
 
 READ_BYTES = 64 << 10
@@ -55,7 +56,7 @@ def _copy_all(pieces: Sequence[tuple[int, int, bytes]]) -> None:
 
     for source, to, rest in pieces:
         if not _write(to, rest) and source >= 0:
-            os.close(source)
+            kernel.let_go(source)
             return
     routes = {source: to for source, to, _ in pieces if source >= 0}
     poller = select.poll()
@@ -66,7 +67,7 @@ def _copy_all(pieces: Sequence[tuple[int, int, bytes]]) -> None:
         for source, _ in poller.poll():
             if not _copy_once(source, routes[source]):
                 poller.unregister(source)
-                os.close(source)
+                kernel.let_go(source)
                 del routes[source]
 
 

@@ -46,7 +46,7 @@ class Witness:
         self.pid = fork()
         if self.pid == 0:
             self._watch(held)
-        os.close(held)
+        kernel.let_go(held)
 
     @staticmethod
     def _watch(held: int) -> None:
@@ -78,7 +78,7 @@ class Witness:
     def stop(self) -> None:
         """End and reap the witness."""
         if self.pid:
-            os.close(self._control)
+            kernel.let_go(self._control)
             with suppress(OSError):
                 os.kill(self.pid, signal.SIGKILL)
             with suppress(OSError):
@@ -150,5 +150,5 @@ class Forwarder:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         self._previous.clear()
-        os.close(self.wake_fd)
-        os.close(self._wake)
+        kernel.let_go(self.wake_fd)
+        kernel.let_go(self._wake)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from dre_core.capture import kernel
+
 DEFAULT_SIZE = (80, 24)
 INPUT_BYTES = 4096
 
@@ -44,7 +46,7 @@ class PseudoTerminal:
 
     def started(self) -> None:
         """The command holds the slave now: let go of it and take the keyboard."""
-        os.close(self.slave)
+        kernel.let_go(self.slave)
         self.slave = -1
         if self._keyboard is not None:
             os.set_blocking(self.master, False)
@@ -141,5 +143,5 @@ class PseudoTerminal:
         """Restore the user's terminal and close what is open, but for the master, which the reader closes."""
         self.release_keyboard()
         if self.slave != -1:
-            os.close(self.slave)
+            kernel.let_go(self.slave)
             self.slave = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from dre_core.capture.monitor import own_children
+from dre_core.capture.monitor import Monitor, own_children
 from dre_core.capture.process import (
     CLOSED,
     OWN_VARIABLES,
@@ -688,6 +689,37 @@ def test_a_daemon_that_holds_the_pipe_lives_and_is_heard(tmp_path: Path) -> None
     with os.fdopen(read_end, "rb") as pipe:
         assert pipe.read() == b"early\nlate\nlater\n"
     assert alive.read_text() == "yes\n"
+
+
+@pytest.mark.parametrize("pty", [False, True])
+def test_what_closing_answers_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pty: bool
+) -> None:
+    """close(2) releases the descriptor and may still answer EIO; strace would leave it open instead."""
+    close, failed = os.close, []
+
+    def failing(fd: int) -> None:
+        close(fd)
+        failed.append(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "close", failing)
+    script = "(sleep 0.6; echo late) & echo hello; exit 7"
+    recorded = Recorded(tmp_path, script, shell=True, pty=pty, monitor=Monitor())
+    monkeypatch.undo()
+    assert (recorded.result.exit_code, recorded.out.split()) == (7, [b"hello"])
+    assert recorded.recorded("stdout").split() == [b"hello"]
+    assert len(failed) > 4
+
+
+def test_a_relay_that_can_not_be_started_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(pieces: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("dre_core.capture.relay.leave_relay", failing)
+    recorded = Recorded(tmp_path, "sleep 0.6 & echo hello; exit 7", shell=True)
+    assert (recorded.result.exit_code, recorded.out) == (7, b"hello\n")
+    assert any(gap.startswith("relay-failed: ") for gap in recorded.result.gaps)
 
 
 @pytest.mark.skipif(not LINUX, reason="PR_SET_PDEATHSIG")
