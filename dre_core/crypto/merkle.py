@@ -153,17 +153,20 @@ class Frontier:
         self.size = size
         self._peaks = list(hashes)
 
-    def append(self, leaf_hash: bytes) -> list[bytes]:
-        """Add a leaf by its hash; gives the hashes to store, in the order of their stored indexes."""
-        current = leaf_hash
-        new = [current]
-        levels = self.size
-        while levels & 1:
-            current = _sha256(b"\x01" + self._peaks.pop() + current).digest()
+    def append(self, *leaf_hashes: bytes) -> list[bytes]:
+        """Add leaves by their hashes; gives the hashes to store, in the order of their stored indexes."""
+        new = []
+        peaks, size = self._peaks, self.size
+        for current in leaf_hashes:
             new.append(current)
-            levels >>= 1
-        self._peaks.append(current)
-        self.size += 1
+            levels = size
+            while levels & 1:
+                current = _sha256(b"\x01" + peaks.pop() + current).digest()  # noqa: PLW2901
+                new.append(current)
+                levels >>= 1
+            peaks.append(current)
+            size += 1
+        self.size = size
         return new
 
     def root(self) -> bytes:

@@ -109,6 +109,31 @@ def loads_canonical(data: bytes) -> Any:
     return value
 
 
+def are_usual_objects(texts: Sequence[str]) -> bool:
+    """Whether each is an object in canonical form, found out for many of them at once.
+
+    Args:
+        texts: Any text.
+
+    Returns:
+        True only if :func:`loads_canonical` gives an object for every one; False also where it might (text beyond
+        ASCII, floats).
+    """
+    read = _FAST_DECODER.raw_decode
+    values = []
+    try:
+        for text in texts:
+            value, end = read(text)
+            if end != len(text) or text[:1] != "{" or text.count("[") + text.count("{") > MAX_DEPTH:
+                return False
+            values.append(value)
+        # Written back in one go: an object's text shows where it ends, so all are equal only if each is.
+        together = f"[{','.join(texts)}]"
+        return together.isascii() and _encode_fast(values) == together
+    except (ValueError, TypeError, FormatError, RecursionError):
+        return False
+
+
 # Writing
 
 

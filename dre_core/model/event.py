@@ -8,7 +8,7 @@ by digest. ``operation`` is null for what belongs to no operation.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias
@@ -26,13 +26,13 @@ Clock: TypeAlias = Callable[[], datetime]
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _TYPE = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*")
-_HEAD = b'{"data":'
-_TAIL_START = f',"id":"{identifier.EVENT}_'.encode()
+_HEAD = '{"data":'
+_TAIL_START = f',"id":"{identifier.EVENT}_'
 # All of a leaf behind its data, for texts without escapes.
 _TAIL = (
     rf',"id":"({identifier.EVENT}_{identifier.PATTERN})",'
     rf'"operation":(?:null|"({identifier.OPERATION}_{identifier.PATTERN})"),'
-    rf'"source":"([ !#-\[\]-~]+)","time":"({_TIME.pattern})","type":"({_TYPE.pattern})"}}'.encode()
+    rf'"source":"([ !#-\[\]-~]+)","time":"({_TIME.pattern})","type":"({_TYPE.pattern})"}}'
 )
 
 
@@ -130,8 +130,6 @@ def members(data: bytes) -> dict[str, Any]:
     """
     if len(data) > MAX_BYTES:
         raise LimitError(f"event of {len(data)} bytes; at most {MAX_BYTES}", path="$")
-    if fields := _members_fast(data):
-        return fields
     value = canonical.loads_canonical(data)
     if not isinstance(value, dict):
         raise FormatError("an event is not an object", path="$")
@@ -142,28 +140,33 @@ def members(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _members_fast(data: bytes) -> dict[str, Any] | None:
-    """The members of a usual leaf in half the time, as logs are checked by the 100,000; None for others."""
-    start = data.rfind(_TAIL_START)
-    tail = re.compile(_TAIL).fullmatch(data, start) if start > 0 and data.startswith(_HEAD) else None
-    if tail is None or data.count(b"[") + data.count(b"{") > canonical.MAX_DEPTH:
-        return None
-    time = tail[4].decode("ascii")
+def filings(leaves: Sequence[bytes]) -> list[tuple[str | None, str]] | None:
+    """Operation and type of each leaf, at a fraction of the time that :func:`members` takes for each.
+
+    Args:
+        leaves: Any bytes.
+
+    Returns:
+        Them in the same order, if every leaf is an event of the usual shape; None says nothing but that each is to
+        be looked at by itself.
+    """
+    read_tail, head = re.compile(_TAIL).fullmatch, len(_HEAD)
+    found: list[tuple[str | None, str]] = []
+    data = []
     try:
-        datetime.fromisoformat(time[:-1])
-        value = canonical.loads_canonical(data[len(_HEAD) : start])
+        for leaf in leaves:
+            text = leaf.decode("ascii")
+            start = text.rfind(_TAIL_START)
+            tail = read_tail(text, start) if start > 0 and text.startswith(_HEAD) else None
+            if tail is None or len(text) > MAX_BYTES:
+                return None
+            operation, time, kind = tail.group(2, 4, 5)
+            datetime.fromisoformat(time[:-1])
+            found.append((operation, kind))
+            data.append(text[head:start])
     except ValueError:
         return None
-    if not isinstance(value, dict):
-        return None
-    return {
-        "id": tail[1].decode("ascii"),
-        "type": tail[5].decode("ascii"),
-        "time": time,
-        "operation": tail[2].decode("ascii") if tail[2] else None,
-        "source": tail[3].decode("ascii"),
-        "data": value,
-    }
+    return found if canonical.are_usual_objects(data) else None
 
 
 def new(

@@ -17,6 +17,7 @@ import os
 import re
 import stat
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from dre_core.errors import (
     StorageError,
     UsageError,
 )
-from dre_core.model.event import Event, members
+from dre_core.model.event import Event, filings, members
 
 if TYPE_CHECKING:
     import sqlite3
@@ -181,7 +182,7 @@ class Log:
             start = _size(connection)
             peaks = _reader(connection)(merkle.peaks(start))
             frontier = merkle.Frontier(start, peaks)
-            hashes = [item for leaf in leaves for item in frontier.append(merkle.leaf_hash(leaf))]
+            hashes = frontier.append(*map(merkle.leaf_hash, leaves))
             connection.executemany(
                 "INSERT INTO leaves VALUES (?, ?, ?, ?)",
                 (
@@ -452,14 +453,14 @@ class _Audit:
     def __init__(self, connection: sqlite3.Connection, sizes: set[int]) -> None:
         self.problems: list[str] = []
         self.roots: dict[int, bytes] = {}
-        self._sizes = sizes
+        self._sizes = sorted(sizes)
         self._connection = connection
         self._frontier = merkle.Frontier()
 
     def run(self) -> None:
         leaves = self._connection.execute("SELECT number, operation, type, leaf FROM leaves ORDER BY number")
         stored = self._connection.execute("SELECT number, hash FROM hashes ORDER BY number")
-        self._note_root()
+        self._note_roots(())
         while rows := leaves.fetchmany(_BATCH):
             expected = self._take(rows)
             if expected is None:
@@ -471,22 +472,34 @@ class _Audit:
 
     def _take(self, rows: list[tuple[Any, ...]]) -> list[tuple[int, bytes]] | None:
         """Judge a batch of leaves; gives the rows that the hashes table must hold, None after a gap."""
-        expected: list[tuple[int, bytes]] = []
-        index = merkle.stored_count(self._frontier.size)
-        for number, operation, kind, leaf in rows:
-            if number != self._frontier.size or not isinstance(leaf, bytes):
-                self.problems.append(f"event {self._frontier.size} is missing")
+        start = self._frontier.size
+        for place, (number, _, _, leaf) in enumerate(rows, start):
+            if number != place or not isinstance(leaf, bytes):
+                self._judge_all(rows[: place - start])
+                self.problems.append(f"event {place} is missing")
                 return None
-            for item in self._frontier.append(merkle.leaf_hash(leaf)):
-                expected.append((index, item))
-                index += 1
-            self._note_root()
-            self._judge(number, operation, kind, leaf)
-        return expected
+        self._judge_all(rows)
+        return list(enumerate(self._note_roots([row[3] for row in rows]), merkle.stored_count(start)))
 
-    def _note_root(self) -> None:
-        if self._frontier.size in self._sizes:
-            self.roots[self._frontier.size] = self._frontier.root()
+    def _note_roots(self, leaves: Sequence[bytes]) -> list[bytes]:
+        """Grow the tree; gives the hashes to store, and notes the roots at the sizes asked for on the way."""
+        hashes: list[bytes] = []
+        start = self._frontier.size
+        stop = start + len(leaves)
+        asked = self._sizes[bisect_left(self._sizes, start) : bisect_right(self._sizes, stop)]
+        for size in asked:
+            hashes += self._grow(leaves[self._frontier.size - start : size - start])
+            self.roots[size] = self._frontier.root()
+        return hashes + self._grow(leaves[self._frontier.size - start :])
+
+    def _grow(self, leaves: Sequence[bytes]) -> list[bytes]:
+        return self._frontier.append(*map(merkle.leaf_hash, leaves))
+
+    def _judge_all(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        if filings([row[3] for row in rows]) == [(row[1], row[2]) for row in rows]:
+            return
+        for row in rows:
+            self._judge(*row)
 
     def _judge(self, number: int, operation: object, kind: object, leaf: bytes) -> None:
         if self._is_full():

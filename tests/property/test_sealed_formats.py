@@ -14,7 +14,7 @@ from dre_core.crypto.keys import Signer
 from dre_core.errors import DREError
 from dre_core.model import canonical, identifier
 from dre_core.model.encryption import Encryption, Method, Wrap
-from dre_core.model.event import Event, members, parse_rfc3339, rfc3339
+from dre_core.model.event import Event, filings, members, parse_rfc3339, rfc3339
 from dre_core.model.fields import Fields
 from dre_core.model.statement import HEX_DIGITS, Statement, Subject
 
@@ -81,6 +81,18 @@ def test_a_changed_leaf_is_refused_or_another_event_in_canonical_form(
     except DREError:
         return
     assert parsed.to_bytes() == bytes(leaf)
+
+
+@given(st.lists(EVENTS, max_size=4), st.data())
+def test_what_is_read_together_is_what_is_read_one_by_one(events: list[Event], data: st.DataObject) -> None:
+    leaves = [bytearray(event.to_bytes()) for event in events]
+    if leaves and data.draw(st.booleans()):
+        leaf = data.draw(st.sampled_from(leaves))
+        leaf[data.draw(st.integers(0, len(leaf) - 1))] = data.draw(st.integers(0, 255))
+    together = filings([bytes(leaf) for leaf in leaves])
+    if together is not None:
+        one_by_one = [members(bytes(leaf)) for leaf in leaves]
+        assert together == [(each["operation"], each["type"]) for each in one_by_one]
 
 
 DIGESTS = st.sampled_from(sorted(HEX_DIGITS)).flatmap(

@@ -48,6 +48,38 @@ def test_parse_is_the_inverse(changes: dict[str, object]) -> None:
     assert event.members(sample.to_bytes())["data"] == sample.data
 
 
+def test_leaves_that_are_events_only_together() -> None:
+    leaf = SAMPLE.to_bytes()
+    start = leaf.rindex(b',"id":"ev_')
+    tail = leaf[start:]
+    nothing = b'{"data":{}'
+    assert event.filings([leaf, nothing + tail]) == [(SAMPLE.operation, SAMPLE.type)] * 2
+    for leaves in (
+        [nothing + tail + b"," + nothing + tail],
+        # Joined by commas these are as many values as there are leaves, in canonical form.
+        [
+            nothing + tail + b"," + nothing + tail,
+            b'{"data":[' + nothing + tail,
+            nothing + tail + b"]" + tail,
+        ],
+        [b'{"data":[]' + tail],
+        [b'{"data":{"a":1,"a":1}' + tail],
+        [b'{"data":{"b":1,"a":1}' + tail],
+        [b'{"data":{"a": 1}' + tail],
+        [b'{"data":{"a":NaN}' + tail],
+        [b'{"data":{"a":9007199254740993}' + tail],
+        [b'{"data":{"a":"\\ud800"}' + tail],
+        [b'{"data":{"a":' + b"[" * 64 + b"]" * 64 + b"}" + tail],
+        [b'{"data":{"a":' + b"[" * 9999 + b"]" * 9999 + b"}" + tail],
+        [nothing + tail.replace(b"-01-", b"-13-")],
+        [b"\xff" + leaf],
+        [leaf[:-1]],
+        [b""],
+    ):
+        assert event.filings(leaves) is None
+        assert event.filings([leaf, *leaves]) is None
+
+
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
