@@ -161,7 +161,7 @@ class Frontier:
             new.append(current)
             levels = size
             while levels & 1:
-                current = _sha256(b"\x01" + peaks.pop() + current).digest()  # noqa: PLW2901
+                current = _sha256(b"\x01" + peaks.pop() + current).digest()
                 new.append(current)
                 levels >>= 1
             peaks.append(current)
