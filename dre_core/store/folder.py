@@ -66,7 +66,7 @@ class Folder:
             self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
             ignore = self.path / ".gitignore"
             if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
+                write_atomically(ignore, b"*\n")
             self.public_keys.mkdir(exist_ok=True)
             (self.path / "experiments").mkdir(exist_ok=True)
 

@@ -31,6 +31,8 @@ from tests.faces.openapi import cut_down
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
+DRE = (sys.executable, "-m", "dre_ci.cli")
+IS_COUNTED = "DRE_TEST_FAULTS" in os.environ
 NODE_PACKAGES = {
     "dependencies": {
         "@actions/artifact": "2.3.2",
@@ -523,5 +525,44 @@ def act(project, github, node, node_modules, tool, published, tmp_path):
             words, cwd=project.path, env=around, capture_output=True, text=True, timeout=180
         )
         return Ran(done)
+
+    return run
+
+
+@pytest.fixture
+def counted(request):
+    """Shows what was counted, where everything is."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def show(line: str) -> None:
+        if reporter is not None and IS_COUNTED:
+            reporter.write_line(f"\n{request.node.name}: {line}")
+
+    return show
+
+
+FILE_CALLS = "openat,mkdir,rename,link,unlink,write,pwrite64,fsync,fdatasync,ftruncate,fchmod,close"
+
+
+@pytest.fixture
+def traced(project, own_home):
+    """Runs a command of dre under strace; gives the process and its calls."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+
+    def run(words, *options):
+        # One process, without the noise of bytecode.
+        environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        trace = own_home / "trace"
+        strace = ("strace", "-y", "-o", str(trace), "-e", f"trace={FILE_CALLS}", *options)
+        done = subprocess.run(
+            (*strace, *DRE, *words),
+            cwd=project.path,
+            env=environ,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        return done, trace.read_text(errors="replace").splitlines()
 
     return run

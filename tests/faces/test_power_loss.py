@@ -1,30 +1,36 @@
-"""A loss of power at any moment of a first ``dre wrap``: what was written and not synced is gone.
+"""A loss of power at any moment: what was written and not synced is gone, in a model of a disk and in LazyFS.
 
 The calls of a real run are recorded by strace and carried out again on a model of a disk, where a file's bytes are
 only those of its last fsync. Names survive at once in one model (as with LazyFS, and as a journal may order it), in the
 other only with an fsync of their folder or of the file itself. At each point a folder is made of what would be there,
 and DRE must find it sound: nothing tampered, nothing sealed that is not whole, no repair by hand.
+
+LazyFS (https://github.com/dsrhaslab/lazyfs) is a file system in user space that forgets on command what was not synced.
+It is no package; docs/sealing.md says how to build it, and ``DRE_TEST_LAZYFS`` names its program.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from dre_core.engine import Engine
 from dre_core.model.run import RunOutcome
-from tests.faces.test_faults import outcomes
+from tests.faces.test_faults import leave_over, outcomes, places
 
 pytestmark = pytest.mark.faces
 
 CALLS = "openat,mkdir,rename,link,unlink,write,pwrite64,fsync,fdatasync,ftruncate,lseek,rmdir"
 EVERY = int(os.environ.get("DRE_TEST_FAULTS", "5"))
+LAZYFS = os.environ.get("DRE_TEST_LAZYFS") or shutil.which("lazyfs")
 STRING = r'"((?:[^"\\]|\\.)*)"'
 DESCRIPTOR = r"(\d+)<([^>]*)>"
 
@@ -225,3 +231,108 @@ def test_the_power_goes_at_any_moment(project, own_home, tmp_path, monkeypatch, 
 
 def root_hex(root: Path) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(root))
+
+
+class LossyDisk:
+    """LazyFS, mounted."""
+
+    def __init__(self, program: str, place: Path) -> None:
+        self.path = place / "disk"
+        below = place / "below"
+        self.path.mkdir()
+        below.mkdir()
+        self._commands, answers = place / "commands", place / "answers"
+        os.mkfifo(self._commands)
+        os.mkfifo(answers)
+        settings = place / "lazyfs.toml"
+        settings.write_text(
+            f'[faults]\nfifo_path="{self._commands}"\nfifo_path_completed="{answers}"\n'
+            '[cache]\napply_eviction=false\n[cache.simple]\ncustom_size="0.2gb"\nblocks_per_page=1\n'
+            f'[filesystem]\nlog_all_operations=false\nlogfile="{place}/log"\n'
+        )
+        words = (program, self.path, "--config-path", settings, "-o", f"modules=subdir,subdir={below}", "-f")
+        self._output = (place / "output").open("wb")
+        self._server = subprocess.Popen(words, stdout=self._output, stderr=self._output)
+        # Without waiting: a server that could not start opens none of them.
+        self._answer = os.open(answers, os.O_RDONLY | os.O_NONBLOCK)
+        deadline = time.monotonic() + 10
+        while not os.path.ismount(self.path) and self._server.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def lose(self) -> None:
+        """The power goes and comes back."""
+        commands = os.open(self._commands, os.O_WRONLY | os.O_NONBLOCK)
+        os.write(commands, b"lazyfs::clear-cache\n")
+        os.close(commands)
+        assert select.select([self._answer], [], [], 10)[0], "LazyFS does not answer"
+        assert b"finished::clear-cache" in os.read(self._answer, 100)
+
+    def close(self) -> None:
+        subprocess.run(["fusermount3", "-u", str(self.path)], check=False)
+        self._server.terminate()
+        self._server.wait()
+        os.close(self._answer)
+        self._output.close()
+
+
+@pytest.fixture
+def lossy(tmp_path):
+    if LAZYFS is None or not os.path.exists("/dev/fuse") or shutil.which("fusermount3") is None:
+        pytest.skip("LazyFS is not here")
+    place = tmp_path / "lossy"
+    place.mkdir()
+    disk = LossyDisk(LAZYFS, place)
+    if not os.path.ismount(disk.path):
+        disk.close()
+        pytest.skip("LazyFS can't be mounted here")
+    yield disk
+    disk.close()
+
+
+COMMANDS = {
+    "wrap": ("wrap", "--", "echo", "hello"),
+    "claim": ("claim", "--kind", "fix"),
+    "list": ("evidence", "list"),
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_killed_and_the_power_lost_with_it(project, traced, lossy, own_home, monkeypatch, counted, words):
+    """At every call that changes files: the process dies there, and with it all that it had not synced."""
+    project.write("dre.yaml", "capture:\n  dependencies: false\n")
+    project.commit()
+    monkeypatch.setenv("HOME", str(lossy.path / "home"))
+    monkeypatch.setenv("DRE_DIR", str(lossy.path / ".dre"))
+    assert project.dre("wrap", "--", "true").returncode == 0
+    lossy.lose()
+    engine = Engine.open(project.path, explicit=str(lossy.path / ".dre"))
+    known = outcomes(engine)
+    assert set(known.values()) == {RunOutcome.PASSED}
+    leave_over(project)
+    done, lines = traced(words)
+    if done.returncode != 0:
+        pytest.skip("strace can't trace here")
+    wanted = places(lines, (lossy.path,))
+    assert len(wanted) > 10
+    chosen = wanted[::EVERY]
+    for call, number in chosen:
+        if words[0] == "evidence":
+            leave_over(project)
+        traced(words, "-e", f"inject={call}:signal=KILL:when={number}")
+        lossy.lose()
+        now = outcomes(engine, known)
+        assert known.items() <= now.items(), (call, number)
+        assert set(now.values()) <= {RunOutcome.PASSED, RunOutcome.INCOMPLETE}, (call, number)
+        known = now
+        # And what was only acknowledged is kept as well as what was looked at.
+        if words[0] == "wrap" and number % 5 == 0:
+            assert project.dre(*words).returncode == 0
+            lossy.lose()
+            now = outcomes(engine, known)
+            assert [now[name] for name in now.keys() - known.keys()] == [RunOutcome.PASSED]
+            known = now
+    assert outcomes(engine) == known
+    assert project.dre("wrap", "--", "true").returncode == 0
+    counted(
+        f"killed and the power lost at {len(chosen)} of {len(wanted)} calls, {len(known)} operations there"
+    )
