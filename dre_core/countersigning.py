@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dre_core import __version__
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.keys import PublicKey, Signer
-from dre_core.errors import FormatError, IntegrityError, UsageError
+from dre_core.errors import FormatError, IntegrityError, LimitError, UsageError
 from dre_core.model import event as events
 from dre_core.model import predicate
 from dre_core.model.canonical import JSON
@@ -29,7 +29,7 @@ from dre_core.model.policy import Policy
 from dre_core.model.record import dataclass
 from dre_core.store.bundle import Archive, Member, write_archive
 from dre_core.store.folder import Experiment, Folder, write_atomically
-from dre_core.store.sealed import TEXT_LIMIT_BYTES
+from dre_core.store.sealed import SIGNATURE_LIMIT, TEXT_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from dre_core.engine import Engine
@@ -207,15 +207,29 @@ def countersigned_lines(experiment: Experiment) -> tuple[bytes, ...]:
         return ()
 
 
+def file_of(lines: Sequence[bytes]) -> bytes:
+    """The bytes of a file of countersignatures.
+
+    Raises:
+        LimitError: More signatures than a reader takes.
+    """
+    if sum(len(Envelope.parse(line).signatures) for line in lines) > SIGNATURE_LIMIT:
+        raise LimitError(
+            f"there would be more than {SIGNATURE_LIMIT} signatures beside the run", path="countersignatures"
+        )
+    return b"".join(line + b"\n" for line in lines)
+
+
 def keep_lines(
     folder: Folder, experiment: Experiment, lines: Sequence[bytes], keys: Sequence[PublicKey]
 ) -> None:
     """Writes an operation's countersignatures, the keys first."""
+    data = file_of(lines)
     for key in keys:
         path = folder.public_keys / f"{key.keyid}.pem"
         if not path.exists():
             write_atomically(path, key.pem())
-    write_atomically(experiment.countersignatures, b"".join(line + b"\n" for line in lines))
+    write_atomically(experiment.countersignatures, data)
 
 
 def archive_place(path: Path, output: Path, review: Review) -> Place:
@@ -241,7 +255,7 @@ def archive_place(path: Path, output: Path, review: Review) -> Place:
             members = {each: archive.member(each) for each in archive.names}
             for key in keys:
                 members[f"keys/{key.keyid}.pem"] = Member(name=f"keys/{key.keyid}.pem", source=key.pem())
-            members[name] = Member(name=name, source=b"".join(line + b"\n" for line in lines))
+            members[name] = Member(name=name, source=file_of(lines))
             write_archive(output, members.values())
 
     return Place(run=run, lines=tuple(present), keep=keep)

@@ -26,6 +26,8 @@ from dre_core.store.folder import Folder, open_regular, storage_errors
 from dre_core.store.local import LocalStore
 
 TEXT_LIMIT_BYTES = 64 << 20
+SIGNATURE_LIMIT = 1_000
+"""Most signatures in one file of envelopes: checking them is what hostile evidence could make dear."""
 _KEY_LIMIT_BYTES = 64 << 10
 _KEY_LIMIT = 1_000
 

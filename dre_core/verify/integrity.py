@@ -29,7 +29,7 @@ from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.keys import PublicKey
 from dre_core.crypto.merkle import leaf_hash, verify_inclusion
 from dre_core.crypto.note import Checkpoint, TlogProof, open_note, parse_proof, unverified_text
-from dre_core.errors import DREError, FormatError, IntegrityError, NewerFormatError
+from dre_core.errors import DREError, FormatError, IntegrityError, LimitError, NewerFormatError
 from dre_core.model import predicate
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.event import Event, parse_rfc3339
@@ -37,13 +37,12 @@ from dre_core.model.record import dataclass
 from dre_core.model.run import Item, Run
 from dre_core.model.statement import Statement
 from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult
-from dre_core.store.sealed import TEXT_LIMIT_BYTES, Sealed, stream_digest
+from dre_core.store.sealed import SIGNATURE_LIMIT, TEXT_LIMIT_BYTES, Sealed, stream_digest
 
 CERTIFICATE_KIND = "certificate"
 _README = "README.txt"
 _CHECKPOINT = "log/checkpoint"
 _COUNTERSIGNATURES = "countersignatures.intoto.jsonl"
-_ENVELOPE_LIMIT = 10_000
 # What an operation may say; anything else would be sealed but judged by nobody.
 _KNOWN = frozenset(
     (
@@ -220,20 +219,23 @@ def _parse_lines(data: bytes, name: str) -> list[Envelope]:
     """Envelopes, one a line, each in the one form.
 
     Raises:
-        FormatError: Cut off, too many, or out of form; with file and line.
+        FormatError: Cut off or out of form; with file and line.
+        LimitError: Too many signatures to check.
     """
     lines = data.split(b"\n")
     if lines[-1] != b"" or len(lines) < 2:
         raise FormatError("the last line is cut off", path=name)
-    if len(lines) > _ENVELOPE_LIMIT:
-        raise FormatError(f"more than {_ENVELOPE_LIMIT} envelopes", path=name)
     envelopes = []
+    signatures = 0
     for number, line in enumerate(lines[:-1], 1):
         envelope = Envelope.parse(line)
         if envelope.to_bytes() != line:
             raise FormatError("not in canonical form", path=f"{name}:{number}")
         if envelope.payload_type != PAYLOAD_TYPE:
             raise FormatError(f"unknown payload type {envelope.payload_type}", path=f"{name}:{number}")
+        signatures += len(envelope.signatures)
+        if signatures > SIGNATURE_LIMIT:
+            raise LimitError(f"more than {SIGNATURE_LIMIT} signatures", path=name)
         envelopes.append(envelope)
     return envelopes
 

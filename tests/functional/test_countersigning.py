@@ -138,6 +138,7 @@ def hostile(members, name):
     yield "a changed signature", {**members, name: lines[0].replace(b'"sig":"', b'"sig":"AAAA', 1) + lines[1]}
     yield "no signature", {**members, name: lines[0].split(b'"signatures"')[0] + b'"signatures":[]}\n'}
     yield "cut off", {**members, name: members[name][:-1]}
+    yield "too many to check", {**members, name: lines[0] * 1001}
     yield "no envelope", {**members, name: b"{}\n"}
     moved = name.replace(name[-20:-13], "0000000")
     yield "no operation", {moved if each == name else each: data for each, data in members.items()}
