@@ -310,8 +310,8 @@ class Engine:
         return export(self, operations, output)
 
     def import_archive(self, path: Path) -> list[str]:
-        """Takes an archive's operations in; see :func:`dre_core.exchange.import_archive`."""
-        from dre_core.exchange import import_archive
+        """Takes an archive's operations in; see :func:`dre_core.importing.import_archive`."""
+        from dre_core.importing import import_archive
 
         return import_archive(self, path)
 

@@ -1,17 +1,15 @@
-"""Evidence in and out: ``evidence.zip`` made from sealed operations, and taken in again.
+"""Evidence out: ``evidence.zip`` made from sealed operations; :mod:`dre_core.importing` is the way back.
 
 Everything in an archive was fixed when its operations were sealed, so exporting needs no key, the same evidence
-gives the same bytes, and what was imported exports again as it came. Importing trusts nothing and executes
-nothing; an operation that is here already is left as it is.
+gives the same bytes, and what was imported exports again as it came.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from dre_core.countersigning import countersigned_lines, keep_lines
+from dre_core.countersigning import countersigned_lines
 from dre_core.crypto.dsse import Envelope
 from dre_core.crypto.note import parse_proof
 from dre_core.engine import Engine
@@ -19,18 +17,8 @@ from dre_core.errors import FormatError, NotFoundError
 from dre_core.model.predicate import RUN
 from dre_core.model.run import Run
 from dre_core.model.statement import Statement
-from dre_core.store.bundle import Archive, Member, write_archive
-from dre_core.store.folder import Experiment, Folder, storage_errors, write_atomically
-from dre_core.store.sealed import Sealed, archive_operations
-from dre_core.verify.integrity import (
-    Expectations,
-    Inspected,
-    Trust,
-    archive_problems,
-    inspect,
-    operation_of,
-    parse_indexes,
-)
+from dre_core.store.bundle import Member, write_archive
+from dre_core.store.folder import Experiment, storage_errors
 
 
 def export(engine: Engine, operations: Sequence[str], output: Path) -> Path:
@@ -155,116 +143,3 @@ def member_path(engine: Engine, experiment: Experiment, name: str) -> Path:
     if folder == "keys":
         return engine.folder.public_keys / leaf
     raise FormatError("no name that an archive may have", path=name)
-
-
-def import_archive(engine: Engine, path: Path) -> list[str]:
-    """Takes an archive's operations in.
-
-    Args:
-        engine: The project's engine.
-        path: The archive; hostile.
-
-    Returns:
-        Ids of the operations that were new, or have new countersignatures, in order.
-
-    Raises:
-        FormatError: The archive is not what its index says; nothing was taken in.
-        StorageError: It can't be stored.
-    """
-    with archive_operations(path) as found, Archive.open(path) as archive:
-        inspected = _inspected(found, path)
-        # Making the log makes the folder; a foreign operation never enters the log itself.
-        engine.open_log().close()
-        return [
-            sealed.operation
-            for sealed, each in zip(found, inspected, strict=True)
-            if _take(engine, archive, sealed, each)
-        ]
-
-
-def check_archive(path: Path) -> None:
-    """Reads an archive as :func:`import_archive` does, and takes nothing in.
-
-    Raises:
-        FormatError: The archive is not what its index says.
-    """
-    with archive_operations(path) as found:
-        _inspected(found, path)
-
-
-def _inspected(found: list[Sealed], path: Path) -> list[Inspected]:
-    problems = archive_problems(found)
-    if problems:
-        raise FormatError(problems[0], path=str(path))
-    return [_inspect(sealed) for sealed in found]
-
-
-def _inspect(sealed: Sealed) -> Inspected:
-    """Checks everything but trust, which is asked when the operation is verified."""
-    inspected = inspect(sealed, Trust(keys={}), Expectations())
-    for check in inspected.integrity.checks:
-        if not check.passed and check.id != "trust":
-            raise FormatError(f"{check.id}: {check.detail}", path=sealed.place)
-    return inspected
-
-
-def _take(engine: Engine, archive: Archive, sealed: Sealed, inspected: Inspected) -> bool:
-    """Copies one operation in; False if it is here already."""
-    assert inspected.run is not None
-    experiment = engine.folder.experiment(sealed.operation)
-    if experiment.envelopes.exists():
-        if experiment.envelopes.read_bytes() != sealed.envelopes:
-            raise FormatError("another operation of the same id is here", path=sealed.operation)
-        return _take_countersignatures(engine, sealed)
-    _take_blobs(engine, sealed, inspected.run)
-    _take_keys(engine.folder, sealed)
-    with storage_errors(experiment.path):
-        experiment.path.mkdir(parents=True, exist_ok=True)
-    index = next(
-        envelope for envelope in parse_indexes(sealed.index) if operation_of(envelope) == sealed.operation
-    )
-    junit = f"reports/{sealed.operation}/junit.xml"
-    if junit in archive.names:
-        write_atomically(experiment.junit, archive.read(junit, 1 << 30))
-    write_atomically(experiment.readme, archive.read("README.txt", 1 << 20))
-    write_atomically(experiment.index, index.to_bytes() + b"\n")
-    write_atomically(experiment.proof, sealed.proof.encode())
-    _take_countersignatures(engine, sealed)
-    # The envelopes come last: an operation without them is not there.
-    write_atomically(experiment.envelopes, sealed.envelopes)
-    return True
-
-
-def _take_countersignatures(engine: Engine, sealed: Sealed) -> bool:
-    """Adds what others signed about an operation and is not here yet; False if there is nothing new."""
-    experiment = engine.folder.experiment(sealed.operation)
-    here = countersigned_lines(experiment)
-    new = [line for line in sealed.countersignatures.splitlines() if line not in here]
-    if not new:
-        return False
-    named = {signature.keyid for line in new for signature in Envelope.parse(line).signatures}
-    keys = [key for keyid, key in sealed.hint_keys.items() if keyid in named]
-    keep_lines(engine.folder, experiment, [*here, *new], keys)
-    return True
-
-
-def _take_blobs(engine: Engine, sealed: Sealed, run: Run) -> None:
-    writers = []
-    for item in run.items:
-        if not item.kept or engine.store.has(item.digest):
-            continue
-        writer = engine.store.writer()
-        with sealed.blobs.open(item.digest) as stream:
-            shutil.copyfileobj(stream, writer, 1 << 20)
-        if writer.digest != item.digest:
-            writer.abort()
-            raise FormatError("the payload's digest differs", path=item.name)
-        writers.append(writer)
-    engine.store.commit_all(writers)
-
-
-def _take_keys(folder: Folder, sealed: Sealed) -> None:
-    for keyid, key in sealed.hint_keys.items():
-        path = folder.public_keys / f"{keyid}.pem"
-        if not path.exists():
-            write_atomically(path, key.pem())

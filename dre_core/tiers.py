@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from dre_core.config import StorageSection
 from dre_core.errors import FormatError, IntegrityError, NotFoundError, StorageError, UsageError
-from dre_core.exchange import import_archive, members_of, run_of
+from dre_core.exchange import members_of, run_of
+from dre_core.importing import import_archive
 from dre_core.model import canonical
 from dre_core.model import event as events
 from dre_core.model.canonical import JSON

@@ -47,6 +47,7 @@ LAYERS = (
         "dre_core.documenting",
         "dre_core.replaying",
         "dre_core.exchange",
+        "dre_core.importing",
         "dre_core.tiers",
         "dre_core.encryption",
         "dre_core.foreign",

@@ -17,9 +17,11 @@ from dre_core.crypto.dsse import Envelope
 from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import DREError, NotFoundError, UsageError
-from dre_core.exchange import check_archive, export, import_archive
+from dre_core.exchange import export
 from dre_core.foreign import FORMATS, LINK, write_foreign
+from dre_core.importing import Sound, survey, take
 from dre_core.model import canonical
+from dre_core.model.canonical import JSON
 from dre_core.model.identifier import OPERATION
 from dre_core.model.identifier import parse as parse_identifier
 from dre_core.model.run import Item, Run
@@ -97,16 +99,17 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         return _remove(engine, arguments, console)
     if arguments.action == "export":
         return _export(engine, arguments, console)
-    # A child reads all of it first; what is then taken in was found to be what its index says.
-    isolated(partial(_checked, Path(arguments.archive)))
-    taken = import_archive(engine, Path(arguments.archive))
+    # A child parses it; here only the bytes are copied that it found to be what the index says.
+    path = Path(arguments.archive)
+    found = [Sound.parse(value) for value in isolated(partial(_surveyed, path))]
+    taken = take(engine, path, found)
     lines = [f"imported {name}" for name in taken] or ["nothing new in it"]
     console.result(lines, {"imported": taken})
     return Exit()
 
 
-def _checked(path: Path) -> None:
-    check_archive(path)
+def _surveyed(path: Path) -> list[JSON]:
+    return [sound.to_json() for sound in survey(path)]
 
 
 def _read(sealed: Sealed) -> Run | None:

@@ -13,7 +13,7 @@ import pytest
 from dre_core.crypto.keys import PublicKey
 from dre_core.engine import Engine
 from dre_core.errors import FormatError, IntegrityError, NewerFormatError
-from dre_core.exchange import import_archive
+from dre_core.importing import import_archive
 from dre_core.model.verdict import IntegrityResult
 from dre_core.store.sealed import archive_operations
 from dre_core.verify.integrity import Expectations, Trust, archive_problems, inspect

@@ -10,7 +10,10 @@ import sys
 import pytest
 
 from dre_ci.isolation import isolated, streamed
+from dre_core.engine import Engine
 from dre_core.errors import FormatError, LimitError
+from dre_core.importing import Sound, survey, take
+from dre_core.store.bundle import Archive, Member, write_archive
 
 # The command line forks before it has any thread; a test worker has some.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -144,3 +147,26 @@ def test_an_unpacked_archive_is_held_against_its_index(project, exported, tmp_pa
     extra.unlink()
     (folder / "README.txt").write_text("do this instead")
     assert code() == 3
+
+
+def test_an_archive_that_is_exchanged_after_its_survey_is_refused(exported, project, tmp_path):
+    archive, _ = exported
+    (sound,) = [Sound.parse(each.to_json()) for each in survey(archive)]
+    with Archive.open(archive) as opened:
+        members = {name: opened.read(name, 1 << 26) for name in opened.names}
+    assert sound.members.keys() > {"README.txt", f"attestations/{sound.operation}.intoto.jsonl"}
+    for name in sound.members:
+        engine = Engine.open(project.path, explicit=str(tmp_path / "other"))
+        changed = {**members, name: members[name] + b"\n"}
+        write_archive(archive, [Member(name=each, source=data) for each, data in changed.items()])
+        with pytest.raises(FormatError):
+            take(engine, archive, [sound])
+        assert not engine.folder.experiment(sound.operation).envelopes.exists()
+        shutil.rmtree(engine.folder.path)
+    write_archive(archive, [Member(name=each, source=data) for each, data in members.items()])
+    engine = Engine.open(project.path, explicit=str(tmp_path / "other"))
+    assert take(engine, archive, [sound]) == [sound.operation]
+    assert take(engine, archive, [sound]) == []
+    for wrong in ("../keys/a.pem", "keys/../../a.pem", "blobs/sha256/abc"):
+        with pytest.raises(FormatError):
+            Sound.parse({**sound.to_json(), "members": {wrong: "sha256:" + "0" * 64}})
