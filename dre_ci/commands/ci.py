@@ -74,7 +74,16 @@ def _add_forge(parser: argparse.ArgumentParser) -> None:
 def _add_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="the file, for example an archive")
     parser.add_argument(
-        "--to", required=True, metavar="WHERE", help="a URL that takes PUT, s3://bucket/prefix, or gitlab"
+        "--to",
+        required=True,
+        metavar="WHERE",
+        help="a URL that takes PUT, s3://bucket/prefix, github (the run's artifacts) or gitlab",
+    )
+    parser.add_argument(
+        "--artifact", default="", metavar="NAME", help="GitHub: name of the artifact, unique in the run"
+    )
+    parser.add_argument(
+        "--retention-days", type=int, default=0, metavar="N", help="GitHub: days that it is kept"
     )
     parser.add_argument(
         "--package", default="dre-evidence", metavar="NAME", help="GitLab: name of the package"

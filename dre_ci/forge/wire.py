@@ -35,6 +35,7 @@ _OUTCOMES = {
     410: Outcome.NOT_FOUND,
     429: Outcome.RATE_LIMITED,
 }
+_MESSAGES = ("message", "msg", "error", "title")
 _HINTS = {
     Outcome.FORBIDDEN: "the token lacks the permission, as in a run of a fork's pull request; the verdict stands",
     Outcome.NOT_FOUND: "check repository and number, and whether the token may see them",
@@ -72,7 +73,7 @@ class Wire:
         self.base = base.rstrip("/")
         self.dry_run = dry_run
         self.installation = False
-        self._say = say
+        self.say = say
         self.sleep = sleep
         self._now = now
 
@@ -83,7 +84,7 @@ class Wire:
     def write(self, method: str, path: str, document: Mapping[str, Any], *, repeat: bool = True) -> Any:
         """The JSON answer to a writing request; None on a dry run."""
         if self.dry_run:
-            self._say(f"dre: dry run: {method} {self.base}{path} {one_line(str(document), 400)}")
+            self.say(f"dre: dry run: {method} {self.base}{path} {one_line(str(document), 400)}")
             return None
         return _json(self.send(method, path, repeat=repeat, json=document))
 
@@ -206,7 +207,7 @@ def _refusal(response: Response, method: str, url: str) -> ForgeError:
 def _message(response: Response) -> str:
     try:
         document = response.json()
-        text = document.get("message") or document.get("error") or document.get("title") or ""
+        text = next((document[name] for name in _MESSAGES if document.get(name)), "")
         more = document.get("errors") or document.get("validation") or ""
         text = f"{text} {more}" if more else str(text)
     except (ValueError, AttributeError):

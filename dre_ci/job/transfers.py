@@ -26,6 +26,8 @@ def upload(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
     if arguments.to.startswith("s3://"):
         return _to_bucket(path, arguments, console)
+    if arguments.to == "github":
+        return _to_run(engine, path, arguments, console)
     if arguments.to == "gitlab":
         context = replace(place_of(engine, arguments), provider="gitlab")
         forge = forge_of(engine, arguments, context, console)
@@ -39,17 +41,53 @@ def upload(arguments: argparse.Namespace, console: Console) -> Exit:
     else:
         raise UsageError(
             f"{arguments.to!r} is nowhere to upload to",
-            hint="a URL that takes PUT, s3://bucket/prefix, or gitlab",
+            hint="a URL that takes PUT, s3://bucket/prefix, github or gitlab",
         )
     if arguments.dry_run:
         console.result([f"would upload {path} to {url}"], {"outcome": "dry-run", "url": url})
         return Exit()
     stored, _ = put(wire, path, url, check=not arguments.no_check)
+    document = {"outcome": _outcome(stored.kept, stored.size), "url": url, "digest": stored.digest}
+    _said(document, stored.size, stored.kept, arguments, console)
+    return Exit()
+
+
+def _said(
+    document: dict[str, Any], size: int, kept: int, arguments: argparse.Namespace, console: Console
+) -> None:
+    """What came of an upload."""
     checked = "" if arguments.no_check else ", read back and compared"
-    console.result(
-        [f"uploaded {stored.size} bytes, {stored.digest}{checked}"],
-        {"outcome": "created", "url": url, "digest": stored.digest, "size": stored.size},
-    )
+    words = f"{size} bytes, {document['digest']}"
+    if kept == size:
+        line = f"was there already: {words}"
+    elif kept:
+        line = f"uploaded the last {size - kept} of {words}{checked}"
+    else:
+        line = f"uploaded {words}{checked}"
+    console.result([line], {**document, "size": size, "kept": kept})
+
+
+def _outcome(kept: int, size: int) -> str:
+    return "unchanged" if size and kept == size else "created"
+
+
+def _to_run(engine: Any, path: Path, arguments: argparse.Namespace, console: Console) -> Exit:
+    """Makes an artifact of the job's run; its zip holds the file under its own name."""
+    from dre_ci.forge.results import Results
+    from dre_ci.job import words
+    from dre_core.crypto.keyring import Keyring
+
+    context = place_of(engine, arguments)
+    key = words.key_of(context.workflow, context.job, "", path.name)
+    name = arguments.artifact or f"dre-{words.slug(context.workflow, context.job, path.stem)}-{key}"
+    if arguments.dry_run:
+        console.result([f"would upload {path} as artifact {name}"], {"outcome": "dry-run", "artifact": name})
+        return Exit()
+    state = Keyring(engine.environ).state.parent / "uploads"
+    results = Results(engine.environ, say=console.say)
+    made = results.send(path, name, state=state, days=arguments.retention_days, check=not arguments.no_check)
+    document = {"outcome": "created", "artifact": name, "id": made.number, "digest": made.digest}
+    _said(document, made.size, made.kept, arguments, console)
     return Exit()
 
 
@@ -65,11 +103,11 @@ def _to_bucket(path: Path, arguments: argparse.Namespace, console: Console) -> E
         return Exit()
     store = S3Store(arguments.to)
     with open(path, "rb") as stream:
-        store.send(digest, stream, size)
+        kept = store.send(digest, stream, size)
     if not arguments.no_check and not store.check(digest):
         raise IntegrityError("what is stored there is something else", path=arguments.to)
-    document = {"outcome": "created", "url": arguments.to, "digest": digest, "size": size}
-    console.result([f"uploaded {size} bytes, {digest}"], document)
+    document = {"outcome": _outcome(kept, size), "url": arguments.to, "digest": digest}
+    _said(document, size, kept, arguments, console)
     return Exit()
 
 

@@ -2,7 +2,9 @@
 
 A blob is written under a condition (``If-None-Match: *``, so that nothing is ever replaced) and with its SHA-256,
 which the server compares; a server that knows neither still ends with the right bytes, because a blob is read back
-against its digest. What is read is spooled to a temporary file and given out only when its digest is right.
+against its digest. A large one goes in parts, and a broken upload of it is gone on with
+(:mod:`dre_core.store.s3_parts`). What is read is spooled to a temporary file and given out only when its digest is
+right.
 Credentials, region and retries are boto3's own. Only commands that were asked to talk to a store load this module.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
@@ -28,6 +30,7 @@ from dre_core.errors import (
     UsageError,
 )
 from dre_core.model import digest as digests
+from dre_core.store.s3_parts import is_large, send_parts
 
 _CHUNK_BYTES = 1 << 20
 _SPOOL_BYTES = 8 << 20
@@ -124,8 +127,17 @@ class S3Store:
             writer.write(data)
             return writer.commit()
 
-    def send(self, digest: str, source: IO[bytes], size: int) -> None:
-        """Send a blob under the condition that it is not there yet."""
+    def send(self, digest: str, source: IO[bytes], size: int) -> int:
+        """Send a blob under the condition that it is not there yet.
+
+        Returns:
+            How many of its bytes were there already, whole or left by a broken upload.
+        """
+        if is_large(size):
+            if self.has(digest):
+                return size
+            with self._errors(digest):
+                return send_parts(self._client, self._bucket, self._key(digest), source, size)
         checksum = base64.b64encode(bytes.fromhex(digests.hex_of(digest))).decode("ascii")
         arguments = {
             "Bucket": self._bucket,
@@ -139,13 +151,14 @@ class S3Store:
                 self._client.put_object(Body=source, **arguments)
             except Exception as error:
                 if _status(error) == 412:
-                    return  # it is there already
+                    return size  # it is there already
                 if _status(error) != 501:
                     raise
                 # A server without conditional writes: the name is the digest, so the same bytes are written again.
                 source.seek(0)
                 del arguments["IfNoneMatch"]
                 self._client.put_object(Body=source, **arguments)
+        return 0
 
     def open(self, digest: str) -> BinaryIO:
         """A blob's bytes, compared with the digest before they are given out; the caller closes the stream.

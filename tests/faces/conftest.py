@@ -76,7 +76,12 @@ def node():
 @pytest.fixture(scope="session")
 def node_modules(node):
     """The folder of the node packages, installed once."""
-    text = json.dumps(NODE_PACKAGES, indent=1, sort_keys=True)
+    return install_node_packages(node, NODE_PACKAGES)
+
+
+def install_node_packages(node: str, wanted: dict[str, Any]) -> Path:
+    """Installs packages once into the cache; the folder they are in."""
+    text = json.dumps(wanted, indent=1, sort_keys=True)
     place = CACHE / f"node-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     with installing():
         _install(node, place, text)

@@ -31,19 +31,19 @@ def server():
             if answer is not None:
                 answer(self, body)
             elif self.command == "PUT":
-                made.stored = body
-                self.reply(201, b"")
+                made.puts(self, body)
             else:
                 made.serve(self)
 
-        do_GET = do_PUT = do_POST = handle_any  # noqa: N815
+        do_GET = do_HEAD = do_PUT = do_POST = handle_any  # noqa: N815
 
         def reply(self, status, data, **headers):
             self.send_response(status)
             for name, value in {"Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(data)
 
         def log_message(self, *arguments):
             return None
@@ -57,7 +57,11 @@ def server():
         status = 206 if start else 200
         handler.reply(status, made.stored[start:], ETag='"one"')
 
-    made.serve = serve
+    def keep(handler, body):
+        made.stored = body
+        handler.reply(201, b"")
+
+    made.serve, made.puts = serve, keep
     thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield made
@@ -162,7 +166,7 @@ def test_an_upload_is_compared_with_what_arrived(server, wire, tmp_path):
     stored, _ = put(wire, path, f"{server.url}/f")
     assert server.stored == path.read_bytes()
     assert stored.size == 8000
-    server.answers = [status(201), status(200, b"something else")]
+    server.answers = [status(404), status(201), status(200, b"something else")]
     with pytest.raises(IntegrityError, match="what is stored there"):
         put(wire, path, f"{server.url}/f")
 
@@ -178,6 +182,52 @@ def test_an_upload_that_broke_is_begun_anew(server, wire, tmp_path):
     server.answers = [drop, drop]
     put(wire, path, f"{server.url}/f")
     assert server.stored == path.read_bytes()
+
+
+def halves(server, takes_parts):
+    """A server that keeps what it has of a broken upload, and takes the rest, or says that it has it."""
+
+    def handle(handler, body):
+        told = handler.headers.get("Content-Range")
+        if takes_parts and told:
+            start = int(told.partition(" ")[2].partition("-")[0])
+            server.stored = server.stored[:start] + body
+        elif told and takes_parts is None:
+            return handler.reply(501, b"")
+        else:
+            server.stored = body
+        return handler.reply(204, b"")
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("takes_parts", "kept", "puts"),
+    [(True, 5000, ["3000"]), (False, 0, ["3000", "8000"]), (None, 0, ["3000", "8000"])],
+)
+def test_an_upload_goes_on_with_what_lies_there(server, wire, tmp_path, takes_parts, kept, puts):
+    path = tmp_path / "evidence.zip"
+    path.write_bytes(bytes(range(250)) * 32)
+    server.stored = path.read_bytes()[:5000]
+    server.puts = halves(server, takes_parts)
+    stored, _ = put(wire, path, f"{server.url}/f")
+    assert server.stored == path.read_bytes()
+    assert stored.kept == kept
+    assert [headers["Content-Length"] for verb, _, headers in server.seen if verb == "PUT"] == puts
+    server.seen.clear()
+    assert put(wire, path, f"{server.url}/f")[0].kept == 8000
+    assert {verb for verb, _, _ in server.seen} == {"HEAD", "GET"}
+
+
+def test_an_upload_does_not_go_on_with_another_file(server, wire, tmp_path):
+    path = tmp_path / "evidence.zip"
+    path.write_bytes(b"evidence" * 1000)
+    for there in (b"something else", path.read_bytes() + b"more", bytes(8000)):
+        server.stored = there
+        assert put(wire, path, f"{server.url}/f")[0].kept == 0
+        assert server.stored == path.read_bytes()
+    path.write_bytes(b"")
+    assert put(wire, path, f"{server.url}/f")[0].size == 0
 
 
 def test_what_may_have_been_carried_out_is_looked_for_before_it_is_sent_again(server, wire):
