@@ -24,6 +24,7 @@ from dre_ci.console import Console
 from dre_ci.forge.base import Annotation
 from dre_ci.forge.context import Context, read
 from dre_ci.job import words
+from dre_ci.job.attesting import hindrance, predicate
 from dre_ci.job.inputs import Inputs, without_inputs
 from dre_ci.job.told import FAIL_ON, Told, tell
 from dre_core.errors import CaptureError, DREError, StartError, UsageError
@@ -192,17 +193,28 @@ def _leave(
     if wrapped.failure is not None:
         remarks.append(f"the evidence could not be sealed: {wrapped.failure}")
     else:
-        files = _files(engine, wrapped, told, folder)
+        files = _files(engine, wrapped, told, folder, context)
     if context.fork:
         remarks.append(
             "a fork's run gets no key: sealed with one of its own, evidence level at most 1; a trusted job verifies it"
         )
     values = outputs(told, wrapped.operation, code, files, _artifact_name(inputs, context))
+    values["attest"] = _attests(inputs, context, files, remarks)
     _write(values, told, inputs, context, folder, console)
     _prune(engine, wrapped.operation)
     for remark in remarks:
         console.line(words.command(Annotation(level="notice", title="DRE", message=remark)))
     console.say(f"dre: {told.line if told else 'no verdict'} ({wrapped.operation})")
+
+
+def _attests(inputs: Inputs, context: Context, files: Mapping[str, Path], remarks: list[str]) -> str:
+    """Whether the step that attests has something to do and may; ``true`` or empty."""
+    if not inputs.flag("attest", False) or "predicate" not in files:
+        return ""
+    if reason := hindrance(context, os.environ):
+        remarks.append(f"the archive is not attested: {reason}")
+        return ""
+    return "true"
 
 
 def _prune(engine: Any, operation: str) -> None:
@@ -228,7 +240,7 @@ def _folder(engine: Any, inputs: Inputs, operation: str) -> Path:
     return folder
 
 
-def _files(engine: Any, wrapped: Any, told: Told | None, folder: Path) -> dict[str, Path]:
+def _files(engine: Any, wrapped: Any, told: Told | None, folder: Path, context: Context) -> dict[str, Path]:
     """The archive and the reports, by what they are."""
     from dre_core import registry
     from dre_core.reporting import report_here
@@ -246,30 +258,9 @@ def _files(engine: Any, wrapped: Any, told: Told | None, folder: Path) -> dict[s
             write_atomically(path, renderer.render(report), durable=False)
             found[name] = path
     found["predicate"] = folder / "test-result.json"
-    write_atomically(
-        found["predicate"], json.dumps(predicate(wrapped.evidence, told)).encode(), durable=False
-    )
+    document = predicate(wrapped.evidence, told, context)
+    write_atomically(found["predicate"], json.dumps(document).encode(), durable=False)
     return found
-
-
-def predicate(evidence: Any, told: Told) -> dict[str, Any]:
-    """The predicate of ``actions/attest``: in-toto's test result.
-
-    Source: https://in-toto.io/attestation/test-result/v0.1
-    """
-    from dre_core.model.session import Outcome
-
-    tests = [test for session in evidence.top_sessions for test in session.tests] if evidence else []
-    passed = [test.id for test in tests if test.outcome in (Outcome.PASSED, Outcome.XPASSED)]
-    failed = [test.id for test in tests if test.outcome in (Outcome.FAILED, Outcome.ERROR)]
-    return {
-        "result": "PASSED" if told.conclusion.value == "supported" else "FAILED",
-        "configuration": [
-            {"name": "dre", "annotations": {"operation": told.operation, "level": int(told.level)}}
-        ],
-        "passedTests": passed[:10_000],
-        "failedTests": failed[:10_000],
-    }
 
 
 def outputs(

@@ -427,8 +427,44 @@ runs:
 """
 NOTHING_ACTION = """\
 name: nothing
-inputs: {path: {}, key: {}, subject-path: {}, predicate-type: {}, predicate-path: {}}
+inputs: {path: {}, key: {}}
 runs: {using: composite, steps: [{shell: bash, run: 'true'}]}
+"""
+# The inputs, the checks and the outputs of actions/attest 4.2.2; what it has GitHub sign is left unsigned.
+ATTEST_ACTION = """\
+name: attest
+inputs: {subject-path: {}, predicate-type: {}, predicate-path: {}, show-summary: {default: 'true'}}
+outputs:
+  bundle-path: {value: '${{ steps.all.outputs.bundle-path }}'}
+  attestation-url: {value: '${{ steps.all.outputs.attestation-url }}'}
+runs:
+  using: composite
+  steps:
+    - id: all
+      shell: python3 {0}
+      env:
+        SUBJECT: ${{ inputs.subject-path }}
+        TYPE: ${{ inputs.predicate-type }}
+        PREDICATE: ${{ inputs.predicate-path }}
+      run: |
+        import hashlib, json, os, pathlib
+        assert os.environ["ACTIONS_ID_TOKEN_REQUEST_URL"], "missing id-token permission"
+        assert os.environ["TYPE"], "predicate-type must be provided"
+        subject, predicate = (pathlib.Path(os.environ[name]) for name in ("SUBJECT", "PREDICATE"))
+        assert predicate.stat().st_size <= 16 << 20, "predicate file exceeds maximum allowed size"
+        digest = hashlib.sha256(subject.read_bytes()).hexdigest()
+        statement = {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": subject.name, "digest": {"sha256": digest}}],
+            "predicateType": os.environ["TYPE"],
+            "predicate": json.loads(predicate.read_text()),
+        }
+        bundle = pathlib.Path(os.environ["RUNNER_TEMP"], "attestation.json")
+        bundle.write_text(json.dumps(statement))
+        kept = pathlib.Path(os.environ["DRE_TEST_ATTESTED"])
+        kept.write_text(json.dumps(statement))
+        with open(os.environ["GITHUB_OUTPUT"], "a") as out:
+            print(f"bundle-path={bundle}\\nattestation-url=https://github.com/octo/shop/attestations/1", file=out)
 """
 
 
@@ -478,17 +514,18 @@ def published(tmp_path_factory):
 def act(project, github, node, node_modules, tool, published, tmp_path):
     """Runs a workflow of the project by a real runner with this checkout's actions; what stores is stood in for."""
     runner = tool("act")
-    stubs = {name: tmp_path / name for name in ("upload", "nothing", "checkout")}
+    stubs = {name: tmp_path / name for name in ("upload", "nothing", "checkout", "attest")}
     for folder in stubs.values():
         folder.mkdir()
     (stubs["upload"] / "action.yml").write_text(UPLOAD_ACTION)
     (stubs["upload"] / "index.js").write_text(UPLOAD_STUB)
     (stubs["checkout"] / "action.yml").write_text(CHECKOUT_ACTION)
     (stubs["nothing"] / "action.yml").write_text(NOTHING_ACTION)
+    (stubs["attest"] / "action.yml").write_text(ATTEST_ACTION)
     places = {
         "actions/upload-artifact": stubs["upload"],
         "actions/cache": stubs["nothing"],
-        "actions/attest": stubs["nothing"],
+        "actions/attest": stubs["attest"],
         "actions/checkout": stubs["checkout"],
     }
     used = [ROOT / "actions/wrap/action.yml", ROOT / "examples/github/.github/workflows/tests.yml"]
@@ -525,6 +562,7 @@ def act(project, github, node, node_modules, tool, published, tmp_path):
             "PATH": f"{BIN}:{Path(node).parent}:{os.environ['PATH']}",
             "DRE_TEST_NODE_MODULES": str(node_modules),
             "DRE_TEST_PROJECT": str(project.path),
+            "DRE_TEST_ATTESTED": str(tmp_path / "attested.json"),
         }
         done = subprocess.run(
             words, cwd=project.path, env=around, capture_output=True, text=True, timeout=180

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -187,6 +188,74 @@ def test_without_evidence_the_status_is_red(shop, github, act):
     _, status = github.statuses[-1]
     assert status["state"] == "failure"
     assert "no evidence" in status["description"]
+
+
+def attesting(shop):
+    path = shop.path / TESTS
+    path.write_text(path.read_text() + '          attest: "true"\n')
+    shop.commit("attest")
+
+
+def attested(tmp_path):
+    """The statement, read by in-toto's own library; the predicate too."""
+    json_format = pytest.importorskip("google.protobuf.json_format")
+    statements = pytest.importorskip("in_toto_attestation.v1.statement")
+    from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
+    from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+
+    text = (tmp_path / "attested.json").read_text()
+    statement = statements.Statement.copy_from_pb(json_format.Parse(text, statements.spb.Statement()))
+    statement.validate()
+    found = json_format.ParseDict(json.loads(text)["predicate"], test_result_pb2.TestResult())
+    for each in found.configuration:
+        ResourceDescriptor.copy_from_pb(each).validate()
+        assert each.uri or each.digest
+    return json.loads(text), found
+
+
+IDENTITY = {
+    "ACTIONS_ID_TOKEN_REQUEST_URL": "http://127.0.0.1:9/token",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "oidc",
+}
+
+
+def test_the_archive_is_attested_with_what_its_tests_came_to(shop, act, github, tmp_path):
+    attesting(shop)
+    ran = act("push", TESTS, **IDENTITY)
+    assert ran.code == 0, ran.text
+    outputs = ran.outputs("dre")
+    assert outputs["attest-outcome"] == "success"
+    assert outputs["attestation-url"].endswith("/attestations/1")
+    statement, found = attested(tmp_path)
+    assert statement["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
+    (packed,) = github.artifacts["1"].glob("**/*.zip")
+    with zipfile.ZipFile(packed) as archive:
+        digest = hashlib.sha256(archive.read("evidence.zip")).hexdigest()
+    assert statement["subject"] == [{"name": "evidence.zip", "digest": {"sha256": digest}}]
+    assert (found.result, len(found.passed_tests), len(found.failed_tests)) == ("PASSED", 2, 0)
+    assert found.configuration[1].digest["gitCommit"] == shop.git("rev-parse", "HEAD")
+    assert found.url.endswith("/actions/runs/1")
+
+
+def test_a_lie_is_attested_as_failed_and_a_fork_and_a_job_without_identity_as_nothing(
+    shop, act, github, tmp_path
+):
+    attesting(shop)
+    without = act("push", TESTS)
+    assert "lacks the permission" in without.annotations("notice")[-1]["msg"]
+    assert without.outputs("dre")["attest-outcome"] == "skipped"
+    lie = {"conftest.py": LYING, "test_shop.py": BROKEN}
+    _, event = propose(shop, github, lie, fork=False)
+    ran = act("pull_request", TESTS, event, **IDENTITY)
+    assert ran.outputs("dre")["attest-outcome"] == "success"
+    _, found = attested(tmp_path)
+    assert (found.result, list(found.failed_tests)) == ("FAILED", ["test_shop.py::test_two"])
+    assert found.configuration[0].annotations["verdict"] == "contradicted"
+    (tmp_path / "attested.json").unlink()
+    ran = act("pull_request", TESTS, pull_event(shop, 1, fork=True), **IDENTITY)
+    assert ran.outputs("dre")["attest-outcome"] == "skipped"
+    assert "a fork's run gets no identity" in ran.annotations("notice")[-1]["msg"]
+    assert not (tmp_path / "attested.json").exists()
 
 
 @pytest.mark.slow
