@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -47,7 +48,12 @@ class GitLab:
             "description": plain(note.description, DESCRIPTION_LIMIT),
             **({"target_url": note.url} if note.url else {}),
         }
-        answer = self.wire.write("POST", f"{self._root}/statuses/{note.commit}", document)
+        try:
+            answer = self.wire.write("POST", f"{self._root}/statuses/{note.commit}", document)
+        except ForgeError as error:
+            if note.state is State.NEUTRAL and "from :pending" in error.message:
+                return Posted(outcome=Outcome.UNCHANGED, detail="it is pending already")
+            raise
         return self._posted(answer)
 
     def check_run(self, note: Note, title: str, body: str, annotations: tuple[Annotation, ...]) -> Posted:
@@ -56,7 +62,7 @@ class GitLab:
 
     def comment(self, number: int, marker: str, body: str, *, anew: bool = False) -> Posted:
         """Writes one note on a merge request; our own earlier one with the same marker is edited in place."""
-        text = fitted(f"{marker}\n{body}", NOTE_LIMIT)
+        text = fitted(f"{marker}\n{without_actions(body)}", NOTE_LIMIT)
         if anew:
             return self._comment(number, marker, text, anew)
         return self.wire.looking_again(lambda: self._comment(number, marker, text, anew))
@@ -126,6 +132,11 @@ class GitLab:
         if self.wire.dry_run:
             return Posted(outcome=Outcome.DRY_RUN)
         return Posted(outcome=outcome, url=str((answer or {}).get("target_url") or ""))
+
+
+def without_actions(text: str) -> str:
+    """Markdown in which no line is a quick action, such as ``/merge``: GitLab would do it, with our token's rights."""
+    return re.sub(r"(?m)^([ \t]*)/", r"\1&#47;", text)
 
 
 def connect(environ: Mapping[str, str], *, api: str, token: str, **more: Any) -> Wire:

@@ -1,6 +1,7 @@
 """The GitLab template, run by gitlab-ci-local in every way to include it, and ``dre ci`` against GitLab's API.
 
-No server that keeps GitLab's state installs from a registry, so the API is a small one of our own, by GitLab's pages.
+Neither a server that keeps GitLab's state nor GitLab's description of its API installs from a registry, so the API is a
+small one of our own, by GitLab's pages and code; another client of GitLab is held against it too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_an_input_that_is_none_of_the_words_is_refused(pipeline, project):
 
 
 class API(BaseHTTPRequestHandler):
-    """Notes, statuses, files and packages of one project."""
+    """Notes, statuses and packages of one project, with the rules that GitLab's own code has for them."""
 
     protocol_version = "HTTP/1.1"
     notes: list[dict]
@@ -165,36 +166,71 @@ class API(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"/projects/(?:octo/shop|9)/merge_requests/4/notes(?:/(\d+))?", path):
             return self.note(found[1], body)
         if found := re.fullmatch(r"/projects/(?:octo/shop|9)/statuses/(\w{40})", path):
-            self.statuses.append((found[1], json.loads(body)))
-            return 201, {"id": 1, "target_url": None}
-        if path.startswith(("/projects/octo/shop/packages/generic/", "/projects/9/jobs/artifacts/")):
+            return self.status(found[1], json.loads(body))
+        if found := re.fullmatch(r"/projects/(?:octo/shop|9)/packages/generic/(.+)", path):
+            # lib/gitlab/regex.rb: names of packages and files, and versions.
+            assert re.fullmatch(r"[A-Za-z0-9.+~@_-]+/[A-Za-z0-9.+~_/-]+/[A-Za-z0-9.+~@_-]+", found[1])
+            return self.stored(path, body)
+        if path.startswith("/projects/9/jobs/artifacts/"):
             return self.stored(path, body)
         return 404, {"message": "404 Not Found"}
 
+    def status(self, commit, document):
+        """As Ci::CreateCommitStatusService: a job that waits can't be made to wait."""
+        if document["state"] not in ("pending", "running", "success", "failed", "canceled", "skipped"):
+            return 400, {"error": "state does not have a valid value"}
+        before = [each for sha, each in self.statuses if (sha, each["name"]) == (commit, document["name"])]
+        if document["state"] == "pending" and before and before[-1]["state"] == "pending":
+            return 400, {"message": "Cannot transition status via :enqueue from :pending (Reason(s): no)"}
+        assert len(document.get("description", "")) <= 255
+        self.statuses.append((commit, document))
+        return 201, {"id": len(self.statuses), "sha": commit, "status": document["state"], "target_url": None}
+
     def note(self, number, body):
         if self.command == "GET":
-            return 200, self.notes
+            return self.page()
+        text = json.loads(body)["body"]
+        if not text.strip() or len(text) > 1_000_000:
+            return 400, {"message": {"note": ["can't be blank"]}}
+        # What a line that begins with a slash says, is done with the rights of the token.
+        assert not re.search(r"(?m)^\s*/", text), "a quick action"
         if self.command == "POST":
-            self.notes.append({"id": len(self.notes) + 1, "author": {"id": 1}, **json.loads(body)})
+            self.notes.append({"id": len(self.notes) + 1, "author": {"id": 1}, "body": text})
             return 201, self.notes[-1]
-        self.notes[int(number) - 1].update(json.loads(body))
+        self.notes[int(number) - 1]["body"] = text
         return 200, self.notes[int(number) - 1]
+
+    def page(self):
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        notes = self.notes if query.get("sort") == "asc" else self.notes[::-1]
+        size, number = int(query.get("per_page", 20)), int(query.get("page", 1))
+        assert size <= 100
+        if len(notes) > size * number:
+            more = urlencode({**query, "per_page": size, "page": number + 1})
+            self.link = f'<{self.url.removesuffix("/api/v4")}{urlsplit(self.path).path}?{more}>; rel="next"'
+        return 200, notes[size * (number - 1) : size * number]
 
     def stored(self, path, body):
         if self.command == "PUT":
             self.files[path] = body
+            self.puts.append(path)
             return 201, {"message": "201 Created"}
         return (200, self.files[path]) if path in self.files else (404, {"message": "404 Not Found"})
 
     def handle_any(self):
+        self.link = ""
         status, answer = self.answer()
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        if self.link:
+            self.send_header("Link", self.link)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
-    do_GET = do_POST = do_PUT = handle_any  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815
 
     def log_message(self, *arguments):
         return None
@@ -203,7 +239,7 @@ class API(BaseHTTPRequestHandler):
 @pytest.fixture
 def gitlab():
     class Own(API):
-        notes, statuses, files = [], [], {}
+        notes, statuses, files, puts = [], [], {}, []
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Own)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -211,6 +247,24 @@ def gitlab():
     yield Own
     server.shutdown()
     server.server_close()
+
+
+def test_another_client_gets_along_with_the_same_server(gitlab):
+    """So that the server is not one that only we understand: python-gitlab speaks to it too."""
+    client = pytest.importorskip("gitlab").Gitlab(gitlab.url.removesuffix("/api/v4"), private_token="glpat")
+    project = client.projects.get("octo/shop", lazy=True)
+    notes = project.mergerequests.get(4, lazy=True).notes
+    made = [notes.create({"body": f"talk {n}"}) for n in range(45)]
+    assert [note.body for note in notes.list(get_all=True)] == [f"talk {n}" for n in range(44, -1, -1)]
+    notes.update(made[3].id, {"body": "said anew"})
+    assert gitlab.notes[3]["body"] == "said anew"
+    status = project.commits.get("a" * 40, lazy=True).statuses.create({"state": "success", "name": "dre"})
+    assert status.status == "success"
+    project.generic_packages.upload("dre-evidence", "1.0", "evidence.zip", path=__file__)
+    assert (
+        project.generic_packages.download("dre-evidence", "1.0", "evidence.zip")
+        == Path(__file__).read_bytes()
+    )
 
 
 def test_one_note_is_written_and_then_edited(project, gitlab):
@@ -223,16 +277,21 @@ def test_one_note_is_written_and_then_edited(project, gitlab):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)["outcome"]
 
-    gitlab.notes.append({"id": 1, "author": {"id": 2}, "body": "talk"})
+    for number in range(120):
+        gitlab.notes.append({"id": number + 1, "author": {"id": 2}, "body": "talk"})
     assert outcome("comment", "--pull", "4") == "created"
     assert outcome("comment", "--pull", "4") == "unchanged"
     project.write("a.txt", "")
     project.commit("more")
     project.wrap_pytest("-q")
     assert outcome("comment", "--pull", "4") == "updated"
-    assert len(gitlab.notes) == 2
+    assert len(gitlab.notes) == 121
     assert outcome("status") == "created"
     assert gitlab.statuses[0][1]["state"] == "success"
+    project.dre("wrap", "--", "true")
+    assert outcome("status", "--name", "command") == "created"
+    assert gitlab.statuses[-1][1]["state"] == "pending"
+    assert outcome("status", "--name", "command") == "unchanged"
     assert outcome("comment", "--pull", "5") == "not-found"
 
 
@@ -247,6 +306,9 @@ def test_an_archive_becomes_a_package_and_comes_back(project, gitlab, tmp_path):
     data = (project.path / "evidence.zip").read_bytes()
     assert json.loads(done.stdout)["digest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
     assert list(gitlab.files.values()) == [data]
+    done = project.dre("ci", "upload", "evidence.zip", "--to", "gitlab", "--json", environ=environ)
+    assert json.loads(done.stdout)["outcome"] == "unchanged"
+    assert len(gitlab.puts) == 1
 
 
 def test_the_note_job_judges_what_the_pipeline_handed_over(project, gitlab, tmp_path):
