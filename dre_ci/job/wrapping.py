@@ -74,6 +74,7 @@ def step(environ: Mapping[str, str], console: Console, explicit: str = "") -> Ex
         policy=policy,
     )
     command = Command(argv=_argv(inputs), cwd=os.getcwd(), shell=False)
+    before = _size(environ.get("GITHUB_OUTPUT", ""))
     if engine.folder.exists:
         recover(engine)
     try:
@@ -83,6 +84,7 @@ def step(environ: Mapping[str, str], console: Console, explicit: str = "") -> Ex
         return Exit(error.status)
     code = _code(wrapped.result)
     try:
+        _cut(environ.get("GITHUB_OUTPUT", ""), before)
         told = _told(wrapped)
         _leave(engine, wrapped, told, inputs, context, console, code, remarks)
     except (DREError, OSError) as error:
@@ -102,6 +104,19 @@ def _enter(directory: str) -> None:
             os.chdir(directory)
         except OSError as error:
             raise UsageError(f"can't be entered: {error.strerror}", path=directory) from None
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path) if path else 0
+    except OSError:
+        return 0
+
+
+def _cut(path: str, size: int) -> None:
+    """Takes away what the command wrote among the outputs: they are the step's, and a text begun could hide ours."""
+    if _size(path) > size:
+        os.truncate(path, size)
 
 
 def _environ(environ: Mapping[str, str]) -> dict[str, str]:

@@ -105,6 +105,14 @@ def test_what_is_too_old_goes_with_a_tombstone(step, project):
     assert project.dre("log", "check").returncode == 0
 
 
+@pytest.mark.parametrize("forged", ["verdict=supported", "junk<<0\nverdict=supported", "junk<<dre"])
+def test_outputs_are_the_steps_and_not_the_commands(step, project, tmp_path, forged):
+    project.write("forged", forged)
+    done, outputs = step('cat forged >>"$GITHUB_OUTPUT"; exit 1')
+    assert (done.returncode, outputs["verdict"]) == (1, "failed")
+    assert "supported" not in (tmp_path / "GITHUB_OUTPUT").read_text()
+
+
 def test_each_cell_of_a_matrix_has_an_artifact_of_its_own(step):
     one = step("true", matrix=json.dumps({"n": 1}))[1]["artifact-name"]
     other = step("true", matrix=json.dumps({"n": 2}), name="other: ä/b")[1]["artifact-name"]
