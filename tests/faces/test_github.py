@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from tests.faces.conftest import Process, free_port
+from tests.faces.openapi import cut_down
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +193,64 @@ def test_enterprise_server_is_reached_below_its_own_address(sealed, github):
     project, environ = sealed
     elsewhere = (project, {**environ, "GITHUB_API_URL": "http://127.0.0.1:9"})
     assert outcome(elsewhere, "status", "--api", github.url, "--project", "octo/shop") == "created"
+
+
+@pytest.fixture
+def enterprise(node, node_modules, tmp_path):
+    """Prism with GitHub's description of Enterprise Server, below its prefix; its address, and what it was asked."""
+    cut_down(node_modules / "@octokit/openapi/generated/ghes-3.19.json", tmp_path / "ghes.json")
+    port = free_port()
+    cli = node_modules / "@stoplight" / "prism-cli" / "dist" / "index.js"
+    words = [node, str(cli), "mock", "-h", "127.0.0.1", "-p", str(port), str(tmp_path / "ghes.json")]
+    server = Process(words, tmp_path / "prism.log")
+    server.wait_for(f"http://127.0.0.1:{port}/user")
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            assert self.path.startswith("/api/v3/")
+            address = f"http://127.0.0.1:{port}{self.path.removeprefix('/api/v3')}"
+            names = ("accept", "authorization", "content-type")
+            headers = {name: value for name, value in self.headers.items() if name.lower() in names}
+            request = urllib.request.Request(address, body or None, headers, method=self.command)
+            try:
+                answer = urllib.request.urlopen(request, timeout=20)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                data = answer.read()
+                asked.append((self.command, self.path, answer.status, answer.headers.get("sl-violations")))
+            self.send_response(answer.status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_PATCH = handle_any  # noqa: N815
+
+        def log_message(self, *arguments):
+            return None
+
+    front = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=front.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{front.server_port}/api/v3", asked
+    front.shutdown()
+    front.server_close()
+    thread.join()
+    server.end()
+
+
+@pytest.mark.slow
+def test_enterprise_servers_own_description_has_nothing_against_our_requests(sealed, enterprise):
+    url, asked = enterprise
+    project, environ = sealed
+    here = (project, {**environ, "GITHUB_API_URL": url})
+    assert outcome(here, "status") == "created"
+    assert outcome(here, "status", "--check-run") == "created"
+    assert outcome(here, "comment", "--pull", "3") == "created"
+    assert [(method, status) for method, _, status, _ in asked if method != "GET"] == [("POST", 201)] * 3
+    assert all(violations is None for *_, violations in asked), asked
 
 
 def test_requests_go_through_the_proxy_of_the_environment(sealed, github):

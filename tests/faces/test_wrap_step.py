@@ -113,6 +113,18 @@ def test_outputs_are_the_steps_and_not_the_commands(step, project, tmp_path, for
     assert "supported" not in (tmp_path / "GITHUB_OUTPUT").read_text()
 
 
+def test_a_job_without_an_identity_says_that_nothing_is_attested(step):
+    done, outputs = step("true", attest="true")
+    assert (done.returncode, outputs["attest"]) == (0, "")
+    assert (
+        b"::notice title=DRE::the archive is not attested: the job lacks the permission id-token"
+        in done.stdout
+    )
+    given = {"ACTIONS_ID_TOKEN_REQUEST_URL": "http://127.0.0.1:9/"}
+    assert step("true", environ=given, attest="true")[1]["attest"] == "true"
+    assert step("true", environ=given)[1]["attest"] == ""
+
+
 def test_each_cell_of_a_matrix_has_an_artifact_of_its_own(step):
     one = step("true", matrix=json.dumps({"n": 1}))[1]["artifact-name"]
     other = step("true", matrix=json.dumps({"n": 2}), name="other: ä/b")[1]["artifact-name"]
