@@ -217,3 +217,39 @@ def test_an_npm_project_is_sealed_by_its_own_report(example, node, tmp_path):
     assert "SUPPORTED" in text, text
     verdict = project.verdict()
     assert (verdict["level"], verdict["claim"]["tests"]["passed"]) == (3, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.registry
+def test_pre_commit_installs_the_hooks_from_a_repository(example, tool, own_home):
+    project = example("tox")
+    text = "from pricing import discounted\n\n\ndef test_discount():\n    discounted(1, 2)\n"
+    project.write("test_pricing.py", text)
+    project.git("add", "-A")
+    said = run(project, tool("pre-commit"), "try-repo", str(ROOT), "dre-no-weakened-tests", code=1)
+    assert "test_discount has fewer assertions (1 before, none now)" in said
+
+
+@pytest.mark.slow
+@pytest.mark.registry
+@pytest.mark.parametrize("backend", ["hatchling", "setuptools"])
+def test_isolated_builds_take_dre_from_an_index(example, tmp_path, backend):
+    """As ``python -m build`` and pip do it: the tools are installed anew from what ``requires`` names."""
+    wheels = tmp_path / "wheels"
+    words = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(ROOT)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    project = example("hatch")
+    if backend == "setuptools":
+        project.write(
+            "pyproject.toml",
+            '[build-system]\nrequires = ["setuptools", "development-reality-engine"]\n'
+            'build-backend = "dre_ci.hooks.setuptools"\n[project]\nname = "shop"\nversion = "1.0"\n',
+        )
+    around = {"PIP_FIND_LINKS": str(wheels), "PIP_PRE": "1", "SOURCE_DATE_EPOCH": "1700000000"}
+    text = run(project, sys.executable, "-m", "build", "--wheel", **around)
+    assert "dre: reproducible: shop-1.0" in text
+    (wheel,) = project.path.glob("dist/*.whl")
+    sealed = project.dre("evidence", "show").stdout.decode()
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest()[:16] in sealed
+    assert project.verdict()["integrity"]["result"] == "valid"
