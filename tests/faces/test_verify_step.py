@@ -120,20 +120,54 @@ def propose(story, files):
     story.project.commit("change")
 
 
-def test_the_policy_is_the_bases_and_not_the_changes(story):
+@pytest.mark.parametrize("fork", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_policy_is_the_bases_and_not_the_changes(story, fork):
     story.project.git("checkout", "-q", "main")
     story.project.write("policy.yaml", "preset: ci\n")
     story.base = story.project.commit("policy")
     story.project.git("checkout", "-q", "change")
     story.project.git("reset", "-q", "--hard", "main")
-    propose(story, {"policy.yaml": LENIENT, "test_shop.py": "def test_x():\n    assert 1 + 1 == 2\n"})
-    story.wrap()
-    code, status = story.verify(policy="policy.yaml")
+    lenient = {"policy.yaml": LENIENT, "dre.yaml": "verify: {policy: policy.yaml}\n", ".dre/config.yaml": ""}
+    propose(story, {**lenient, "test_shop.py": "def test_x():\n    assert 1 + 1 == 2\n"})
+    story.wrap(fork=fork)
+    code, status = story.verify(policy="policy.yaml", fork=fork)
     assert story.github.statuses, story.done.stderr.decode()
     body = story.github.comments(story.number)[0]["body"]
     assert f"policy.yaml at {story.base[:12]}" in body
     assert "tests-removed" in body
     assert (code, status["state"]) == (0, "pending")
+
+
+@pytest.mark.slow
+def test_a_forks_forged_archive_is_red(story, tmp_path):
+    """An archive whose failures were edited into passes, with its size and checksums put right again."""
+    propose(story, {"test_shop.py": "def test_no():\n    assert 1 == 2\n"})
+    story.wrap(fork=True)
+    packed = story.store / "dre-tests" / "dre-tests.zip"
+    with zipfile.ZipFile(packed) as archive:
+        inner = zipfile.ZipFile(io.BytesIO(archive.read("evidence.zip")))
+    data = io.BytesIO()
+    changed = 0
+    with zipfile.ZipFile(data, "w") as forged:
+        for member in inner.infolist():
+            old = inner.read(member)
+            new = re.sub(rb'"payload": ?"([A-Za-z0-9+/=]+)"', flipped, old)
+            changed += new != old
+            forged.writestr(member, new)
+    assert changed
+    story.pack("dre-tests", {"evidence.zip": data.getvalue()})
+    code, status = story.verify(fork=True)
+    assert (code, status["state"]) == (1, "failure")
+    assert "invalid: " in status["description"], status
+
+
+def flipped(match):
+    import base64
+
+    text = (
+        base64.b64decode(match[1]).replace(b'"failed"', b'"passed"').replace(b'"exitCode":1', b'"exitCode":0')
+    )
+    return b'"payload":"' + base64.b64encode(text) + b'"'
 
 
 @pytest.mark.slow
