@@ -12,7 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from dre_ci.forge.base import Annotation, ForgeError, Note, Outcome, Posted, Pull, State
@@ -21,9 +21,13 @@ from dre_ci.forge.wire import Wire
 from dre_core.errors import UsageError
 from dre_core.model.text import plain
 
+if TYPE_CHECKING:
+    from requests import Session
+
 API = "https://gitlab.com/api/v4"
 NOTE_LIMIT = 1_000_000
 DESCRIPTION_LIMIT = 255
+_TOKENS = ("PRIVATE-TOKEN", "JOB-TOKEN")
 _STATES = {State.SUCCESS: "success", State.FAILURE: "failed", State.NEUTRAL: "pending"}
 
 
@@ -139,6 +143,21 @@ def without_actions(text: str) -> str:
     return re.sub(r"(?m)^([ \t]*)/", r"\1&#47;", text)
 
 
+def _session() -> Session:
+    """A session whose token does not follow to another host, as where GitLab leads to its object storage."""
+    from requests import PreparedRequest, Response, Session
+
+    class _Own(Session):
+        def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+            super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+            before, after = str(response.request.url), str(prepared_request.url)
+            if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+                for name in _TOKENS:
+                    prepared_request.headers.pop(name, None)
+
+    return _Own()
+
+
 def connect(environ: Mapping[str, str], *, api: str, token: str, **more: Any) -> Wire:
     """The wire to GitLab's API.
 
@@ -151,11 +170,9 @@ def connect(environ: Mapping[str, str], *, api: str, token: str, **more: Any) ->
     Raises:
         UsageError: There is no token.
     """
-    from requests import Session
-
-    session = Session()
+    session = _session()
     job = environ.get("CI_JOB_TOKEN", "")
     if not token and not job:
         raise UsageError("there is no token for GitLab", hint="set DRE_GITLAB_TOKEN or GITLAB_TOKEN")
-    session.headers.update({"PRIVATE-TOKEN": token} if token else {"JOB-TOKEN": job})
+    session.headers.update({_TOKENS[0]: token} if token else {_TOKENS[1]: job})
     return Wire(session, api or environ.get("CI_API_V4_URL", "") or API, **more)

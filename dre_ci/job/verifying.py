@@ -32,6 +32,7 @@ from dre_ci.forge.base import ForgeError, Note, Outcome, Posted, State
 from dre_ci.forge.context import Context, read
 from dre_ci.forge.github import GitHub, connect
 from dre_ci.forge.gitlab import GitLab
+from dre_ci.forge.transfer import download
 from dre_ci.job import words
 from dre_ci.job.countersigning import countersigned
 from dre_ci.job.inputs import Inputs, without_inputs
@@ -40,7 +41,7 @@ from dre_ci.job.policy import lay_out
 from dre_ci.job.posting import Judged, attempt, body_of, marker_of
 from dre_ci.job.told import FAIL_ON, Told, worst
 from dre_core.engine import Engine
-from dre_core.errors import DREError, FormatError, IntegrityError, UsageError
+from dre_core.errors import DREError, FormatError, IntegrityError, LimitError, UsageError
 from dre_core.model.policy import Policy
 from dre_core.model.record import dataclass
 from dre_core.model.verdict import Level
@@ -48,6 +49,8 @@ from dre_core.verification import Request
 
 _BUILT = ("GITHUB_SHA", "CI_COMMIT_SHA")
 """The commit that the job runs for, by the forge's word: in a pull request its test merge."""
+_ARCHIVE = ".dre/ci/evidence.zip"
+"""Where GitLab's jobs keep it."""
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -189,15 +192,20 @@ def _baseline(
     inputs: Inputs, context: Context, forge: GitHub | GitLab | None, folder: Path, console: Console
 ) -> list[Path]:
     """Archives of the base branch's newest good run of the same workflow, to compare with; none if it has none."""
-    if not inputs.flag("baseline", False) or not isinstance(forge, GitHub) or not context.pull:
+    if not inputs.flag("baseline", False) or forge is None or not context.pull:
         return []
     place = folder / "baseline"
     place.mkdir()
     try:
+        if isinstance(forge, GitLab):
+            branch = forge.pull(context.pull).base_ref or forge.default_branch()
+            url = forge.artifact_address(branch, inputs.text("baseline-job", "dre"), _ARCHIVE)
+            download(forge.wire.session, url, place / "evidence.zip")
+            return [place / "evidence.zip"]
         workflow = str(forge.run(context.of_run).get("path", "")).partition("@")[0].rsplit("/", 1)[-1]
         branch = forge.pull(context.pull).base_ref
         return artifacts.newest(forge, branch, workflow, inputs.text("artifact", "dre-*"), place)
-    except (ForgeError, FormatError, IntegrityError) as error:
+    except (ForgeError, FormatError, IntegrityError, LimitError) as error:
         console.warn(f"there is nothing to compare with: {error}")
         return []
 

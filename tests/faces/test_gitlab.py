@@ -155,6 +155,7 @@ class API(BaseHTTPRequestHandler):
     notes: list[dict]
     statuses: list[tuple[str, dict]]
     files: dict[str, bytes]
+    elsewhere = ""
 
     def answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -171,8 +172,11 @@ class API(BaseHTTPRequestHandler):
             # lib/gitlab/regex.rb: names of packages and files, and versions.
             assert re.fullmatch(r"[A-Za-z0-9.+~@_-]+/[A-Za-z0-9.+~_/-]+/[A-Za-z0-9.+~@_-]+", found[1])
             return self.stored(path, body)
-        if path.startswith("/projects/9/jobs/artifacts/"):
-            return self.stored(path, body)
+        if path.startswith("/projects/9/jobs/artifacts/main/raw/.dre/ci/evidence.zip"):
+            assert parse_qs(urlsplit(self.path).query)["job"] == ["dre"]
+            return (302, b"") if self.elsewhere else self.stored("baseline", body)
+        if path == "/projects/9/merge_requests/4":
+            return 200, {"iid": 4, "target_branch": "main", "sha": "", "diff_refs": {}}
         return 404, {"message": "404 Not Found"}
 
     def status(self, commit, document):
@@ -223,6 +227,8 @@ class API(BaseHTTPRequestHandler):
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        if status == 302:
+            self.send_header("Location", self.elsewhere)
         if self.link:
             self.send_header("Link", self.link)
         self.send_header("Content-Length", str(len(data)))
@@ -311,6 +317,46 @@ def test_an_archive_becomes_a_package_and_comes_back(project, gitlab, tmp_path):
     assert len(gitlab.puts) == 1
 
 
+def test_a_token_does_not_follow_to_the_storage_that_gitlab_leads_to(project, gitlab):
+    """With object storage GitLab answers with another host's address, which carries its own permission."""
+    seen = []
+
+    class Storage(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append({name.lower() for name in self.headers})
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"kept")
+
+        def log_message(self, *arguments):
+            return None
+
+    storage = ThreadingHTTPServer(("127.0.0.1", 0), Storage)
+    threading.Thread(target=storage.serve_forever, args=(0.01,), daemon=True).start()
+    gitlab.elsewhere = f"http://127.0.0.1:{storage.server_port}/signed?sig=x"
+    words = (
+        "ci",
+        "download",
+        "--forge",
+        "gitlab",
+        "--project",
+        "9",
+        "--branch",
+        "main",
+        "--output",
+        "got.zip",
+    )
+    for tokens in ({"GITLAB_TOKEN": "glpat"}, {"CI_JOB_TOKEN": "job"}):
+        done = project.dre(*words, environ={**tokens, "CI_API_V4_URL": gitlab.url})
+        assert done.returncode == 0, done.stderr
+    storage.shutdown()
+    storage.server_close()
+    assert (project.path / "got.zip").read_bytes() == b"kept"
+    assert len(seen) == 2
+    assert not any(names & {"private-token", "job-token", "authorization"} for names in seen)
+
+
 def test_the_note_job_judges_what_the_pipeline_handed_over(project, gitlab, tmp_path):
     ci = {
         "GITLAB_CI": "true",
@@ -340,6 +386,12 @@ def test_the_note_job_judges_what_the_pipeline_handed_over(project, gitlab, tmp_
     assert done.returncode == 0, done.stderr
     (written,) = gitlab.notes
     assert "DRE: supported" in written["body"]
+    assert "Compared" not in written["body"]
+    done = project.dre("ci", "verify", environ={**note, "DRE_INPUT_BASELINE": "true"})
+    assert b"nothing to compare with" in done.stderr
+    gitlab.files["baseline"] = (project.path / ".dre" / "ci" / "evidence.zip").read_bytes()
+    assert project.dre("ci", "verify", environ={**note, "DRE_INPUT_BASELINE": "true"}).returncode == 0
+    assert "Compared" in written["body"]
     elsewhere = {**note, "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "10", "CI_MERGE_REQUEST_PROJECT_ID": "9"}
     project.dre("ci", "verify", environ=elsewhere)
     assert "Provisional" in written["body"]
