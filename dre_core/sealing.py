@@ -92,7 +92,7 @@ def seal(
         from dre_core.capture.sessions import folded_sessions
 
         sessions = folded_sessions(operation.experiment.journal)
-    if sessions:
+    if sessions or (observation is not None and observation.runners()):
         _take_session_facts(engine, operation, list(sessions.values()))
     operation.take_covered(sessions.values())
     if observation is not None:
@@ -139,11 +139,12 @@ def seal(
 
 
 def _take_session_facts(engine: Engine, operation: Operation, sessions: Sequence[Session]) -> None:
-    """What the sessions attached and imported."""
-    from dre_core.capture.imports import compare_imports
+    """What the sessions attached and imported, and what stood in their way."""
+    from dre_core.capture.imports import compare_imports, shadowing
 
     operation.take_attachments(sessions)
-    imports = compare_imports(sessions, engine.root)
+    started_in = dict.fromkeys((engine.root, engine.root / operation.command.cwd))
+    imports = (*compare_imports(sessions, engine.root), *shadowing(started_in, engine.root))
     if imports:
         facts = [fact.to_json() for fact in imports]
         operation.intake.take_json("imports", "imports", Vantage.OBSERVED, {"imports": facts})

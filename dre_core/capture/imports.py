@@ -3,6 +3,9 @@
 For each package that a session says the tests imported: does its file lie inside the checkout, and if not, does
 the checkout hold a package of the same name (at its root or under ``src``), and are the bytes the same? A wheel
 that was built from this checkout has the same bytes, so testing an installed wheel is no finding.
+
+And does a file of the checkout stand in the way of the runner or the recorder? ``python -m pytest`` looks into the
+working directory first: a ``pytest.py`` there is run in place of pytest, a ``dre_pytest`` in place of the recorder.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from dre_core.model.session import Session
 
 _FILES_LIMIT = 5_000
 _NAMED = 20
+# ``python -m`` needs a module or a package with a __main__; the others are imported.
+_RUN = ("pytest",)
+_IMPORTED = ("_pytest", "pluggy", "dre_pytest", "dre_core")
 
 
 def compare_imports(sessions: Iterable[Session], root: Path) -> tuple[ImportFact, ...]:
@@ -31,6 +37,28 @@ def compare_imports(sessions: Iterable[Session], root: Path) -> tuple[ImportFact
         for name, file in session.imports.items():
             files.setdefault(name, file)
     return tuple(_compare(name, files[name], root) for name in sorted(files))
+
+
+def shadowing(folders: Iterable[Path], root: Path) -> tuple[ImportFact, ...]:
+    """Files that would be loaded in place of the runner or of the recorder by ``python -m`` in a folder.
+
+    Args:
+        folders: Where commands may have been started.
+        root: The checkout. The one that DRE itself runs from stands in nobody's way.
+    """
+    own = os.path.realpath(Path(__file__).parents[2])
+    found = {}
+    for folder in folders:
+        if os.path.realpath(folder) == own:
+            continue
+        names = [(name, f"{name}.py") for name in (*_RUN, *_IMPORTED)]
+        names += [(name, f"{name}/__main__.py") for name in _RUN]
+        names += [(name, f"{name}/__init__.py") for name in _IMPORTED]
+        for name, file in names:
+            if (folder / file).is_file():
+                shown = _shown(folder / file, root)
+                found[shown] = ImportFact(name=name, file=shown, inside=True, shadows=True)
+    return tuple(found.values())
 
 
 def _compare(name: str, file: str, root: Path) -> ImportFact:

@@ -17,6 +17,7 @@ class ImportFact:
         inside: It lies inside the checkout.
         twin: Path of the same package in the checkout, where the loaded one lies elsewhere; empty if none.
         differing: Files of the twin that the loaded package does not have with the same bytes.
+        shadows: It has the name of a part of the runner or the recorder, and lies where ``python -m`` looks first.
     """
 
     name: str
@@ -24,6 +25,7 @@ class ImportFact:
     inside: bool
     twin: str = ""
     differing: tuple[str, ...] = ()
+    shadows: bool = False
 
     def to_json(self) -> dict[str, JSON]:
         """The fact as it stands in the item ``imports``."""
@@ -33,6 +35,7 @@ class ImportFact:
             "inside": self.inside,
             "twin": self.twin,
             "differing": list(self.differing),
+            **({"shadows": True} if self.shadows else {}),
         }
 
     @classmethod
@@ -44,4 +47,5 @@ class ImportFact:
             inside=fields.boolean("inside"),
             twin=fields.text("twin", ""),
             differing=fields.texts("differing"),
+            shadows=fields.boolean("shadows", False),
         )

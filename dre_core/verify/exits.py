@@ -36,6 +36,11 @@ from dre_core.verify.wording import (
     trouble,
 )
 
+# With these pytest tells something and runs no test.
+_ONLY_TELLS = frozenset(
+    ("--help", "-h", "--version", "-V", "--fixtures", "--markers", "--cache-show", "--setup-plan")
+)
+
 
 def exit_agrees(evidence: Evidence) -> Ruling:
     """A runner that ended badly inside a command that ended well."""
@@ -135,6 +140,8 @@ def runner_session_present(evidence: Evidence) -> Ruling:
         if evidence.observation is not None and evidence.observation.runners():
             vantage = Vantage.OBSERVED
         return passed(vantage, f"{plural(len(evidence.top_sessions), 'session')} on record")
+    if away := _kept_away(evidence):
+        return found(*away)
     if not evidence.reports:
         return could_not_run(
             "no test session and no report of one: run pytest with --dre, or name its --junit report"
@@ -154,6 +161,36 @@ def runner_session_present(evidence: Evidence) -> Ruling:
             )
         return could_not_run("a report, but no runner was seen; a short-lived one can be missed")
     return passed(Vantage.OBSERVED, f"{command_line(runners[0].argv)} with a report")
+
+
+def _kept_away(evidence: Evidence) -> list[Finding]:
+    """Runners that were to be recorded, or were told not to be, and left no record in a command that ended well."""
+    if evidence.observation is None or not claims_success(evidence):
+        return []
+    findings = []
+    for process in evidence.observation.runners():
+        asked, refused = "--dre" in process.argv, _leaves_recorder_out(process.argv)
+        if process.runner != "pytest" or not (asked or refused) or not _ONLY_TELLS.isdisjoint(process.argv):
+            continue
+        why = "with an option that leaves the recorder out" if refused else "and left no record of a session"
+        findings.append(
+            fail(
+                "runner-session-present",
+                Weight.CRITICAL,
+                Vantage.OBSERVED,
+                f"`{command_line(process.argv)}` ran {why}",
+                remedy="look for another pytest or dre_pytest in the folder, for DRE_* that the environment lost, "
+                "and for a conftest that replaces the process",
+                evidence=tuple(item.digest for item in evidence.run.items_of("process")),
+                where=next((fact.file for fact in evidence.imports if fact.shadows), ""),
+            )
+        )
+    return findings
+
+
+def _leaves_recorder_out(argv: tuple[str, ...]) -> bool:
+    pairs = zip(argv, (*argv[1:], ""), strict=True)
+    return any(word == "-pno:dre" or (word == "-p" and value == "no:dre") for word, value in pairs)
 
 
 def failures_exit0(evidence: Evidence) -> Ruling:

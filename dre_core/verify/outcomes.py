@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dre_core.model.session import Outcome, Session
-from dre_core.model.verdict import Vantage, Weight
+from dre_core.model.verdict import Finding, Vantage, Weight
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.verifier import Ruling, fail, found, info, not_applicable, passed, veto, warn
 from dre_core.verify.wording import (
@@ -11,6 +11,7 @@ from dre_core.verify.wording import (
     NO_TESTS_COLLECTED,
     any_culprit,
     claims_success,
+    critical,
     culprit,
     major,
     plural,
@@ -284,7 +285,28 @@ def recorder_intact(evidence: Evidence) -> Ruling:
             for note in session.hooks
             if note.concern == "replaced"
         ]
+    findings += _in_the_way(evidence)
     return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "the record is whole")
+
+
+def _in_the_way(evidence: Evidence) -> list[Finding]:
+    """Files of the checkout that were loaded in place of the runner or the recorder, where ``python -m`` ran it."""
+    runners = evidence.observation.runners() if evidence.observation is not None else ()
+    if not any("-m" in runner.argv for runner in runners):
+        return []
+    return [
+        critical(
+            "recorder-intact",
+            Vantage.OBSERVED,
+            f"{fact.file} stands in the way of {fact.name}: `python -m pytest` loads it in its place, "
+            "and what it wrote is no record",
+            remedy="rename it, or start the tests by `pytest`",
+            evidence=tuple(item.digest for item in evidence.run.items_of("imports")),
+            where=fact.file,
+        )
+        for fact in evidence.imports
+        if fact.shadows
+    ]
 
 
 def hooks_named(evidence: Evidence) -> Ruling:

@@ -89,7 +89,7 @@ def code_under_test_local(evidence: Evidence) -> Ruling:
     foreign = [fact for fact in evidence.imports if not fact.inside and fact.twin and fact.differing]
     if foreign:
         return found(*(_foreign(evidence, fact) for fact in foreign))
-    local = [fact.name for fact in evidence.imports if fact.inside or fact.twin]
+    local = [fact.name for fact in evidence.imports if (fact.inside or fact.twin) and not fact.shadows]
     if not local:
         return passed(Vantage.IN_PROCESS, "no imported package has a copy in the checkout")
     return passed(Vantage.IN_PROCESS, f"{', '.join(local[:5])} is the checkout's code")

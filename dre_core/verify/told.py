@@ -92,6 +92,18 @@ def printed_count_agrees(evidence: Evidence) -> Ruling:
                 where=_who_printed(evidence) or f"offset {lines[-1].offset}",
             )
         )
+    bad = lines[-1].count("failed") + lines[-1].count("errors")
+    if bad and len(lines) <= len(evidence.sessions) and not _any_bad(evidence):
+        return found(
+            critical(
+                "printed-count-agrees",
+                Vantage.OBSERVED,
+                f"the output says {bad} failed, the session on record had none: one of them was changed",
+                remedy="look for what writes into the record, and run the tests again in a clean clone (dre replay)",
+                evidence=tuple(item.digest for item in evidence.run.items_of("process")),
+                where=_who_printed(evidence) or f"offset {lines[-1].offset}",
+            )
+        )
     last = lines[-1].count("passed")
     if last > witnessed and len(lines) > max(len(evidence.sessions), len(observation.runners())):
         return found(
@@ -105,6 +117,13 @@ def printed_count_agrees(evidence: Evidence) -> Ruling:
             )
         )
     return passed(Vantage.OBSERVED, f"the output says {printed} passed, {witnessed} were witnessed")
+
+
+def _any_bad(evidence: Evidence) -> bool:
+    """Whether any session on record had a failure, or says that it ended badly."""
+    return any(
+        s.counts.failed or s.counts.errors or s.counts.rerun or s.exit_status for s in evidence.sessions
+    )
 
 
 def _printed_beside_reports(evidence: Evidence, observation: Observation) -> Ruling:
