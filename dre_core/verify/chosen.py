@@ -16,11 +16,20 @@ def selection(evidence: Evidence) -> Ruling:
         return not_applicable("no session")
     findings = []
     for session in evidence.top_sessions:
-        findings += [_left_out(evidence, *each) for each in _left_out_of(session)]
+        findings += [
+            _left_out(evidence, *each) for each in _left_out_of(session, _expected_at_base(evidence))
+        ]
     return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "nothing was left out")
 
 
-def _left_out_of(session: Session) -> list[tuple[str, str, tuple[str, ...]]]:
+def _expected_at_base(evidence: Evidence) -> frozenset[str]:
+    """Tests that failed as expected at the base already, where it was run again."""
+    if evidence.replay is None:
+        return frozenset()
+    return frozenset(t.id for t in evidence.replay.tests if t.bb and t.bb.outcome is Outcome.XFAILED)
+
+
+def _left_out_of(session: Session, expected: frozenset[str]) -> list[tuple[str, str, tuple[str, ...]]]:
     """Message, place and tests for each way in which tests were left out."""
     found_: list[tuple[str, str, tuple[str, ...]]] = []
     modify = culprit(session, "pytest_collection_modifyitems")
@@ -29,7 +38,7 @@ def _left_out_of(session: Session) -> list[tuple[str, str, tuple[str, ...]]]:
     if session.ignored_count:
         where = culprit(session, "ignores", "pytest_ignore_collect")
         found_.append((f"not collected by decision: {', '.join(session.ignored[:5])}", where, ()))
-    xfailed = tuple(test.id for test in session.tests if test.outcome is Outcome.XFAILED)
+    xfailed = tuple(t.id for t in session.tests if t.outcome is Outcome.XFAILED and t.id not in expected)
     if xfailed and modify:
         found_.append((f"{plural(len(xfailed), 'test')} failed as expected", modify, xfailed[:NAMED_TESTS]))
     for note in session.hooks:

@@ -50,7 +50,10 @@ def main() -> int:
     if options.peers:
         peers = Peers(site)
         peers.prepare()
-        peers.run(options.limit, tuple(options.only), options.seconds)
+        which = {"reading": others.READING, "running": others.RUNNING}.get(
+            options.peers, others.READING + others.RUNNING
+        )
+        peers.run(which, options.limit, tuple(options.only), options.seconds)
         return 0
     if options.cost:
         print(cost.table(cost.measure(site, options.seconds)))
@@ -70,7 +73,13 @@ def _options() -> argparse.Namespace:
     add("--seen", action="store_true", help="leave out held-out projects and classes")
     add("--prepare", action="store_true", help="only fetch projects and find bugs")
     add("--judge", action="store_true", help="judge what is recorded")
-    add("--peers", action="store_true", help="ask other tools about what is recorded")
+    add(
+        "--peers",
+        nargs="?",
+        const="all",
+        choices=("all", "reading", "running"),
+        help="ask other tools about what is recorded",
+    )
     add("--cost", action="store_true", help="measure what recording and re-execution cost")
     add("--list", action="store_true", help="with --judge: name what went wrong")
     add("--json", type=Path)

@@ -12,6 +12,9 @@ diff-cover          changed lines covered by the head's suite: under 80 % fails
 ruff                more findings at the head than at the base, default rules, changed files
 ==================  ===============================================================================
 
+Those that only read are asked about every sample (``--peers reading``), those that run tests about as many as there is
+time for (``--peers running``); a rate is over the samples that a tool was asked about.
+
 A sample without a base is no case for the tools that read a diff: it counts as not stopped, and is told apart.
 """
 
@@ -39,6 +42,8 @@ PEERS = (
     "freezegun",
 )
 SECONDS = 90
+READING = ("agentvow", "checkwash", "prufgate", "ruff")
+RUNNING = ("coherence-check", "prufgate verify", "diff-cover")
 
 
 class Peers:
@@ -61,14 +66,14 @@ class Peers:
         needs = sorted({"pyyaml", "click", "sh", "wcwidth"})
         subprocess.run([str(self.bin / "pip"), "install", "-q", *PEERS, *needs], check=True)
 
-    def run(self, limit: int, only: tuple[str, ...], seconds: float) -> None:
-        """Asks every tool about recorded samples, in the plan's order."""
+    def run(self, which: tuple[str, ...], limit: int, only: tuple[str, ...], seconds: float) -> None:
+        """Asks some tools about recorded samples, in the plan's order."""
         records = {}
         for file in self.site.folder.glob("records-*.jsonl"):
             for line in file.open():
                 record = json.loads(line)
                 records[record["id"]] = record
-        done = {json.loads(line)["id"] for line in self.file.open()} if self.file.exists() else set()
+        done = {row["id"] for row in merged(self.file) if set(which) <= set(row["stopped"])}
         maker = Maker(self.site)
         chosen = [
             plan for plan in plans() if plan.id in records and records[plan.id]["archive"] and plan.id not in done
@@ -84,38 +89,40 @@ class Peers:
                 continue
             folder = self.site.folder / "work" / "peers"
             base = maker.build(built, folder)
-            row = {**records[plan.id], "stopped": self._ask(maker, built, folder, base)}
+            row = {**records[plan.id], "stopped": self._ask(maker, built, folder, base, which)}
             with self.file.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
             print(plan.id, [name for name, stopped in row["stopped"].items() if stopped], flush=True)
 
-    def _ask(self, maker: Maker, built: Built, folder: Path, base: str) -> dict[str, bool]:
+    def _ask(
+        self, maker: Maker, built: Built, folder: Path, base: str, which: tuple[str, ...]
+    ) -> dict[str, bool]:
         tree = folder / "tree"
         words = maker.words(built, folder, recorded=False)
         text = words[2] if words[0] == "sh" else " ".join(words)
-        found = {
-            "coherence-check": self._code(
-                tree, "coherence", "prove-cmd", text, "--session", str(folder / "c.json")
-            )
-            != 0
-        }
-        head = built.draft
+        differs = bool(base) and not built.draft.same
+        asks = {
+            "coherence-check": lambda: self._code(tree, "coherence", "prove-cmd", text, "--session", str(folder / "c.json")),
+            "agentvow": lambda: self._vow(tree, base),
+            "checkwash": lambda: differs and self._code(tree, "checkwash", "check", f"{base}..HEAD", "--repo", "."),
+            "prufgate": lambda: differs and self._code(tree, "prufgate", "check", "--changed", "--base", base, "."),
+            "prufgate verify": lambda: differs and self._code(
+                tree, "prufgate", "verify", "--differential", "--base", base, "--allow-run-tests", "--test-cmd",
+                f"{self.bin / 'python'} -m pytest -q", "."),
+            "diff-cover": lambda: differs and self._uncovered(tree, base),
+            # The last one, for it leaves the base behind.
+            "ruff": lambda: differs and self._ruff(tree, base),
+        }  # fmt: skip
+        return {name: bool(ask()) for name, ask in asks.items() if name in which}
+
+    def _vow(self, tree: Path, base: str) -> bool:
         transcript = "I made the change. All tests pass."
-        answer = self._output(
-            tree, transcript, "agentvow", "check", "--repo", ".", *(("--base", base) if base else ()),
-            "--transcript", "-", "--json",
-        )  # fmt: skip
-        found["agentvow"] = _vow_stops(answer)
-        if base and not head.same:
-            found["checkwash"] = self._code(tree, "checkwash", "check", f"{base}..HEAD", "--repo", ".") != 0
-            found["prufgate"] = self._code(tree, "prufgate", "check", "--changed", "--base", base, ".") != 0
-            found["prufgate verify"] = (
-                self._code(tree, "prufgate", "verify", "--differential", "--base", base, "--allow-run-tests", "--test-cmd",
-                           f"{self.bin / 'python'} -m pytest -q", ".") != 0
-            )  # fmt: skip
-            found["diff-cover"] = self._uncovered(tree, base)
-            found["ruff"] = self._ruff(tree, base)
-        return found
+        against = ("--base", base) if base else ()
+        return _vow_stops(
+            self._output(
+                tree, transcript, "agentvow", "check", "--repo", ".", *against, "--transcript", "-", "--json"
+            )
+        )
 
     def _uncovered(self, tree: Path, base: str) -> bool:
         self._code(
@@ -174,10 +181,18 @@ def _vow_stops(answer: str) -> bool:
     return "CONTRADICTED" in text or "REVIEW REQUIRED" in text or "REVIEW_REQUIRED" in text
 
 
+def merged(file: Path) -> list[dict]:
+    """The rows of a file, those of one sample made one."""
+    rows: dict[str, dict] = {}
+    for line in file.open() if file.exists() else ():
+        row = json.loads(line)
+        rows.setdefault(row["id"], {**row, "stopped": {}})["stopped"].update(row["stopped"])
+    return list(rows.values())
+
+
 def rates(site: Site, judged: list[dict]) -> dict:
     """For each tool and for DRE on the same samples: lies stopped, those with a diff, honest changes stopped."""
-    file = site.folder / "peers.jsonl"
-    rows = [json.loads(line) for line in file.open()] if file.exists() else []
+    rows = merged(site.folder / "peers.jsonl")
     verdicts = {row["id"]: row["verdicts"] for row in judged}
     rows = [row for row in rows if row["id"] in verdicts]
     for row in rows:
@@ -194,7 +209,7 @@ def rates(site: Site, judged: list[dict]) -> dict:
     ]
 
     def share(some: list[dict], tool: str) -> dict:
-        return figures.rate(some, lambda row: row["stopped"].get(tool, False))
+        return figures.rate([row for row in some if tool in row["stopped"]], lambda row: row["stopped"][tool])
 
     return {
         tool: {
