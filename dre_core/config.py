@@ -122,6 +122,21 @@ class ReplaySection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimSection:
+    """What of a pull request or commit counts as a declaration; see ``dre_core/announced.py``.
+
+    Attributes:
+        labels: ``LABEL=KIND``.
+        patterns: ``REGEX=KIND``, for titles, texts and commit messages.
+        changes: ``REGEX`` with one group: the tests that are meant to change.
+    """
+
+    labels: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeysSection:
     """How evidence is signed.
 
@@ -193,6 +208,7 @@ class Config:
         capture: What is collected.
         run: How commands run.
         replay: How tests are run again.
+        claim: What counts as a declaration.
         keys: How evidence is signed.
         mask: What is masked.
         visual: Which pictures are taken.
@@ -208,6 +224,7 @@ class Config:
     capture: CaptureSection = CaptureSection()
     run: RunSection = RunSection()
     replay: ReplaySection = ReplaySection()
+    claim: ClaimSection = ClaimSection()
     keys: KeysSection = KeysSection()
     mask: MaskSection = MaskSection()
     visual: VisualSection = VisualSection()
@@ -232,6 +249,7 @@ _SECTIONS: Mapping[str, type] = {
     "capture": CaptureSection,
     "run": RunSection,
     "replay": ReplaySection,
+    "claim": ClaimSection,
     "keys": KeysSection,
     "mask": MaskSection,
     "visual": VisualSection,

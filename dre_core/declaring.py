@@ -18,6 +18,8 @@ from dre_core.store.log import Log
 
 if TYPE_CHECKING:
     from dre_core.engine import Engine
+    from dre_core.model.event import Clock
+    from dre_core.trust import Authority
 
 DECLARED = "claim.declared"
 CLEARED = "claim.cleared"
@@ -55,12 +57,22 @@ def head_commit(engine: Engine) -> str:
 def declare(engine: Engine, declaration: Declaration) -> Declared:
     """Seals a declaration; it replaces an earlier one about the same commit."""
     with engine.open_log() as log:
-        authority = engine.authority(log)
-        statement = declaration.statement()
-        envelope = authority.seal(statement.to_bytes())
-        blob = engine.store.put(envelope.to_bytes())
-        data = {"commit": declaration.commit, "payload": envelope.payload_digest, "blob": blob}
-        log.append([events.new(DECLARED, operation=None, source="dre claim", data=data, now=engine.now)])
+        return seal(declaration, log, engine.store, engine.authority(log), engine.now)
+
+
+def seal(
+    declaration: Declaration,
+    log: Log,
+    store: LocalStore,
+    authority: Authority,
+    now: Clock,
+    source: str = "dre claim",
+) -> Declared:
+    """The same in a log that is open; the source says who declared."""
+    envelope = authority.seal(declaration.statement().to_bytes())
+    blob = store.put(envelope.to_bytes())
+    data = {"commit": declaration.commit, "payload": envelope.payload_digest, "blob": blob}
+    log.append([events.new(DECLARED, operation=None, source=source, data=data, now=now)])
     return Declared(declaration=declaration, payload=envelope.payload_digest, blob=blob)
 
 

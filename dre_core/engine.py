@@ -29,13 +29,13 @@ from dre_core import config, registry, trust
 from dre_core.capture.collector import Scene
 from dre_core.config import Config
 from dre_core.crypto.keyring import Keyring
-from dre_core.declaring import in_force
+from dre_core.declaring import Declared, in_force
 from dre_core.encryption import secrecy_of
 from dre_core.errors import UsageError
 from dre_core.intake import Intake
 from dre_core.model import identifier
 from dre_core.model.digest import sha256
-from dre_core.model.event import Clock, utc_now
+from dre_core.model.event import Clock, rfc3339, utc_now
 from dre_core.model.record import dataclass
 from dre_core.model.run import CommandFacts
 from dre_core.model.text import printable
@@ -228,9 +228,28 @@ class Engine:
         # 2
         operation.look_before()
         operation.declared = in_force(log, self.store, operation.facts.source.commit)
+        if operation.declared is None and self.settings.claim != config.ClaimSection():
+            operation.declared = self._announced(operation)
         operation.write_summary()
         operation.commit_events()
         return operation
+
+    def _announced(self, operation: Operation) -> Declared | None:
+        """Seals what the pull request or the commit announces; None where that is nothing."""
+        from dre_core.announced import announced, declared_by, message_of
+        from dre_core.declaring import seal
+
+        commit = operation.facts.source.commit
+        if not commit:
+            return None
+        said = announced(self.environ, lambda: message_of(str(self.root), commit))
+        declaration = declared_by(self.settings.claim, said, commit=commit, declared=rfc3339(self.now()))
+        if declaration is None:
+            return None
+        masked = replace(declaration, changes=tuple(map(operation.masker.text, declaration.changes)))
+        return seal(
+            masked, operation.log, self.store, operation.authority, self.now, source=f"dre {operation.face}"
+        )
 
     def masker(self) -> Masker:
         """A masker that knows this environment's secrets.

@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 from dre_core.config import check_value, nearest, parse_yaml, read_text
 from dre_core.errors import ConfigError
+from dre_core.model.declaration import Kind
 from dre_core.model.digest import sha256
 from dre_core.model.policy import AllowedSkip, Combine, Policy, Role, TrustedKey, preset
 from dre_core.model.record import dataclass
@@ -39,6 +40,7 @@ class PolicyKeys:
     timeout_seconds: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     severities: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_policy(document: object, source: str, directory: Path) -> Policy:
@@ -72,6 +74,8 @@ def parse_policy(document: object, source: str, directory: Path) -> Policy:
             changes[key] = {**policy.weights, **_numbers(value, source)}
         elif key == "severities":
             changes[key] = {**policy.severities, **_severities(value, source)}
+        elif key == "labels":
+            changes[key] = _labels(value, source)
         elif key == "minimum_level":
             changes[key] = _level(value, source)
         elif key != "preset":
@@ -153,6 +157,16 @@ def _severities(value: object, source: str) -> dict[str, Severity]:
     except ValueError:
         known = ", ".join(severity.value for severity in Severity)
         raise ConfigError(f"severities are {known}", path=source) from None
+
+
+def _labels(value: object, source: str) -> dict[str, Kind]:
+    if not isinstance(value, dict):
+        raise ConfigError("labels must be a mapping of label to kind", path=source)
+    try:
+        return {str(label): Kind(kind) for label, kind in value.items()}
+    except ValueError:
+        known = ", ".join(kind.value for kind in Kind)
+        raise ConfigError(f"kinds of change are {known}", path=source) from None
 
 
 def _level(value: object, source: str) -> Level:

@@ -51,6 +51,7 @@ class Request:
         nonce: The verifier's nonce.
         max_age: Largest age of the run.
         since: An earlier checkpoint of the log, as a signed note; empty if none.
+        labels: Of the pull request, as the caller had them from the forge.
         merges: Merge commits with their second parents, as the forge confirmed them; else local git is asked.
     """
 
@@ -64,6 +65,7 @@ class Request:
     nonce: str = ""
     max_age: timedelta | None = None
     since: str = ""
+    labels: tuple[str, ...] = ()
     merges: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -343,6 +345,7 @@ def _verify_one(engine: Engine, request: Request, sealed: Sealed, problems: list
         engine.verifiers(policy),
         sealed.operation,
         maintainers_for(engine, request, sealed),
+        request.labels,
     )
     return Verified(
         verdict=verdict,

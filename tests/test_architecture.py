@@ -30,6 +30,7 @@ LAYERS = (
         "dre_core.registry",
         "dre_core.intake",
         "dre_core.trust",
+        "dre_core.announced",
         "dre_core.declaring",
         "dre_core.operation",
         "dre_core.screening",

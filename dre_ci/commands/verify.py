@@ -78,6 +78,13 @@ def add_expectations(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="an earlier checkpoint: nothing since may be rewritten or dropped",
     )
+    add(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a label of the pull request, by the forge's word; the policy says what it declares",
+    )
     add("--nonce", default="", metavar="N", help="the nonce that was given to the run")
 
 
@@ -131,6 +138,7 @@ def request_of(engine: Engine, arguments: argparse.Namespace) -> Request:
         target=arguments.target,
         keys=tuple(read_key(path) for path in arguments.key),
         policy=engine.policy(arguments.policy),
+        labels=tuple(arguments.label),
         commit=arguments.commit,
         base=arguments.base,
         repository=arguments.repository,

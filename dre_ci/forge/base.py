@@ -130,6 +130,7 @@ class Pull:
         base: Id of the base branch's commit that it is compared with.
         base_ref: Name of the base branch.
         merge: Id of the forge's own test merge; empty while there is none.
+        labels: Names of its labels, which only people with rights in the repository can set.
     """
 
     number: int
@@ -137,6 +138,7 @@ class Pull:
     base: str = ""
     base_ref: str = ""
     merge: str = ""
+    labels: tuple[str, ...] = ()
 
 
 class Forge(Protocol):

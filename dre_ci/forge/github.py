@@ -233,6 +233,7 @@ def _pull(document: Mapping[str, Any]) -> Pull:
         base=str(base.get("sha", "")),
         base_ref=str(base.get("ref", "")),
         merge=str(document.get("merge_commit_sha") or ""),
+        labels=tuple(str(each.get("name") or "") for each in document.get("labels") or ()),
     )
 
 

@@ -103,6 +103,7 @@ class GitLab:
             head=str(document.get("sha") or ""),
             base=str(refs.get("start_sha") or refs.get("base_sha") or ""),
             base_ref=str(document.get("target_branch") or ""),
+            labels=tuple(map(str, document.get("labels") or ())),
         )
 
     def file(self, path: str, ref: str) -> bytes:

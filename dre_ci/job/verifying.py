@@ -180,12 +180,23 @@ def _verdicts(
         run_id=run or inputs.text("run-id"),
     )
     try:
+        request = replace(request, labels=_labels(policy, context, forge))
         # The archive only says which commit to ask the forge about; what counts is the answer.
         merges = _merges(claimed_commits(archive), context, forge)
         request = replace(request, commit=context.commit, merges=merges)
         return judge(engine, request, by_own_keys=by_own_keys, baseline=earlier)
     except FormatError as error:
         return [refused(error, str(archive))]
+
+
+def _labels(policy: Policy, context: Context, forge: GitHub | GitLab | None) -> tuple[str, ...]:
+    """The pull request's labels by the forge's word, where the policy gives any a meaning."""
+    if forge is None or not context.pull or not any(leaf.labels for leaf in policy.leaves()):
+        return ()
+    try:
+        return forge.pull(context.pull).labels
+    except ForgeError:
+        return ()
 
 
 def _baseline(

@@ -12,6 +12,7 @@ from dataclasses import field, replace
 from enum import Enum
 
 from dre_core.errors import ConfigError
+from dre_core.model.declaration import Kind
 from dre_core.model.record import dataclass
 from dre_core.model.verdict import Finding, Level, Severity, Weight
 
@@ -91,6 +92,7 @@ class Policy:
         timeout_seconds: Time each method gets.
         plugins: Third-party verifiers to load, by entry point name.
         skips: Tests that may be skipped for a while.
+        labels: What a pull request's labels declare, for a job that has them from the forge.
         expected_commands: Patterns of which the command must fit one; empty: any command.
         combine: How the verdicts by the members become one; None without members.
         members: Policies that this one is made of; each judges by itself.
@@ -115,6 +117,7 @@ class Policy:
     plugins: tuple[str, ...] = ()
     skips: tuple[AllowedSkip, ...] = ()
     expected_commands: tuple[str, ...] = ()
+    labels: Mapping[str, Kind] = field(default_factory=dict)
     combine: Combine | None = None
     members: tuple[Policy, ...] = ()
     expected_base: str = ""

@@ -38,6 +38,7 @@ from dre_core.verify.level import level_of
 from dre_core.verify.verifier import Verifier, blocked
 
 Judged = TypeVar("Judged")
+_BY_LABEL = "by a label, read at verification"
 _FAILED = (RunOutcome.FAILED, RunOutcome.ERRORED, RunOutcome.TIMEOUT)
 _NOTHING = Consensus(
     scores={}, overall=None, passed=False, confidence=0.0, conclusion=Conclusion.INCONCLUSIVE
@@ -51,6 +52,7 @@ def judge_run(
     verifiers: Sequence[Verifier],
     operation: str,
     maintainers: Mapping[str, PublicKey],
+    labels: Sequence[str] = (),
 ) -> tuple[Verdict, Evidence | None]:
     """The verdict on one operation, and the evidence it was made from where that could be decoded.
 
@@ -61,6 +63,7 @@ def judge_run(
         verifiers: The methods.
         operation: The operation's id, for evidence that names none.
         maintainers: Keys whose declarations may loosen.
+        labels: Of the pull request, as the caller had them from the forge.
 
     Returns:
         The verdict; evidence that is invalid is not judged further than its claim.
@@ -78,7 +81,7 @@ def judge_run(
         )
         return invalid, None
     try:
-        evidence = with_declaration(load(run, blobs, policy), blobs, maintainers)
+        evidence = with_declaration(load(run, blobs, policy), blobs, maintainers, labels)
         evidence = replace(_with_later_replay(evidence, inspected), countersigners=inspected.countersigners)
     except DREError as error:
         return _undecodable(run, inspected, str(error)), None
@@ -183,7 +186,7 @@ def _judged(evidence: Evidence, inspected: Inspected, results: dict[str, MethodR
     return Verdict(
         operation=run.operation,
         conclusion=conclusion,
-        claim=_claim(run, evidence.counts),
+        claim={**_claim(run, evidence.counts), **_declared(evidence)},
         integrity=inspected.integrity,
         consensus=agreed,
         level=level,
@@ -223,6 +226,16 @@ def _claim(run: Run, counts: Counts | None) -> Mapping[str, JSON]:
     }
 
 
+def _declared(evidence: Evidence) -> Mapping[str, JSON]:
+    """When what the change claims to be was said: sealed before the run, or by a label that was read now."""
+    declaration = evidence.declaration
+    if declaration is None or declaration.kind is None:
+        return {}
+    return {
+        "declared": f"{declaration.declared}, sealed before the run" if declaration.declared else _BY_LABEL
+    }
+
+
 def _missing(results: Mapping[str, MethodResult]) -> tuple[str, ...]:
     """What would settle an open verdict, one line each."""
     lines = []
@@ -254,6 +267,10 @@ def _not_proven(evidence: Evidence, level: Level) -> tuple[str, ...]:
     if run.source.clean is not True:
         lines.append(
             "that the source is a known commit: the tree was not clean, or there is no version control"
+        )
+    if _declared(evidence).get("declared") == _BY_LABEL:
+        lines.append(
+            "that the run was made for what the change claims to be: a label said it, read at verification"
         )
     if run.key_readable_by_workload:
         lines.append(

@@ -18,6 +18,7 @@ def test_a_declaration_is_named_by_the_runs_at_its_commit(project):
     assert show(project)["declaration"] == declared["payload"]
     verdict = project.verdict()
     assert verdict["claim"]["kind"] == "fix"
+    assert verdict["claim"]["declared"].endswith("Z, sealed before the run")
     assert project.dre("verify").returncode in (0, 4)
     project.commit("next")
     project.wrap_pytest()
@@ -116,3 +117,49 @@ def test_a_declared_policy(project, tmp_path):
 def test_usage(project, tmp_path):
     assert project.dre("claim").returncode == 2
     assert project.dre("claim", "--kind", "miracle").returncode == 2
+
+
+def test_a_commit_announces_its_kind_where_the_configuration_says_how(project):
+    project.write("dre.yaml", "claim: {labels: ['bug=fix'], patterns: ['^refactor:=refactor']}\n")
+    project.commit("refactor: nothing")
+    project.wrap_pytest()
+    assert project.verdict()["claim"]["kind"] == "refactor"
+    run = show(project)
+    assert [item["kind"] for item in run["items"]].count("declaration") == 1
+    project.dre("claim", "--kind", "docs")
+    project.wrap_pytest()
+    assert project.verdict()["claim"]["kind"] == "docs"
+    project.commit("anything else")
+    project.wrap_pytest()
+    assert project.verdict()["claim"]["kind"] is None
+    project.write("dre.yaml", "claim: {patterns: ['(=fix']}\n")
+    done = project.wrap_pytest()
+    assert done.returncode == 125
+    assert b"is no regular expression" in done.stderr
+
+
+def test_a_label_is_a_maintainers_word_for_the_job_that_had_it_from_the_forge(project, tmp_path):
+    event = tmp_path / "event.json"
+    text = "Changes-tests: test_shop.py::test_two"
+    event.write_text(json.dumps({"pull_request": {"labels": [{"name": "spec"}], "title": "t", "body": text}}))
+    project.write(
+        "dre.yaml", "claim: {labels: ['spec=behavior-change'], changes: ['^Changes-tests: (.*)$']}\n"
+    )
+    project.commit("a change")
+    project.wrap_pytest(environ={"GITHUB_EVENT_PATH": str(event)})
+    assert show(project)["claim"]["changes"] == ["test_shop.py::test_two"]
+    archive, key, policy = tmp_path / "e.zip", tmp_path / "key.pem", tmp_path / "policy.yaml"
+    project.dre("evidence", "export", "--output", str(archive))
+    key.write_bytes(project.dre("keys", "public").stdout)
+    # The author's own job says what it likes.
+    policy.write_text("keys: [{file: key.pem, roles: [runner]}]\nlabels: {spec: behavior-change, bug: fix}\n")
+    words = (str(archive), "--policy", str(policy))
+    assert project.verdict(*words)["claim"]["kind"] is None
+    assert project.verdict(*words, "--label", "spec")["claim"]["kind"] == "behavior-change"
+    told = project.verdict(*words, "--label", "bug", "--label", "other")
+    assert (told["claim"]["kind"], told["claim"]["declared"]) == ("fix", "by a label, read at verification")
+    assert any("a label said it" in line for line in told["not_proven"])
+    assert project.verdict(*words, "--label", "bug", "--label", "spec")["claim"]["kind"] is None
+    policy.write_text("labels: {spec: nonsense}\n")
+    refused = project.dre("config", "validate", str(policy))
+    assert b"kinds of change are fix" in refused.stdout + refused.stderr

@@ -29,7 +29,9 @@ def test_a_failure_that_was_expected_at_the_base_was_not_brought_by_the_change(a
         tests=(TestRecord(id="test_a.py::test_a", outcome=Outcome.XFAILED),),
         hooks=(HookNote(hook=HOOK, plugin="", file="conftest.py", line=3, concern="conftest"),),
     )  # fmt: skip
-    changes = Changes(base="b", changes=(Change(kind=ChangeKind.HOOK, path="conftest.py", name=HOOK, line=3),))
+    changes = Changes(
+        base="b", changes=(Change(kind=ChangeKind.HOOK, path="conftest.py", name=HOOK, line=3),)
+    )
     replayed = ReplayedTest(id="test_a.py::test_a", bb=Reached(outcome=at_base) if at_base else None)
     replay = ReplayFacts(mode=Mode.MATRIX, head="h", base="b", tests=(replayed,))
     evidence = Evidence(run=run, policy=Policy(), sessions=(session,), changes=changes, replay=replay)

@@ -97,3 +97,11 @@ def test_a_laptop_knows_its_forge_by_origin(address, provider, api, repository):
 def test_nothing_is_known_outside():
     assert read({}) == Context()
     assert from_remote("file:shop", "").repository == ""
+
+
+def test_a_pull_request_is_read_with_its_labels():
+    from dre_ci.forge.github import _pull
+
+    document = {"number": 7, "labels": [{"name": "bug"}, {"name": "good first issue"}]}
+    assert _pull(document).labels == ("bug", "good first issue")
+    assert _pull({"number": 7, "labels": None}).labels == ()
