@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import sys
-import textwrap
 from typing import Any
 
 import pytest
@@ -40,10 +39,13 @@ def entered(number: int) -> None:
         _entered.setdefault(number, set()).add(running)
 
 
-def _write(**record: Any) -> None:
+def _write(*records: dict[str, Any], **record: Any) -> None:
+    # Opened each time: a test may close every descriptor, or leave without a word.
     if _LINES:
         with open(_LINES, "a", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(json.dumps(record) + "\n")
+            stream.write(
+                "".join(json.dumps(each) + "\n" for each in (*records, *([record] if record else [])))
+            )
 
 
 def _is_worker(config: Any) -> bool:
@@ -174,19 +176,46 @@ def pytest_collectreport(report: Any) -> None:
         )
 
 
-def _body(item: Any) -> str:
-    """Digest of the test function's body, whatever its name and decorators; empty if it has no source."""
-    function: Any = getattr(item, "function", None)
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
-    except (OSError, TypeError, SyntaxError, ValueError, IndexError):
-        return ""
-    if not isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return ""
-    body = tree.body
+class _Bodies:
+    """Digests of test functions' bodies, each file parsed and each function looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, str] = {}
+        self._functions: dict[str, dict[int, Any]] = {}
+
+    def digest(self, item: Any) -> str:
+        """Of the test function's body, whatever its name and decorators; empty if it has no source."""
+        function: Any = getattr(item, "function", None)
+        try:
+            code = inspect.unwrap(function).__code__
+        except (AttributeError, ValueError):
+            return ""
+        if code not in self._known:
+            node = self._in(code.co_filename).get(code.co_firstlineno)
+            self._known[code] = _digest(node) if node is not None and node.name == code.co_name else ""
+        return self._known[code]
+
+    def _in(self, file: str) -> dict[int, Any]:
+        """A file's functions by the line of their first decorator, or of the definition without one."""
+        if file not in self._functions:
+            try:
+                with open(file, "rb") as stream:
+                    tree = ast.parse(stream.read())
+            except (OSError, SyntaxError, ValueError, RecursionError):
+                tree = ast.parse("")
+            kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+            found = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+            self._functions[file] = {
+                min([node.lineno, *(each.lineno for each in node.decorator_list)]): node for node in found
+            }
+        return self._functions[file]
+
+
+def _digest(node: Any) -> str:
+    body = node.body
     if isinstance(body[0], ast.Expr) and isinstance(getattr(body[0], "value", None), ast.Constant):
         body = body[1:]
-    text = ast.dump(ast.Module(body=body, type_ignores=[])) + ast.dump(tree.args)
+    text = ast.dump(ast.Module(body=body, type_ignores=[])) + ast.dump(node.args)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
@@ -206,14 +235,19 @@ def pytest_collection_finish(session: Any) -> None:
     # Under xdist only workers collect, all of them the same.
     if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
         return
-    for item in session.items:
-        _write(
-            event="item",
-            id=item.nodeid,
-            body=_body(item),
-            parameters=_parameters(item),
-            doctest=type(item).__name__ == "DoctestItem",
+    bodies = _Bodies()
+    _write(
+        *(
+            {
+                "event": "item",
+                "id": item.nodeid,
+                "body": bodies.digest(item),
+                "parameters": _parameters(item),
+                "doctest": type(item).__name__ == "DoctestItem",
+            }
+            for item in session.items
         )
+    )
 
 
 def pytest_runtest_logreport(report: Any) -> None:
