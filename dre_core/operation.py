@@ -42,6 +42,7 @@ from dre_core.store.log import Log
 from dre_core.trust import Authority
 
 if TYPE_CHECKING:
+    from dre_core.capture.picture import Earlier
     from dre_core.model.session import Session
 
 SEALED = "operation.sealed"
@@ -119,6 +120,7 @@ class Operation:
     _lock: int = -1
     _batch: list[Event] = field(default_factory=list)
     _began: datetime | None = None
+    _pictures: tuple[Earlier, ...] | None = None
 
     def open(self) -> None:
         """Makes the folder, takes the lock and logs the operation as created."""
@@ -190,13 +192,27 @@ class Operation:
 
         visual = self.scene.config.visual
         baselines = Baselines(
-            folder=visual.baselines, masks=visual.masks, base=self.facts.source.base, show=self._committed
+            folder=visual.baselines,
+            masks=visual.masks,
+            base=self.facts.source.base,
+            show=self._committed,
+            commit=self.facts.source.commit,
+            earlier=self._earlier_pictures(),
         )
         try:
             return replace(captured, note={**captured.note, **looked_at(captured, baselines)})
         except (CaptureError, MissingExtraError) as error:
             self.facts.gap("visual", self.masker.text(f"{captured.name}: {error.message}"), error.hint)
         return captured
+
+    def _earlier_pictures(self) -> tuple[Earlier, ...]:
+        """Pictures of the last sealed runs of this command, looked up once."""
+        if self._pictures is None:
+            from dre_core.pictured import earlier_pictures
+
+            keys = [signer.public for signer in self.authority.signers]
+            self._pictures = earlier_pictures(self.folder, self.command, keys)
+        return self._pictures
 
     def _committed(self, revision: str, path: str) -> bytes | None:
         """A file of a commit; None where it is absent."""

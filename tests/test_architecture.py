@@ -32,6 +32,7 @@ LAYERS = (
         "dre_core.trust",
         "dre_core.announced",
         "dre_core.declaring",
+        "dre_core.pictured",
         "dre_core.operation",
         "dre_core.screening",
         "dre_core.output",

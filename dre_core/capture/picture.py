@@ -3,6 +3,10 @@
 Looked at once, where the run is recorded, so that a verifier never decodes a picture of a stranger. It needs the extra
 ``visual`` (Pillow). A pixel differs where one of its channels is more than ``CHANNEL_TOLERANCE`` of 255 away, which
 leaves the noise of font rendering out; what a mask covers is left out of both pictures.
+
+Noise is learned from the base: where pictures of one name from two or more sealed runs of the same command at the base
+commit differ from one another, a clock or an animation is at work, and those places (grown by ``NOISE_MARGIN`` pixels)
+count no more than a mask does. A picture is also held against those of earlier seals, byte for byte.
 """
 
 from __future__ import annotations
@@ -25,8 +29,29 @@ _MOST_COLOURS = 256
 _GEOMETRY = re.compile(r"(\d{1,6})x(\d{1,6})\+(\d{1,6})\+(\d{1,6})")
 _MEDIA_TYPES = ("image/png", "image/jpeg")
 
+NOISE_MARGIN = 2
+
 Show = Callable[[str, str], bytes | None]
 """Bytes of a file (second) at a revision (first), None where it is absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A picture of an earlier sealed run of the same command.
+
+    Attributes:
+        name: The item's name.
+        operation: The run's operation.
+        commit: Its HEAD.
+        digest: Of its bytes.
+        read: Gives them.
+    """
+
+    name: str
+    operation: str
+    commit: str
+    digest: str
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +59,8 @@ class Baselines:
     """Where the pictures that a run should make again are kept.
 
     Attributes:
+        commit: HEAD.
+        earlier: Pictures of earlier seals, oldest first.
         folder: Relative to the top of the tree; empty: there are none.
         masks: ``NAME:WIDTHxHEIGHT+X+Y`` in pixels, as X writes a geometry: what of a picture may differ.
         base: Commit that the change is compared with; empty: none.
@@ -44,8 +71,29 @@ class Baselines:
     masks: tuple[str, ...]
     base: str
     show: Show
+    commit: str = ""
+    earlier: tuple[Earlier, ...] = ()
 
-    def facts(self, name: str, picture: Any) -> dict[str, str]:
+    def seen(self, item: str, digest: str) -> dict[str, str]:
+        """Whether a picture of this name was sealed before with the same bytes, for another commit."""
+        alike = [each for each in self.earlier if each.name == item]
+        same = [each for each in alike if each.digest == digest and each.commit != self.commit]
+        if not same:
+            return {}
+        # A page that is drawn alike each time is the rule; one that never was is no new one now.
+        varies = len(alike) > 2 and len({each.digest for each in alike}) == len(alike)
+        return {"seenBefore": same[-1].operation, "seenAt": same[-1].commit, "varies": str(varies).lower()}
+
+    def noise(self, item: str, size: tuple[int, int]) -> tuple[Any, dict[str, str]]:
+        """Where pictures of the base differ from one another (None: nowhere known), and what to note of it."""
+        base = self.base or self.commit
+        alike = [each for each in self.earlier if each.name == item and each.commit == base]
+        shown = [picture for each in alike if (picture := opened(each.read())).size == size]
+        if len(shown) < 2:
+            return None, {}
+        return _noise(shown)
+
+    def facts(self, name: str, picture: Any, item: str = "") -> dict[str, str]:
         """What the baseline of a picture says, at the base where there is one, else at HEAD."""
         path = next((each for each in self._paths(name) if self.show("HEAD", each) is not None), "")
         if not path:
@@ -57,7 +105,9 @@ class Baselines:
             found["baselineRerecorded"] = "added" if then is None else "changed"
         expected = then if then is not None else now
         assert expected is not None
-        return found | {"baselineDifference": difference(picture, opened(expected), self._masks(name))}
+        noise, learned = self.noise(item, picture.size)
+        share = difference(picture, opened(expected), self._masks(name), noise)
+        return found | learned | {"baselineDifference": share}
 
     def _paths(self, name: str) -> Iterable[str]:
         if self.folder:
@@ -93,10 +143,11 @@ def looked_at(captured: Captured, baselines: Baselines) -> dict[str, str]:
     name = captured.note.get("name") or captured.name.removeprefix("screenshot/")
     return {
         "lookedAt": sha256(data),
+        **baselines.seen(captured.name, sha256(data)),
         "width": str(picture.width),
         "height": str(picture.height),
         "colours": str(len(colours)) if colours else f"more than {_MOST_COLOURS}",
-        **baselines.facts(name, picture),
+        **baselines.facts(name, picture, captured.name),
     }
 
 
@@ -121,20 +172,51 @@ def opened(data: bytes) -> Any:
         raise CaptureError(f"not readable as a picture: {type(error).__name__}") from None
 
 
-def difference(picture: Any, baseline: Any, masks: Iterable[tuple[int, int, int, int]] = ()) -> str:
-    """The share of pixels that differ, with six decimals; ``size`` where the pictures have different sizes."""
-    from dre_core.capture.extra import require
+def difference(
+    picture: Any, baseline: Any, masks: Iterable[tuple[int, int, int, int]] = (), noise: Any = None
+) -> str:
+    """The share of pixels that differ, with six decimals; ``size`` where the pictures have different sizes.
 
+    Args:
+        picture: One.
+        baseline: The other.
+        masks: Boxes that are left out.
+        noise: A picture in grey of the same size; what is white in it is left out.
+    """
     if picture.size != baseline.size:
         return "size"
-    chops = require("PIL.ImageChops", "visual")
-    red, green, blue = chops.difference(picture, baseline).split()
-    far = chops.lighter(chops.lighter(red, green), blue).point(
-        lambda value: 255 * (value > CHANNEL_TOLERANCE)
-    )
+    far = _far(picture, baseline)
     for mask in masks:
         far.paste(0, mask)
-    return f"{far.histogram()[255] / (picture.width * picture.height):.6f}"
+    if noise is not None:
+        far.paste(0, mask=noise)
+    return _white(far)
+
+
+def _noise(shown: list[Any]) -> tuple[Any, dict[str, str]]:
+    """Where any picture differs from the first one."""
+    from dre_core.capture.extra import require
+
+    chops, filters = require("PIL.ImageChops", "visual"), require("PIL.ImageFilter", "visual")
+    noise = _far(shown[0], shown[1])
+    for other in shown[2:]:
+        noise = chops.lighter(noise, _far(shown[0], other))
+    noise = noise.filter(filters.MaxFilter(2 * NOISE_MARGIN + 1))
+    return noise, {"noise": _white(noise), "noiseRuns": str(len(shown))}
+
+
+def _far(picture: Any, other: Any) -> Any:
+    """White where two pictures of one size differ, else black."""
+    from dre_core.capture.extra import require
+
+    chops = require("PIL.ImageChops", "visual")
+    red, green, blue = chops.difference(picture, other).split()
+    lightest = chops.lighter(chops.lighter(red, green), blue)
+    return lightest.point(lambda value: 255 * (value > CHANNEL_TOLERANCE))
+
+
+def _white(grey: Any) -> str:
+    return f"{grey.histogram()[255] / (grey.width * grey.height):.6f}"
 
 
 def _read(captured: Captured) -> bytes:

@@ -32,6 +32,8 @@ from dre_core.model.run import Item, Run
 from dre_core.model.session import Counts, Outcome, Session
 from dre_core.pipeline import codec
 from dre_core.store.sealed import Blobs, cipher_of
+from dre_core.verify.shown import LIMIT_BYTES as SHOWN_LIMIT_BYTES
+from dre_core.verify.shown import Shown, compare, hidden
 
 _NAMED_TESTS = 20
 
@@ -69,6 +71,7 @@ class Evidence:
         countersigners: Ids of the keys whose countersignature counts.
         locked: How the installed packages fit the lock files; None where there is none.
         changes: What the change did to the tests and their runner, read from git; None without a base.
+        shown: What of the output can be seen; None where it could not be looked at.
         covered: What coverage data say about the change and the tests; None where nothing was measured.
     """
 
@@ -82,6 +85,7 @@ class Evidence:
     replay: ReplayFacts | None = None
     changes: Changes | None = None
     covered: Covered | None = None
+    shown: Shown | None = None
     locked: Locked | None = None
     declaration: Declaration | None = None
     declaration_refused: bool = False
@@ -225,10 +229,31 @@ def load(run: Run, blobs: Blobs, policy: Policy, folded: Mapping[str, Session] |
         imports=attempt("imports", lambda: _one(run, blobs, "imports", _imports) or ()) or (),
         replay=attempt("replay", partial(one, "replay", ReplayFacts.parse)),
         changes=attempt("changes", partial(one, "changes", Changes.parse)),
+        shown=_shown(run, blobs),
         covered=attempt("covered", partial(one, "covered", Covered.parse)),
         locked=attempt("dependencies", partial(one, "dependencies", Locked.parse)),
         unreadable=tuple(unreadable),
     )
+
+
+def _shown(run: Run, blobs: Blobs) -> Shown | None:
+    """What of the output can be seen; nothing of one that is long, cut, encrypted or not kept."""
+    outputs = [item for item in run.items_of("output") if item.size]
+    if not outputs or not all(item.kept and item.size <= SHOWN_LIMIT_BYTES for item in outputs):
+        return None
+    recordings = [
+        i for i in run.items_of("recording") if i.kept and i.size <= 2 * SHOWN_LIMIT_BYTES and not i.note
+    ]
+    try:
+        texts = [read_whole(blobs, item, SHOWN_LIMIT_BYTES) for item in outputs]
+        alike = None
+        # Which of two streams came first is the recording's to say.
+        if len(outputs) == len(recordings) == 1:
+            alike = compare(read_whole(blobs, recordings[0], 2 * SHOWN_LIMIT_BYTES), texts[0])
+        found = next((f for text in texts if (f := hidden(text.decode("utf-8", "replace")))[0]), ((), 0))
+    except DREError:
+        return None
+    return Shown(recorded_alike=alike, hidden=found[0], offset=found[1])
 
 
 def _report(blobs: Blobs, item: Item) -> Report:

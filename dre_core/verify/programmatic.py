@@ -30,7 +30,7 @@ from dre_core.verify.outcomes import (
     something_executed,
     subject_intact,
 )
-from dre_core.verify.told import printed_count_agrees, report_agrees, report_fresh
+from dre_core.verify.told import hidden_text, printed_count_agrees, report_agrees, report_fresh
 from dre_core.verify.verifier import Check, Ruling, fail, found, passed, run_checks
 
 
@@ -66,6 +66,7 @@ CHECKS = (
     Check("report-fresh", report_fresh),
     Check("report-agrees", report_agrees),
     Check("printed-count-agrees", printed_count_agrees),
+    Check("hidden-text", hidden_text, weight=0.0),
     Check("asserts-enabled", asserts_enabled),
     Check("recorder-intact", recorder_intact),
     Check("hooks-named", hooks_named, weight=0.0),

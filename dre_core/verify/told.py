@@ -6,7 +6,7 @@ from dre_core.model.observation import Observation
 from dre_core.model.session import Session
 from dre_core.model.verdict import Finding, Vantage
 from dre_core.verify.evidence import Evidence, Report
-from dre_core.verify.verifier import Ruling, found, not_applicable, passed, veto
+from dre_core.verify.verifier import Ruling, found, not_applicable, passed, veto, warn
 from dre_core.verify.wording import bad_tests, claims_success, critical, culprit, major, plural
 
 
@@ -117,6 +117,25 @@ def printed_count_agrees(evidence: Evidence) -> Ruling:
             )
         )
     return passed(Vantage.OBSERVED, f"the output says {printed} passed, {witnessed} were witnessed")
+
+
+def hidden_text(evidence: Evidence) -> Ruling:
+    """Words of failure that were written and that no terminal shows, in a command that ended well."""
+    if evidence.shown is None or not claims_success(evidence):
+        return not_applicable("no output that could be looked at, or no success claimed")
+    if not evidence.shown.hidden:
+        return passed(Vantage.OBSERVED, "nothing that speaks of failure is hidden")
+    return found(
+        warn(
+            "hidden-text",
+            Vantage.OBSERVED,
+            f"the output says {', '.join(map(repr, evidence.shown.hidden))}, and a terminal does not show it: "
+            "concealed, overwritten or erased",
+            remedy="look at the raw output: dre evidence cat stdout",
+            evidence=tuple(item.digest for item in evidence.run.items_of("output")),
+            where=f"offset {evidence.shown.offset}",
+        )
+    )
 
 
 def _any_bad(evidence: Evidence) -> bool:

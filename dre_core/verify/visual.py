@@ -7,9 +7,12 @@ picture is decoded here. A picture that nobody could look at says nothing.
 check                  rule                                                               finding
 =====================  =================================================================  ============
 picture-from-this-run  the file is as it was before the run, or older than it             fail major
+picture-not-seen       an earlier seal of another commit has these bytes, and elsewise    fail major
+                       no two pictures of this name were ever alike
 not-blank              one colour only                                                    fail major
 matches-baseline       more pixels than ``TOLERANCE`` differ from the baseline at base    fail minor
 baseline-rerecorded    the change brought another baseline, and no intent was declared    fail minor
+terminal-equals-stdout the terminal recording says something else than was captured       veto
 =====================  =================================================================  ============
 """
 
@@ -33,10 +36,14 @@ from dre_core.verify.verifier import (
     not_applicable,
     passed,
     run_checks,
+    veto,
 )
 
 TOLERANCE = 0.001
 """The share of pixels that may differ from a baseline."""
+
+UNSTABLE = 0.25
+"""The share of a picture above which noise leaves too little to compare."""
 
 _NAMED = 5
 # What is declared to change what users see, or may well do so.
@@ -83,6 +90,36 @@ def picture_from_this_run(evidence: Evidence) -> Ruling:
     return _ruled("picture-from-this-run", findings, every, "made while the command ran")
 
 
+def picture_not_seen(evidence: Evidence) -> Ruling:
+    """A picture that was sealed before, for another commit, where pictures of its name never look alike."""
+    seen = _seen(evidence)
+    findings = []
+    for item in seen:
+        note = item.note
+        if not note.get("seenBefore"):
+            continue
+        message = (
+            f"{plain(item.name, 120)} is byte for byte the picture of {plain(note['seenBefore'], 40)} "
+            f"at {plain(note.get('seenAt', ''), 12)}"
+        )
+        if note.get("varies") == "true":
+            message += ", and no two others of this name are alike"
+            remedy = "let the run draw the picture anew"
+            findings.append(
+                fail(
+                    "picture-not-seen",
+                    Weight.MAJOR,
+                    Vantage.OBSERVED,
+                    message,
+                    remedy=remedy,
+                    evidence=(item.digest,),
+                )
+            )
+        else:
+            findings.append(info("picture-not-seen", Vantage.OBSERVED, message, evidence=(item.digest,)))
+    return _ruled("picture-not-seen", findings, seen, "sealed for no other commit")
+
+
 def not_blank(evidence: Evidence) -> Ruling:
     """A picture of nothing."""
     seen = _seen(evidence)
@@ -103,9 +140,15 @@ def not_blank(evidence: Evidence) -> Ruling:
 
 def matches_baseline(evidence: Evidence) -> Ruling:
     """A picture that is far from the one that the base keeps."""
-    seen = [item for item in _seen(evidence) if item.note.get("baselineDifference")]
-    if not seen:
+    every = [item for item in _seen(evidence) if item.note.get("baselineDifference")]
+    if not every:
         return not_applicable("no picture has a baseline")
+    seen = [item for item in every if _noise(item) <= UNSTABLE]
+    if not seen:
+        item = every[0]
+        return could_not_run(
+            f"the base's own pictures of {plain(item.name, 120)} differ from one another in {_noise(item):.0%} of it"
+        )
     findings = [_apart(evidence, item) for item in seen if _share(item) > TOLERANCE]
     return _ruled("matches-baseline", findings, seen, "as their baselines")
 
@@ -146,6 +189,32 @@ def _is_meant(evidence: Evidence) -> bool:
     return evidence.declaration is not None and evidence.declaration.kind in _MEANT
 
 
+def terminal_equals_stdout(evidence: Evidence) -> Ruling:
+    """A recording that shows something else than what was captured."""
+    shown = evidence.shown
+    if shown is None or shown.recorded_alike is None:
+        return not_applicable("no recording of one stream")
+    if shown.recorded_alike:
+        return passed(Vantage.OBSERVED, "the recording says what was captured")
+    items = evidence.run.items_of("recording")
+    return found(
+        veto(
+            "terminal-equals-stdout",
+            Vantage.OBSERVED,
+            f"{plain(items[0].name, 120)} shows something else than the output that was captured",
+            evidence=tuple(item.digest for item in items),
+        )
+    )
+
+
+def _noise(item: Item) -> float:
+    """The share of a picture that is not the same from one run of the base to the next."""
+    try:
+        return float(item.note.get("noise", "0"))
+    except ValueError:
+        return 1.0
+
+
 def _share(item: Item) -> float:
     """The share of pixels that differ; all of them where it can't be told."""
     try:
@@ -154,11 +223,14 @@ def _share(item: Item) -> float:
         return 1.0
 
 
+_TERMINAL = Check("terminal-equals-stdout", terminal_equals_stdout, weight=0.5)
 CHECKS = (
     Check("picture-from-this-run", picture_from_this_run),
+    Check("picture-not-seen", picture_not_seen, weight=0.5),
     Check("not-blank", not_blank),
     Check("matches-baseline", matches_baseline),
     Check("baseline-rerecorded", baseline_rerecorded),
+    _TERMINAL,
 )
 
 
@@ -168,11 +240,15 @@ class VisualVerifier:
     name = "visual"
 
     def applies(self, evidence: Evidence) -> bool:
-        """Whether there is any picture."""
-        return bool(pictures(evidence))
+        """Whether there is any picture, the terminal's included."""
+        compared = evidence.shown is not None and evidence.shown.recorded_alike is not None
+        asked = compared and bool(evidence.run.items_of("screen"))
+        differs = evidence.shown is not None and evidence.shown.recorded_alike is False
+        return bool(pictures(evidence)) or asked or differs
 
     def verify(self, evidence: Evidence) -> MethodResult:
-        return run_checks(self.name, CHECKS, evidence)
+        checks = CHECKS if pictures(evidence) else (_TERMINAL,)
+        return run_checks(self.name, checks, evidence)
 
 
 @hookimpl

@@ -53,6 +53,8 @@ def test_a_good_picture_is_one_more_method(shown):
     assert verdict["methods"]["visual"]["score"] == 1.0
     assert {check["check"]: check["state"] for check in verdict["methods"]["visual"]["checks"]} == {
         "picture-from-this-run": "ran",
+        "picture-not-seen": "ran",
+        "terminal-equals-stdout": "ran",
         "not-blank": "ran",
         "matches-baseline": "ran",
         "baseline-rerecorded": "ran",
@@ -136,3 +138,47 @@ def test_what_is_no_picture_is_a_gap(shown, data):
     assert states["not-blank"] == "could-not-run"
     run = json.loads(shown.dre("evidence", "show", "--json").stdout)
     assert any(gap["collector"] == "visual" and "out/page.png" in gap["reason"] for gap in run["gaps"])
+
+
+def note_of(project):
+    run = json.loads(project.dre("evidence", "show", "--json").stdout)
+    (item,) = [each for each in run["items"] if each["kind"] == "screenshot"]
+    return item["note"]
+
+
+def test_noise_is_learned_from_the_seals_of_the_base(shown):
+    """Three runs of the base show a clock; a run of the head with another time is as its baseline all the same."""
+    clock = "import pathlib, sys\npathlib.Path('source.png').write_bytes(pathlib.Path(sys.argv[1]).read_bytes())\n"
+    shown.write("clock.py", clock)
+    base = shown.commit("clock")
+    make = f"{sys.executable} clock.py next.png && {sys.executable} make.py"
+    words = ("wrap", "--screenshot", "out/*.png", "--base", base, "--", "sh", "-c", make)
+    for time in ("ok 12:00", "ok 08:34", "ok 23:51"):
+        (shown.path / "next.png").write_bytes(picture(text=time))
+        assert shown.dre(*words).returncode == 0
+    shown.commit("head")
+    (shown.path / "next.png").write_bytes(picture(text="ok 23:59"))
+    shown.dre(*words)
+    note = note_of(shown)
+    assert (note["baselineDifference"], note["noiseRuns"]) == ("0.000000", "3")
+    (shown.path / "next.png").write_bytes(picture(text="ok 08:34"))
+    shown.dre(*words)
+    assert (note_of(shown)["seenAt"], note_of(shown)["varies"]) == (base, "true")
+    verdict = shown.verdict()
+    (finding,) = verdict["methods"]["visual"]["findings"]
+    assert (finding["check"], finding["severity"]) == ("picture-not-seen", "fail")
+    assert "and no two others of this name are alike" in finding["message"]
+
+
+def test_words_of_failure_that_no_terminal_shows(project):
+    script = f"printf '\\033[8mFAILED test_a\\033[0m\\n'; {' '.join(PYTEST)} --dre -q"
+    project.dre("wrap", "--", "sh", "-c", script)
+    verdict = project.verdict()
+    (finding,) = [
+        each
+        for method in verdict["methods"].values()
+        for each in method["findings"]
+        if each["check"] == "hidden-text"
+    ]
+    assert finding["severity"] == "warn"
+    assert "'FAILED', and a terminal does not show it" in finding["message"]
