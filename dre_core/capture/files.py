@@ -2,7 +2,8 @@
 
 What a file says is the workload's word (``reported``). What DRE sees of the file itself is recorded beside it:
 whether it is new, rewritten, or just as it was before the run (``note.fresh``), and whether its modification time
-lies between the start of the run and this moment (``note.window``).
+lies between the start of the run and this moment (``note.window``). Of an artifact that the run left as it was, also
+which tracked file is newer (``note.newer``): what it is made of has changed since.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dre_core.capture.collector import Captured, Facts, Moment, Scene
+from dre_core.errors import CaptureError
 from dre_core.hooks import hookimpl
 from dre_core.model.canonical import JSON
 from dre_core.model.record import dataclass
@@ -29,6 +31,9 @@ _MEDIA_TYPES: Mapping[str, str] = {
     ".log": "text/plain",
 }
 _FILES_LIMIT = 1_000
+_TRACKED_LIMIT = 20_000
+_DOCUMENTS = (".md", ".rst", ".txt")
+_LEFT = ("artifact", "unchanged")
 _CHUNK_BYTES = 1 << 20
 _KEPT_LIMIT_BYTES = 256 << 20
 # The coarsest clock of a file system that is still in use (FAT) counts in two seconds.
@@ -52,6 +57,7 @@ class FilesCollector:
     def __init__(self) -> None:
         self._stamps: dict[Path, _Stamp] = {}
         self._began_ns = 0
+        self._tracked: list[Path] | None = None
 
     def before(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
         self._began_ns = time.time_ns()
@@ -71,7 +77,7 @@ class FilesCollector:
                 )
                 break
             found.add(name)
-            yield self._captured(kind, name, path)
+            yield self._captured(kind, name, path, scene)
         for kind, patterns in _patterns(scene).items():
             for pattern in patterns:
                 if not any(name.startswith(f"{kind}/") for name in found):
@@ -79,7 +85,7 @@ class FilesCollector:
                         "files", f"no {kind} file matches {pattern}", "check the path the command writes to"
                     )
 
-    def _captured(self, kind: str, name: str, path: Path) -> Captured:
+    def _captured(self, kind: str, name: str, path: Path, scene: Scene) -> Captured:
         before = self._stamps.get(path)
         fresh = "new" if before is None else "unchanged" if _stamp(path) == before else "rewritten"
         status = path.stat()
@@ -95,8 +101,32 @@ class FilesCollector:
                 "fresh": fresh,
                 "mtime": str(status.st_mtime_ns),
                 "window": self._window(status.st_mtime_ns),
+                **(self._newer(path, status.st_mtime_ns, scene) if (kind, fresh) == _LEFT else {}),
             },
         )
+
+    def _newer(self, artifact: Path, mtime_ns: int, scene: Scene) -> dict[str, str]:
+        """The first tracked file that was modified after an artifact, documents left out."""
+        for path in self._inputs(scene):
+            try:
+                if path != artifact and path.stat().st_mtime_ns > mtime_ns + _CLOCK_TOLERANCE_NS:
+                    return {"newer": _relative(path, scene.root)}
+            except OSError:
+                continue
+        return {}
+
+    def _inputs(self, scene: Scene) -> list[Path]:
+        if self._tracked is None:
+            from dre_core.capture.git import Git
+
+            try:
+                git = Git.find(str(scene.root))
+                names = git.run("ls-files", "-z").split(b"\0") if git else []
+            except CaptureError:
+                names = []
+            paths = [scene.root / os.fsdecode(name) for name in names[:_TRACKED_LIMIT] if name]
+            self._tracked = [path for path in paths if path.suffix not in _DOCUMENTS]
+        return self._tracked
 
     def _window(self, mtime_ns: int) -> str:
         """Whether a modification time lies before, inside or after the run."""

@@ -6,6 +6,7 @@ import re
 
 from dre_core.hooks import hookimpl
 from dre_core.model.imports import ImportFact
+from dre_core.model.text import plain
 from dre_core.model.verdict import Finding, MethodResult, Vantage, Weight
 from dre_core.verify.changes import CHANGE_CHECKS
 from dre_core.verify.evidence import Evidence
@@ -23,6 +24,7 @@ from dre_core.verify.verifier import (
     veto,
     warn,
 )
+from dre_core.verify.wording import claims_success
 
 _NAMED_PATHS = 5
 _STAMPED = re.compile(r"version|about|generated|_pb2|commit|revision", re.I)
@@ -80,6 +82,36 @@ def tree_unchanged(evidence: Evidence) -> Ruling:
             Vantage.STATIC, f"the run wrote {len(source.changed_during)} files, none of them source"
         )
     return passed(Vantage.STATIC, "the tree is the same before and after")
+
+
+def artifact_made(evidence: Evidence) -> Ruling:
+    """Files that the command was said to make and left as they were, although what they are made of has changed."""
+    artifacts = evidence.run.items_of("artifact")
+    if not artifacts:
+        return not_applicable("no artifact was named")
+    left = [item for item in artifacts if item.note.get("fresh") == "unchanged"]
+    stale = [item for item in left if item.note.get("newer")]
+    findings = [
+        fail(
+            "artifact-made",
+            Weight.MAJOR,
+            Vantage.OBSERVED,
+            f"{plain(item.name, 120)} was there before the run, which did not make it anew, "
+            f"although {plain(item.note['newer'], 120)} is newer",
+            remedy="delete old outputs before the run, or name only files that the command makes",
+            evidence=(item.digest,),
+            where=plain(item.note["newer"], 200),
+        )
+        for item in stale[:_NAMED_PATHS]
+    ]
+    if findings and claims_success(evidence):
+        return found(*findings)
+    if left:
+        names = _paths(tuple(plain(item.name, 120) for item in left))
+        return found(
+            info("artifact-made", Vantage.OBSERVED, f"made by an earlier run, and up to date: {names}")
+        )
+    return passed(Vantage.OBSERVED, f"the run made {len(artifacts)} of the named files")
 
 
 def code_under_test_local(evidence: Evidence) -> Ruling:
@@ -159,6 +191,7 @@ CHECKS = (
     Check("base-recorded", base_recorded),
     Check("tree-clean", tree_clean),
     Check("tree-unchanged", tree_unchanged),
+    Check("artifact-made", artifact_made, weight=0.5),
     Check("code-under-test-local", code_under_test_local),
     Check("deps-match-lock", deps_match_lock, weight=0.0),
     *REPLAY_CHECKS,
@@ -173,7 +206,9 @@ class StructuralVerifier:
 
     def verify(self, evidence: Evidence) -> MethodResult:
         if not evidence.has_tests:
-            return run_checks(self.name, [Check(c.id, _no_tests, c.weight) for c in CHECKS], evidence)
+            # A build is judged by what it made.
+            left = [c if c.id == "artifact-made" else Check(c.id, _no_tests, c.weight) for c in CHECKS]
+            return run_checks(self.name, left, evidence)
         return run_checks(self.name, CHECKS, evidence)
 
 

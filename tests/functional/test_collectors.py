@@ -223,3 +223,19 @@ def test_a_spoilt_memory_of_past_runs_is_left_out(project):
     path.write_bytes(b'\xff\n{"operation": 1}\n[[[[\n' + path.read_bytes())
     assert project.dre("wrap", "--", "true").returncode == 0
     assert len(run_of(project)["history"]) == 1
+
+
+def test_an_artifact_that_was_not_made_anew_is_named(project):
+    artifact = project.write("out.bin", "old")
+    os.utime(artifact, (time.time() - 3600,) * 2)
+    project.write(".gitignore", "__pycache__/\nout.bin\n.dre/\n")
+    project.commit("ignore")
+
+    def findings(*words):
+        assert project.dre("wrap", "--artifact", "out.bin", "--", *words).returncode == 0
+        found = project.verdict()["methods"]["structural"]["findings"]
+        return [(each["severity"], each["where"]) for each in found if each["check"] == "artifact-made"]
+
+    assert findings("echo", "Build succeeded") == [("fail", ".gitignore")]
+    assert findings("sh", "-c", "echo old > out.bin") == []
+    assert findings("true") == [("info", "")]
