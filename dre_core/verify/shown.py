@@ -23,7 +23,7 @@ _FAILURE = re.compile(
 )
 _SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[@-~]")
 _TOKEN = re.compile(
-    r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[^\[\]]|[\x00-\x1f\x7f]|[^\x00-\x1f\x1b\x7f]+"
+    r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]|[\x00-\x1f\x7f]|[^\x00-\x1f\x1b\x7f]+"
 )
 
 

@@ -83,3 +83,7 @@ def test_a_recording_is_held_against_the_output(returns):
 def test_a_cursor_that_is_sent_far_away_takes_little_room():
     words, offset = hidden("\x1b[8m" + "\x1b[99999;99999HFAILED\x1b[99999B" * 200)
     assert (words, offset) == (("FAILED",), 18)
+
+
+def test_a_link_and_a_title_leave_only_the_text():
+    assert rendered("a \x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\ b\x1b]0;title\x07 c") == "a link b c"
