@@ -105,11 +105,7 @@ class Subjects:
         Yields:
             Dotted name, and the file and line of the code.
         """
-        for name, module in sys.modules.copy().items():
-            # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
-            file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-            if not isinstance(file, str) or not file.startswith(self._prefix) or not is_foreign(file):
-                continue
+        for name, module, file in modules_below(self._prefix):
             if os.path.basename(file).startswith("conftest."):
                 continue
             bindings = _bindings(module)
@@ -126,16 +122,29 @@ class Subjects:
         Yields:
             Dotted name, and the file and line of the code.
         """
-        for name, module in sys.modules.copy().items():
-            file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-            if not isinstance(file, str) or not file.startswith(self._prefix) or not is_foreign(file):
-                continue
+        for name, module, file in modules_below(self._prefix):
             for key, function in functions(module):
                 code = function.__code__
                 before = self._codes.setdefault(id(function), (function, code))
                 if before[1] is not code:
                     self._codes[id(function)] = (function, code)
                     yield f"{name}.{key}", (file, code.co_firstlineno)
+
+
+def modules_below(prefix: str) -> Iterator[tuple[str, ModuleType, str]]:
+    """The loaded modules of a project that no distribution brought.
+
+    Args:
+        prefix: The project's folder, with a separator at the end.
+
+    Yields:
+        Name, module and file.
+    """
+    for name, module in sys.modules.copy().items():
+        # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+        if isinstance(file, str) and file.startswith(prefix) and is_foreign(file):
+            yield name, module, file
 
 
 def _asked_for(module: ModuleType, attribute: str) -> bool:

@@ -28,7 +28,7 @@ from types import CodeType, FunctionType, ModuleType
 import pytest
 
 from dre_pytest.asserts import count_assertions
-from dre_pytest.intact import functions, is_foreign
+from dre_pytest.intact import functions, is_foreign, modules_below
 
 # Rather too slow than too fast: a file is only begun where its time is left.
 _COMPILED_BYTES_PER_SECOND = 1_500_000
@@ -50,16 +50,11 @@ def own_modules(rootdir: Path) -> list[ModuleType]:
     Args:
         rootdir: The project's folder.
     """
-    prefix = str(rootdir) + os.sep
-    found = []
-    for module in sys.modules.copy().values():
-        # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
-        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-        if not isinstance(file, str) or not file.startswith(prefix) or not file.endswith(".py"):
-            continue
-        if is_foreign(file) and os.path.basename(file) != "conftest.py":
-            found.append(module)
-    return found
+    return [
+        module
+        for _, module, file in modules_below(str(rootdir) + os.sep)
+        if file.endswith(".py") and os.path.basename(file) != "conftest.py"
+    ]
 
 
 class Comparison:
