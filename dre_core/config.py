@@ -83,6 +83,7 @@ class CaptureSection:
         tools: Programs whose version is asked for, by ``NAME --version``, after the run.
         dependencies: Whether the packages that the command could import are listed.
         sample_interval_ms: Shortest interval of the process monitor.
+        trace: Whether the kernel tells of each process (ptrace, Linux); a debugger inside can't attach then.
     """
 
     junit: tuple[str, ...] = ()
@@ -93,6 +94,7 @@ class CaptureSection:
     tools: tuple[str, ...] = ()
     dependencies: bool = True
     sample_interval_ms: int = 10
+    trace: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

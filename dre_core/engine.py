@@ -68,6 +68,7 @@ class Wishes:
         timeout_seconds: Time limit; None for none.
         nonce: The verifier's nonce.
         base: Revision to compare with.
+        trace: Let the kernel tell of each process.
         verify: Judge at once.
         replay: Run the tests again afterwards, ``clean`` or ``matrix``; empty: not.
         policy: The policy to judge by.
@@ -81,6 +82,7 @@ class Wishes:
     timeout_seconds: float | None = None
     nonce: str = ""
     base: str = ""
+    trace: bool = False
     verify: bool = False
     replay: str = ""
     policy: Policy | None = None

@@ -168,6 +168,7 @@ def _wrap(
             has_room=output.has_room,
             monitor=monitor,
             escalate_cancel=bool(engine.environ.get("CI")),
+            trace=wishes.trace or engine.settings.capture.trace,
         )
     except StartError as error:
         if live is not None:
@@ -208,7 +209,7 @@ def _seal_wrapped(
         pulse = Pulse(operation, output, monitor)
     observation = observe(
         result,
-        monitor.finish(),
+        monitor.finish(result.trace),
         output.closing_lines(),
         output.pattern_counts(),
         operation.masker,

@@ -156,6 +156,7 @@ OWN_PROCESSES = {
     "dre_core.capture.launch",
     "dre_core.capture.signals",
     "dre_core.capture.lookout",
+    "dre_core.capture.tracer",
     "dre_ci.isolation",
 }
 

@@ -16,7 +16,7 @@ from dre_core.wrapping import Wrapped
 
 TIMED_OUT = 124
 _FLAGS = frozenset(
-    ("--json", "-v", "--verbose", "--verify", "--replay", "--strict", "--shell", "-h", "--help")
+    ("--json", "-v", "--verbose", "--verify", "--replay", "--strict", "--shell", "--trace", "-h", "--help")
 )
 
 
@@ -42,6 +42,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add("--nonce", default="", metavar="N", help="a verifier's text to seal, against replays")
     add("--export", default="", metavar="PATH", help="write the evidence to this archive")
     add("--verify", action="store_true", help="judge at once; a bad verdict on exit 0 becomes the exit code")
+    add("--trace", action="store_true", help="let the kernel tell of each process: none is missed (Linux)")
     add("--base", default="", metavar="REV", help="commit that the change is compared with")
     add(
         "--replay",
@@ -105,6 +106,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
         timeout_seconds=arguments.timeout,
         nonce=arguments.nonce,
         base=arguments.base,
+        trace=arguments.trace,
         verify=arguments.verify,
         replay=arguments.replay,
         policy=engine.policy(arguments.policy) if arguments.verify or arguments.policy else None,

@@ -23,6 +23,19 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PIDFD_GET_INFO = (3 << 30) | (64 << 16) | (0xFF << 8) | 11
 _PIDFD_INFO_EXIT = 1 << 3
 _PIDFD_INFO = struct.Struct("=QQIII8Ii")
+# include/uapi/linux/ptrace.h and prctl.h
+PTRACE_CONT = 7
+PTRACE_DETACH = 17
+PTRACE_SEIZE = 0x4206
+PTRACE_LISTEN = 0x4208
+_PTRACE_TRACEME = 0
+_PTRACE_GETEVENTMSG = 0x4201
+TRACE_BIRTHS = (1, 2, 3)  # fork, vfork, clone
+TRACE_EXEC = 4
+TRACE_STOP = 128
+TRACE_OPTIONS = sum(1 << event for event in (*TRACE_BIRTHS, TRACE_EXEC))
+WAIT_ALL = 0x40000000
+_PR_SET_PTRACER = 0x59616D61
 # kcmp(2): the call's number differs by architecture; only these two are sure
 _KCMP_NUMBERS = {"x86_64": 312, "aarch64": 272}
 _KCMP_FILE = 0
@@ -44,9 +57,15 @@ def _libc() -> Callable[..., int] | None:
     return prctl
 
 
-def prepare() -> None:
-    """Load what :func:`die_with_parent` needs, so that nothing is imported between fork and exec."""
+def prepare(*, tracing: bool = False) -> None:
+    """Load what is called between fork and exec, so that nothing is imported there.
+
+    Args:
+        tracing: Whether :func:`ask_for_trace` will be.
+    """
     _libc()
+    if tracing:
+        _ptrace()
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -66,6 +85,51 @@ def let_go(fd: int) -> None:
     """
     with suppress(OSError):
         os.close(fd)
+
+
+@lru_cache(maxsize=1)
+def _ptrace() -> Callable[..., int] | None:
+    if not LINUX:
+        return None
+    try:
+        import ctypes
+
+        call = ctypes.CDLL(None, use_errno=True).ptrace
+        call.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        call.restype = ctypes.c_long
+    except (ImportError, OSError, AttributeError):
+        return None
+    return call
+
+
+def ptrace(request: int, pid: int, data: int) -> bool:
+    """Ask the kernel one thing about a traced process; says whether it was granted."""
+    call = _ptrace()
+    return call is not None and call(request, pid, None, data) == 0
+
+
+def trace_message(pid: int) -> int:
+    """What the last event of a traced process was about, as the new process's id; 0 if that is not told."""
+    import ctypes
+
+    call, message = _ptrace(), ctypes.c_ulong()
+    told = call is not None and call(_PTRACE_GETEVENTMSG, pid, None, ctypes.addressof(message)) == 0
+    return message.value if told else 0
+
+
+def ask_for_trace(tracer: int) -> bool:
+    """Let the parent trace this process from its next program on, and a process of its choice afterwards."""
+    _prctl(_PR_SET_PTRACER, tracer)  # only Yama knows it
+    return ptrace(_PTRACE_TRACEME, 0, 0)
+
+
+def tracer_of(pid: int) -> int:
+    """The process that traces another; 0 if none does."""
+    with suppress(OSError, ValueError), open(f"/proc/{pid}/status", "rb") as stream:
+        for line in stream:
+            if line.startswith(b"TracerPid:"):
+                return int(line.split()[1])
+    return 0
 
 
 def hide_memory() -> bool:

@@ -42,6 +42,7 @@ def start(
     standard: tuple[int, int, int],
     mask: Iterable[int],
     terminal: int | None = None,
+    tracer: int = 0,
 ) -> int:
     """Start a process.
 
@@ -53,20 +54,21 @@ def start(
         standard: Descriptors to become 0, 1 and 2; ``CLOSED`` for none.
         mask: Signal mask to restore in the child; the caller has blocked all signals.
         terminal: Slave side of a pseudo-terminal that becomes the child's controlling terminal.
+        tracer: A process that will trace it, see ``tracer.py``; 0 for none.
 
     Returns:
-        The process id; the process runs the new program.
+        The process id; the process runs the new program, or with a tracer stands at its beginning.
 
     Raises:
         StartError: exec failed; ``status`` is what a shell would answer.
     """
-    kernel.prepare()
+    kernel.prepare(tracing=bool(tracer))
     report, told = os.pipe()
     parent = os.getpid()
     try:
         pid = fork()
         if pid == 0:
-            _become(words, path, cwd, environ, standard, list(mask), terminal, parent, told)
+            _become(words, path, cwd, environ, standard, list(mask), terminal, parent, told, tracer)
     except OSError as error:
         kernel.let_go(report)
         kernel.let_go(told)
@@ -93,6 +95,7 @@ def _become(
     terminal: int | None,
     parent: int,
     told: int,
+    tracer: int,
 ) -> NoReturn:
     """Turn the forked process into the command; never returns into the caller's code."""
     number = errno.ECANCELED
@@ -105,6 +108,8 @@ def _become(
             _restore_signals()
             os.chdir(cwd)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            if tracer:
+                kernel.ask_for_trace(tracer)
             _execute(words, path, environ)
     except OSError as error:
         number = error.errno or errno.EIO

@@ -24,6 +24,7 @@ from dre_core.model.record import dataclass
 
 if TYPE_CHECKING:
     from dre_core.capture.descriptors import Connection, Descriptors
+    from dre_core.capture.tracer import Trace, Traced
 
 DENSE_NS = 1_000_000_000
 """For this long the looks are dense."""
@@ -119,7 +120,7 @@ class ProcessTree:
     Attributes:
         processes: By first sight, the command itself first.
         samples: In time order, at most ``SAMPLES_LIMIT``.
-        complete: Whether it is sure that no process was missed; never so for sampling.
+        complete: Whether it is sure that no process was missed; never so for sampling alone.
         interval_ms: The longest time between two looks.
         gaps: What could not be seen.
         files: Paths that were seen open, sorted.
@@ -214,6 +215,7 @@ class Monitor:
         self.next_due_ns = 0
         self._interval_ns = interval_ns
         self._root = root_pid
+        self._began_ns = 0
         self._ignored: frozenset[int] = frozenset()
         self._seen: dict[int, _Seen] = {}
         self._order: list[_Seen] = []
@@ -250,6 +252,7 @@ class Monitor:
         self._root = root_pid
         self._ignored = frozenset(ignored) | {os.getpid()}
         self._cgroup = Cgroup.own()
+        self._began_ns = time.monotonic_ns()
         self.sample(0)
         root = self._seen.get(root_pid)
         if root is not None and not root.argv:
@@ -421,11 +424,17 @@ class Monitor:
             seen.pidfd = None
             self._pidfds -= 1
 
-    def finish(self) -> ProcessTree:
-        """End the observation; call it after the command has been waited for."""
+    def finish(self, trace: Trace | None = None) -> ProcessTree:
+        """End the observation; call it after the command has been waited for.
+
+        Args:
+            trace: What the kernel told of the processes, if it was asked.
+        """
         for seen in self._order:
             if seen.status is None:
                 self._ask_status(seen)
+        if trace is not None:
+            self._add_traced(trace.processes)
         unknown = [seen for seen in self._order if seen.status is None]
         for seen in unknown:
             self._close(seen)
@@ -439,7 +448,7 @@ class Monitor:
         return ProcessTree(
             processes=tuple(_record(seen, most.get(seen.pid, 0)) for seen in self._order),
             samples=tuple(self._samples),
-            complete=False,
+            complete=trace is not None and trace.whole,
             interval_ms=-(-self._longest_gap_ns // 1_000_000),
             gaps=tuple(self._gaps),
             files=tuple(sorted(self._open.files)) if self._open else (),
@@ -448,6 +457,24 @@ class Monitor:
             cost_ms=self._cost_ns // 1_000_000,
             cgroup=self._cgroup.used() if self._cgroup else {},
         )
+
+    def _add_traced(self, processes: Iterable[Traced]) -> None:
+        """Statuses that nobody could ask for, and processes that lived between two looks."""
+        known = {(seen.pid, seen.start_ticks): seen for seen in self._order}
+        for traced in processes:
+            # What ended before its times could be read is known by its number alone.
+            seen = known.get((traced.pid, traced.start_ticks)) or known.get((traced.pid, 0))
+            if seen is None and len(self._order) < PROCESSES_LIMIT:
+                seen = _Seen(traced.pid, traced.ppid, traced.began_ns - self._began_ns)
+                seen.start_ticks = traced.start_ticks
+                seen.last_ns = max(seen.first_ns, traced.ended_ns - self._began_ns)
+                self._order.append(seen)
+            if seen is not None and (not seen.argv or not seen.cpu_seconds):
+                seen.argv, seen.executable = traced.argv or seen.argv, traced.executable or seen.executable
+            if seen is not None and seen.status is None:
+                seen.status = traced.status
+                self._close(seen)
+        self._order[1:] = sorted(self._order[1:], key=lambda seen: seen.first_ns)
 
 
 def _record(seen: _Seen, open_files: int) -> ProcessRecord:

@@ -42,6 +42,7 @@ from dre_core.model.record import dataclass
 if TYPE_CHECKING:
     from dre_core.capture.channel import Channel
     from dre_core.capture.terminal import PseudoTerminal
+    from dre_core.capture.tracer import Trace, Tracer
 
 __all__ = [
     "BEFORE_START_STATUS",
@@ -144,6 +145,7 @@ class ProcessResult:
         merged: Whether standard output and error were one open file and so one stream, ``output``.
         bytes_out: Bytes read from the command, by stream.
         gaps: What could not be observed or kept: slugs, some with ``: detail``.
+        trace: What the kernel told of the processes, where it was asked.
     """
 
     pid: int
@@ -159,6 +161,7 @@ class ProcessResult:
     merged: bool
     bytes_out: dict[str, int] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
+    trace: Trace | None = None
 
 
 def exit_status(result: ProcessResult) -> int:
@@ -201,6 +204,7 @@ def run(
     grace: Grace | None = None,
     executable: Executable | None = None,
     has_room: Callable[[], bool] | None = None,
+    trace: bool = False,
 ) -> ProcessResult:
     """Run a command to its end.
 
@@ -221,6 +225,7 @@ def run(
         grace: Waiting times.
         executable: From :func:`inspect`, to save doing it again.
         has_room: Whether ``sinks`` can take more now; while not, the command's output stays in its pipe.
+        trace: Let the kernel tell of each process, see ``tracer.py``.
 
     Raises:
         StartError: The command could not be started.
@@ -234,6 +239,8 @@ def run(
     loop = _Run(sinks, tick, monitor, on_cancel, grace or Grace(), escalate_cancel, has_room)
     try:
         loop.open(terminal, stdin, pty)
+        if trace:
+            loop.trace()
         loop.start(command, found, environ, stdin)
         loop.begin(on_start, timeout_seconds)
         loop.copy()
@@ -271,6 +278,7 @@ class _Run:
         self._child_ends: dict[str, int] = {}
         self._pty: PseudoTerminal | None = None
         self._witness: Witness | None = None
+        self._tracer: Tracer | None = None
         self._forwarder: Forwarder | None = None
         self._words: tuple[str, ...] = ()
         self._path = ""
@@ -324,6 +332,15 @@ class _Run:
         self._channels.append(Channel(name, read_end, fd, self._record, is_pty=False))
         self._child_ends[name] = write_end
 
+    def trace(self) -> None:
+        """Have the tracer there before the command, so that it is not taken for one of the command's."""
+        from dre_core.capture.tracer import Tracer
+
+        try:
+            self._tracer = Tracer()
+        except (OSError, AttributeError):  # not Linux, or nothing to be had
+            self._gaps.append("not-traced")
+
     def start(self, command: Command, found: Executable, environ: Mapping[str, str], stdin: int) -> None:
         """Start the command, the witness and the handlers, all before any signal gets through."""
         self._words, self._path = command.words, found.path
@@ -340,7 +357,10 @@ class _Run:
                 standard=self._child_standard(stdin),
                 mask=mask,
                 terminal=self._pty.slave if self._pty else None,
+                tracer=self._tracer.pid if self._tracer else 0,
             )
+            if self._tracer is not None and not self._tracer.take(self._pid):
+                self._gaps.append("not-traced")
             self._pidfd = kernel.open_pidfd(self._pid)
             for fd in self._child_ends.values():
                 kernel.let_go(fd)
@@ -680,6 +700,7 @@ class _Run:
         assert self._status is not None
         code = os.waitstatus_to_exitcode(self._status)
         gaps = [*self._gaps, *(gap for channel in self._channels for gap in channel.gaps)]
+        trace, self._tracer = self._tracer.finish() if self._tracer is not None else None, None
         return ProcessResult(
             pid=self._pid,
             exit_code=code if code >= 0 else None,
@@ -694,6 +715,7 @@ class _Run:
             merged=self._merged,
             bytes_out={channel.name: channel.bytes_out for channel in self._channels},
             gaps=tuple(gaps),
+            trace=trace,
         )
 
     def close(self) -> None:
@@ -702,6 +724,8 @@ class _Run:
             self._send(signal.SIGKILL)
             with suppress(OSError):
                 _, self._status = os.waitpid(self._pid, 0)
+        if self._tracer is not None:
+            self._tracer.finish()
         if self._pty is not None:
             self._pty.close()
         if self._forwarder is not None:
