@@ -334,6 +334,56 @@ class Observation:
         found = {p.pid: p for p in self.processes if p.runner}
         return tuple(p for p in found.values() if p.parent_pid not in found)
 
+    def excludes_tests(self) -> bool:
+        """Whether no tests can have run: nothing was missed, and every program was one that runs none.
+
+        A runner of somebody's own has a name that nobody knows, so an unknown program decides nothing.
+        """
+        return self.complete and all(_program(process) in _TOOLS for process in self.processes)
+
+
+def _program(process: SeenProcess) -> str:
+    return (process.executable or next(iter(process.argv), "")).rsplit("/", 1)[-1]
+
+
+# Shells run what their words say, and that is a process of its own unless it is one of the shell's.
+_TOOLS = frozenset(
+    (
+        *("sh", "bash", "dash", "busybox", "zsh", "ksh"),
+        *(
+            "cat",
+            "cp",
+            "date",
+            "echo",
+            "env",
+            "false",
+            "find",
+            "git",
+            "grep",
+            "head",
+            "install",
+            "ln",
+            "ls",
+            "mkdir",
+        ),
+        *(
+            "mv",
+            "printf",
+            "rm",
+            "sed",
+            "sleep",
+            "sort",
+            "tail",
+            "tar",
+            "tee",
+            "test",
+            "touch",
+            "tr",
+            "true",
+            "wc",
+        ),
+    )
+)
 
 # Program names that run tests. The first word that is no interpreter option decides.
 _RUNNERS = frozenset(

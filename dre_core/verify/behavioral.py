@@ -65,7 +65,7 @@ def process_tree_has_runner(evidence: Evidence) -> Ruling:
     runners = evidence.observation.runners()
     if runners:
         return passed(Vantage.OBSERVED, command_line(runners[0].argv))
-    if evidence.observation.complete:
+    if evidence.observation.excludes_tests():
         return found(
             veto("process-tree-has-runner", Vantage.OBSERVED, "no process that runs tests was in the tree")
         )

@@ -150,7 +150,7 @@ def runner_session_present(evidence: Evidence) -> Ruling:
         return could_not_run("a report, but nobody watched the run")
     runners = evidence.observation.runners()
     if not runners:
-        if evidence.observation.complete:
+        if evidence.observation.excludes_tests():
             return found(
                 veto(
                     "runner-session-present",

@@ -184,7 +184,7 @@ def _printed_alone(evidence: Evidence, observation: Observation) -> Ruling:
     lines = [line for line in observation.closing_lines if line.count("passed")]
     if not lines or observation.runners():
         return not_applicable("no closing line, or a runner was seen")
-    judged = veto if observation.complete else critical
+    judged = veto if observation.excludes_tests() else critical
     return found(
         judged(
             "printed-count-agrees",

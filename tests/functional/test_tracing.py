@@ -129,3 +129,32 @@ def test_the_tracer_is_no_way_to_the_wrappers_memory(project):
     assert rows
     # Files of a process whose memory is hidden belong to root.
     assert {owner for _, owner, _ in rows} == {"0"}
+
+
+def verdict_of(project, *words):
+    traced(project, *words)
+    verdict = project.verdict()
+    return verdict["verdict"], {
+        finding["check"] for method in verdict["methods"].values() for finding in method["findings"]
+    }
+
+
+JUNIT = (
+    '<testsuite name="s" tests="1" failures="0" errors="0" skipped="0" time="0.01">'
+    '<testcase classname="a" name="b" time="0.01"/></testsuite>'
+)
+
+
+def test_a_report_that_tools_alone_made_is_no_test_run(project):
+    project.write("dre.yaml", "capture:\n  junit: [r.xml]\n")
+    said, checks = verdict_of(project, "sh", "-c", f"printf '%s' '{JUNIT}' > r.xml; cat r.xml")
+    assert said == "contradicted"
+    assert "runner-session-present" in checks
+
+
+def test_a_runner_of_somebodys_own_is_not_accused(project):
+    project.write("dre.yaml", "capture:\n  junit: [r.xml]\n")
+    project.write("check.py", f"open('r.xml', 'w').write('''{JUNIT}''')\n")
+    _, checks = verdict_of(project, sys.executable, "check.py")
+    assert "runner-session-present" not in checks
+    assert "process-tree-has-runner" not in checks
