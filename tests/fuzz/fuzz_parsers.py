@@ -46,8 +46,12 @@ def _run(data: bytes) -> None:
 
 
 def _event(data: bytes) -> None:
-    from dre_core.model.event import Event
+    from dre_core.model.event import Event, filings
 
+    together = filings(data.split(b"\n"))
+    if together is not None:
+        events = map(Event.parse, data.split(b"\n"))
+        assert together == [(event.operation, event.type) for event in events]
     assert Event.parse(data).to_bytes() == data
 
 
