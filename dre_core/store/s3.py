@@ -34,8 +34,8 @@ from dre_core.store.s3_parts import is_large, send_parts
 
 _CHUNK_BYTES = 1 << 20
 _SPOOL_BYTES = 8 << 20
-# The largest object of one request (API_PutObject).
-_PUT_BYTES = 5 << 30
+# The largest object that parts can make (userguide/qfacts).
+_OBJECT_BYTES = 5 << 40
 _DOCUMENT_BYTES = 16 << 20
 _TIMEOUT_SECONDS = 30
 _ATTEMPTS = 4
@@ -55,15 +55,15 @@ class S3Writer:
         """Append bytes.
 
         Raises:
-            LimitError: More than 5 GiB.
+            LimitError: More than 5 TiB.
             StorageError: No room for the temporary file.
         """
         if self._spool.closed:
             raise StorageError("the blob is already committed or aborted")
         self._hash.update(chunk)
         self.size_bytes += len(chunk)
-        if self.size_bytes > _PUT_BYTES:
-            raise LimitError(f"more than {_PUT_BYTES} bytes in one object")
+        if self.size_bytes > _OBJECT_BYTES:
+            raise LimitError(f"more than {_OBJECT_BYTES} bytes in one object")
         self._spool.write(chunk)
 
     def commit(self) -> str:

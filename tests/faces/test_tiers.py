@@ -147,6 +147,69 @@ def test_a_blob_is_not_written_again(s3, server):
             client.put_object(Bucket=BUCKET, Key=store._key(digest), Body=b"twice", IfNoneMatch="*")
 
 
+@pytest.fixture
+def counting(s3):
+    """A store, and the names of the calls that its client makes."""
+    store = s3()
+    calls: list[str] = []
+    store._client.meta.events.register("before-call.s3", lambda model, **_: calls.append(model.name))
+    return store, calls
+
+
+def test_a_blob_in_parts(counting):
+    store, calls = counting
+    data = os.urandom(18 << 20)
+    digest = store.put(data)
+    made = ["CreateMultipartUpload", *["UploadPart"] * 3, "CompleteMultipartUpload"]
+    assert [name for name in calls if name in made] == made
+    with store.open(digest) as stream:
+        assert stream.read() == data
+    assert (store.size(digest), store.check(digest), list(store.digests())) == (len(data), True, [digest])
+    # A second time nothing is sent, and a smaller one goes in one request.
+    del calls[:]
+    assert (store.put(data), calls) == (digest, ["HeadObject"])
+    store.put(data[: 16 << 20])
+    assert calls[1:] == ["PutObject"]
+
+
+def test_a_part_that_fails_leaves_no_object(counting, monkeypatch):
+    store, calls = counting
+    data = os.urandom(18 << 20)
+    send = store._client.upload_part
+
+    def failing(**words):
+        if words["PartNumber"] == 3:
+            raise OSError(5, "Input/output error")
+        return send(**words)
+
+    monkeypatch.setattr(store._client, "upload_part", failing)
+    with pytest.raises(StorageError):
+        store.put(data)
+    assert list(store.digests()) == []
+    monkeypatch.undo()
+    del calls[:]
+    assert store.check(store.put(data))
+    assert "CompleteMultipartUpload" in calls
+
+
+def test_somebody_else_was_sooner(counting, server, monkeypatch):
+    """The condition is asked by the request that puts the parts together."""
+    import boto3
+
+    store, calls = counting
+    data = os.urandom(18 << 20)
+    client = boto3.client("s3", endpoint_url=server[0])
+    complete = store._client.complete_multipart_upload
+
+    def later(**words):
+        client.put_object(Bucket=BUCKET, Key=words["Key"], Body=data)
+        return complete(**words)
+
+    monkeypatch.setattr(store._client, "complete_multipart_upload", later)
+    assert store.check(store.put(data))
+    assert ("AbortMultipartUpload" in calls) == (server[1] == "moto")
+
+
 def test_a_large_blob_in_little_memory(s3, tmp_path):
     local = LocalStore(tmp_path)
     with local.writer() as writer:
