@@ -255,6 +255,25 @@ def test_a_lie_is_attested_as_failed_and_a_forks_run_as_nothing(shop, act, githu
 
 
 @pytest.mark.slow
+def test_each_cell_of_a_matrix_is_judged_and_the_worst_decides(shop, act, github):
+    path = shop.path / TESTS
+    text = path.read_text().replace(
+        "    timeout-minutes: 30\n", "    timeout-minutes: 30\n    strategy:\n      matrix: {n: [1, 2]}\n"
+    )
+    path.write_text(
+        text.replace("run: python3 -m pytest --dre", "run: N=${{ matrix.n }} python3 -m pytest --dre")
+    )
+    shop.commit("matrix")
+    odd = "import os\n\n\ndef test_odd():\n    assert os.environ['N'] == '1'\n"
+    status, (comment,), first, second = judged(shop, github, act, {"test_odd.py": odd}, fork=False)
+    assert len({path.name for path in github.artifacts["1"].glob("**/*.zip")}) == 2
+    assert (first.code, second.code) == (1, 1)
+    assert status["state"] == "failure"
+    assert status["description"].startswith("trustworthy record of a failed run: 1 failed, 2 passed")
+    assert comment["body"].count("## ") >= 2
+
+
+@pytest.mark.slow
 def test_a_refused_comment_changes_nothing_else(shop, github, act):
     github.fault("POST", "/comments", 403, "Resource not accessible by integration")
     github.fault("POST", "/statuses", 403, "Resource not accessible by integration")

@@ -442,3 +442,43 @@ def test_the_runners_own_server_takes_it(project, act, github):
     assert packed.stem == "by-hand"
     with zipfile.ZipFile(packed) as archive:
         assert archive.read("shop.py") == (project.path / "shop.py").read_bytes()
+
+
+KILLED = """\
+import os, subprocess, sys
+from urllib.parse import urlsplit
+sys.path.insert(0, os.environ["DRE_TEST_ROOT"])
+from tests.faces.breaking import Breaking
+
+line = Breaking(urlsplit(os.environ["ACTIONS_RESULTS_URL"]).port)
+environ = {**os.environ, "ACTIONS_RESULTS_URL": f"http://127.0.0.1:{line.port}/"}
+open("large.bin", "wb").write(os.urandom(20 << 20))
+words = ["dre", "ci", "upload", "large.bin", "--to", "github", "--artifact", "killed"]
+line.breaks_after(12 << 20, hang=True)
+process = subprocess.Popen(words, env=environ)
+assert line.broken.wait(60)
+process.kill()
+process.wait()
+line.heal()
+subprocess.run(words, env=environ, check=True)
+"""
+
+
+@pytest.mark.slow
+def test_the_runners_own_server_which_keeps_half_a_block_gets_all_of_it_anew(project, act, github, own_home):
+    text = Path(__file__).resolve().parent.parent.parent / "examples/github/.github/workflows/tests.yml"
+    pin = re.search(r"actions/checkout@(\w{40})", text.read_text())[1]
+    workflow = WORKFLOW.format(pin=pin).replace(
+        "run: dre ci upload shop.py --to github --artifact by-hand --json", "run: python3 killed.py"
+    )
+    project.write(".github/workflows/up.yml", workflow)
+    project.write("killed.py", KILLED)
+    project.commit("workflow")
+    root = Path(__file__).resolve().parent.parent.parent
+    ran = act("push", ".github/workflows/up.yml", DRE_TEST_ROOT=str(root))
+    assert ran.code == 0, ran.text
+    assert "became another file; beginning anew" in ran.text
+    (packed,) = github.artifacts["1"].glob("**/killed.zip")
+    with zipfile.ZipFile(packed) as archive:
+        assert archive.testzip() is None
+        assert archive.getinfo("large.bin").file_size == 20 << 20

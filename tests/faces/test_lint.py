@@ -69,6 +69,35 @@ def test_inputs_reach_shells_only_through_the_environment():
             assert "${{" not in script
 
 
+def documented(section):
+    """Inputs and their defaults, as a table of the documents has them; empty where only words stand."""
+    rows = re.findall(r"(?m)^\| ((?:`[a-z-]+`(?:, )?)+) \|(.*?)\| .* \|$", section)
+    for names, cell in rows:
+        every = re.findall(r"`([^`]+)`", names)
+        given = re.findall(r"`([^`]*)`", cell) or [""]
+        yield from zip(every, given * len(every) if len(given) == 1 else given, strict=True)
+
+
+def test_defaults_are_documented_as_they_are():
+    import yaml
+
+    text = (ROOT / "docs" / "ci.md").read_text()
+    for path in ACTIONS:
+        section = text.partition(f"## `actions/{path.parent.name}`")[2].partition("\n## ")[0]
+        inputs = yaml.safe_load(path.read_text())["inputs"]
+        told = dict(documented(section))
+        assert set(told) == set(inputs)
+        for name, each in inputs.items():
+            default = "" if each["default"].startswith("${{") else each["default"]
+            assert told[name] == default, f"{path.parent.name}: {name}"
+    spec = next(yaml.safe_load_all((ROOT / "actions/gitlab/dre.gitlab-ci.yml").read_text()))["spec"]["inputs"]
+    told = dict(documented(text.partition("\n## GitLab")[2].partition("\n## ")[0]))
+    assert set(told) == set(spec)
+    same = ("junit", "coverage", "base", "replay", "policy", "fail-on")
+    for name in set(spec) - set(same):
+        assert told[name] == str(spec[name]["default"]).replace("False", "false"), name
+
+
 def test_every_input_and_output_is_documented():
     text = (ROOT / "docs" / "ci.md").read_text()
     for path in ACTIONS:
