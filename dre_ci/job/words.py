@@ -14,6 +14,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -89,6 +90,16 @@ def write_summary(path: Path, markdown: str) -> bool:
     text = _in_bytes(markdown, room)
     _append(path, text)
     return len(text) >= len(markdown)
+
+
+def give_back(path: str, said: bytes) -> None:
+    """Adds what a command wrote to the summary, after ours and as much of it as there is room for."""
+    if not path or not said:
+        return
+    with suppress(OSError), open(path, "ab") as stream:
+        room = max(0, SUMMARY_LIMIT_BYTES - stream.tell() - 2)
+        kept = said if len(said) <= room else said[:room].rpartition(b"\n")[0]
+        stream.write(b"\n" + kept + b"\n" if kept else b"")
 
 
 def _in_bytes(markdown: str, room: int) -> str:

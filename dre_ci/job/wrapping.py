@@ -74,7 +74,7 @@ def step(environ: Mapping[str, str], console: Console, explicit: str = "") -> Ex
         policy=policy,
     )
     command = Command(argv=_argv(inputs), cwd=os.getcwd(), shell=False)
-    before = _size(environ.get("GITHUB_OUTPUT", ""))
+    before = {name: _size(environ.get(name, "")) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     if engine.folder.exists:
         recover(engine)
     try:
@@ -83,8 +83,10 @@ def step(environ: Mapping[str, str], console: Console, explicit: str = "") -> Ex
         console.error(error)
         return Exit(error.status)
     code = _code(wrapped.result)
+    said = b""
     try:
-        _cut(environ.get("GITHUB_OUTPUT", ""), before)
+        for name, size in before.items():
+            said = _cut(environ.get(name, ""), size)
         told = _told(wrapped)
         _leave(engine, wrapped, told, inputs, context, console, code, remarks)
     except (DREError, OSError) as error:
@@ -92,6 +94,8 @@ def step(environ: Mapping[str, str], console: Console, explicit: str = "") -> Ex
             words.command(Annotation(level="warning", title="DRE", message=f"not all could be left: {error}"))
         )
         return Exit(code)
+    finally:
+        words.give_back(environ.get("GITHUB_STEP_SUMMARY", ""), said)
     if code:
         return Exit(code)
     bad = told.fails(fail_on) if told else fail_on == "inconclusive"
@@ -113,10 +117,18 @@ def _size(path: str) -> int:
         return 0
 
 
-def _cut(path: str, size: int) -> None:
-    """Takes away what the command wrote among the outputs: they are the step's, and a text begun could hide ours."""
-    if _size(path) > size:
-        os.truncate(path, size)
+def _cut(path: str, size: int) -> bytes:
+    """Takes away what the command wrote where we write: a text that it began, or sheer length, could hide ours.
+
+    Among the outputs, which are the step's, it stays away; in the summary it comes after ours.
+    """
+    if _size(path) <= size:
+        return b""
+    with open(path, "rb") as stream:
+        stream.seek(size)
+        found = stream.read(words.SUMMARY_LIMIT_BYTES)
+    os.truncate(path, size)
+    return found
 
 
 def _environ(environ: Mapping[str, str]) -> dict[str, str]:

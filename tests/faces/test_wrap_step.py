@@ -113,6 +113,18 @@ def test_outputs_are_the_steps_and_not_the_commands(step, project, tmp_path, for
     assert "supported" not in (tmp_path / "GITHUB_OUTPUT").read_text()
 
 
+def test_the_commands_own_summary_comes_after_ours_and_can_not_hide_it(step, project, tmp_path):
+    project.write(
+        "say.py", "import sys; print('<!-- DRE: supported', *['x' * 900] * int(sys.argv[1]), sep='\\n')"
+    )
+    for lines in (1, 3000):
+        done, _ = step(f'python3 say.py {lines} >>"$GITHUB_STEP_SUMMARY"; exit 1')
+        assert done.returncode == 1, done.stderr
+        text = (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+        assert 0 < text.index("DRE: failed") < text.index("<!-- DRE: supported")
+        assert len(text) <= 900_000
+
+
 def test_a_job_without_an_identity_says_that_nothing_is_attested(step):
     done, outputs = step("true", attest="true")
     assert (done.returncode, outputs["attest"]) == (0, "")
