@@ -136,10 +136,13 @@ class Wire:
 
         url = path if "://" in path else self.base + path
         more.setdefault("timeout", TIMEOUT_SECONDS)
+        streamed = more.pop("stream", False)
         wait = FIRST_WAIT_SECONDS
         for left in range(tries - 1, -1, -1):
             try:
-                response = self.session.request(method, url, **more)
+                response = self.session.request(method, url, stream=True, **more)
+                if not streamed or response.status_code >= 400:
+                    _read(response, method, url)
             except RequestException as error:
                 if not left or not repeat:
                     raise _error(Outcome.UNREACHABLE, method, url, _reason(error)) from None
@@ -168,6 +171,23 @@ class Wire:
         if response.headers.get("X-RateLimit-Remaining") == "0" and reset.isdecimal():
             return max(1.0, float(reset) - self._now())
         return max(usual, WAIT_LIMIT_SECONDS / 4)
+
+
+def _read(response: Response, method: str, url: str) -> None:
+    """Reads an answer, which is a small document; whoever answers without an end is no forge.
+
+    Raises:
+        ForgeError: It is too large.
+    """
+    data = bytearray()
+    with response:
+        for chunk in response.iter_content(1 << 16):
+            data += chunk
+            if len(data) > JSON_LIMIT_BYTES:
+                told = f"the answer is larger than {JSON_LIMIT_BYTES} bytes"
+                raise _error(Outcome.FAILED, method, url, told)
+    # Where requests itself keeps what it has read; there is no public way to read within a limit.
+    response._content = bytes(data)
 
 
 def is_limited(response: Response) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -120,6 +121,24 @@ def test_pages_are_followed_but_never_to_another_host(server, wire):
         status(200, b"[2]", Link='<http://127.0.0.2:9/x?page=3>; rel="next"'),
     ]
     assert list(wire.pages("/x")) == [[1], [2]]
+
+
+def test_an_answer_without_an_end_is_not_read_to_its_end(server, wire, monkeypatch):
+    def endless(handler, body):
+        handler.send_response(200)
+        handler.end_headers()
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(bytes(1 << 20))
+        handler.close_connection = True
+
+    monkeypatch.setattr("dre_ci.forge.wire.JSON_LIMIT_BYTES", 3 << 20)
+    server.answers = [endless]
+    with pytest.raises(ForgeError, match="is larger than") as raised:
+        wire.get("/x")
+    assert raised.value.outcome is Outcome.FAILED
+    server.answers = [status(200, b'{"a": 1}')]
+    assert wire.get("/x") == {"a": 1}
 
 
 def broken_off(handler, body):
