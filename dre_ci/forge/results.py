@@ -103,12 +103,14 @@ class Results:
             check: Read it back and compare.
 
         Raises:
-            UsageError: The name is none.
+            UsageError: The name is none, or the number of days.
             ForgeError: It was refused, or the service was not reached.
             IntegrityError: What arrived is something else; it is deleted again.
         """
         if not name or any(letter in _FORBIDDEN for letter in name):
             raise UsageError(f"{name!r} is no name of an artifact", hint='without any of " : < > | * ? \\ /')
+        if days < 0:
+            raise UsageError(f"{days} is no number of days")
         with tempfile.TemporaryDirectory(prefix="dre-") as folder:
             packed = Path(folder) / "artifact.zip"
             _pack(path, packed)

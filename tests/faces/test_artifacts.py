@@ -415,6 +415,7 @@ def test_outside_a_job_it_is_a_usage_error(project, changed, words):
 def test_names_that_lead_elsewhere_are_refused_and_a_dry_run_sends_nothing(project, service, file):
     for name in ("../up", "a/b", "a\nb", 'a"b'):
         assert "is no name" in json.dumps(upload(project, service, "--artifact", name, code=2))
+    assert "no number of days" in json.dumps(upload(project, service, "--retention-days", "-1", code=2))
     assert upload(project, service, "--dry-run")["outcome"] == "dry-run"
     assert service.calls == []
 
