@@ -6,6 +6,7 @@ observed, what they say is the workload's word. Not the raw samples' meaning: th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import takewhile
 
 from dre_core.model.canonical import JSON
@@ -403,7 +404,34 @@ _RUNNERS = frozenset(
     )
 )
 _INTERPRETERS = ("python", "pypy", "node")
-_COMPOUND = {("go", "test"), ("cargo", "test"), ("npm", "test"), ("mvn", "test"), ("gradle", "test")}
+# Programs that run tests among other things: by which word they are told to. Options may stand before it.
+_MAVEN = frozenset(("test", "verify", "package", "install", "deploy", "integration-test"))
+_GRADLE = frozenset(("test", "check", "build"))
+_TEST = frozenset(("test",))
+_VERBS: Mapping[str, frozenset[str]] = {
+    "go": _TEST,
+    "cargo": frozenset(("test", "t", "nextest")),
+    "npm": frozenset(("test", "t", "tst")),
+    "yarn": _TEST,
+    "pnpm": frozenset(("test", "t")),
+    "bun": _TEST,
+    "deno": _TEST,
+    "dotnet": _TEST,
+    "swift": _TEST,
+    "mix": _TEST,
+    "mvn": _MAVEN,
+    "mvnw": _MAVEN,
+    "gradle": _GRADLE,
+    "gradlew": _GRADLE,
+}
+_SKIPPED = frozenset(("-DskipTests", "-DskipTests=true", "-Dmaven.test.skip=true", "-Dmaven.test.skip"))
+_ANY_WORD = ("mvn", "mvnw", "gradle", "gradlew")
+# Main classes of Java programs: what they are.
+_JAVA = {
+    "org.codehaus.plexus.classworlds.launcher.Launcher": "mvn",
+    "org.gradle.wrapper.GradleWrapperMain": "gradle",
+    "org.gradle.launcher.GradleMain": "gradle",
+}
 
 
 def runner_of(argv: tuple[str, ...]) -> str:
@@ -423,7 +451,23 @@ def runner_of(argv: tuple[str, ...]) -> str:
     name = words[0].removesuffix(".py").removesuffix(".js").removesuffix(".mjs")
     if name in _RUNNERS:
         return "pytest" if name == "py.test" else name
-    return " ".join(words[:2]) if tuple(words[:2]) in _COMPOUND else ""
+    if name == "java":
+        main = next((word for word in words if word in _JAVA), "")
+        return _told_to_test([_JAVA[main], *words[words.index(main) + 1 :]]) if main else ""
+    return _told_to_test([name.removesuffix(".cmd").removesuffix(".exe"), *words[1:]])
+
+
+def _told_to_test(words: list[str]) -> str:
+    """The program with the word by which it was told to run tests; empty if it was told something else."""
+    name, verbs = words[0], _VERBS.get(words[0], frozenset())
+    given = [word for word in words[1:] if not word.startswith(("-", "+"))]
+    if name in _ANY_WORD:
+        # A task of Gradle may name its project: `:app:test`.
+        verb = next((last for word in given if (last := word.rpartition(":")[2]) in verbs), "")
+        return f"{name} {verb}" if verb and not _SKIPPED.intersection(words) else ""
+    if given[:1] in (["run"], ["run-script"]):
+        given = given[1:]
+    return f"{name} {given[0]}" if given and given[0] in verbs else ""
 
 
 def _runs_tests(words: list[str]) -> bool:
