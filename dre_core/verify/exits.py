@@ -36,6 +36,7 @@ from dre_core.verify.wording import (
     trouble,
 )
 
+_DRE = frozenset(("dre", "dre_ci.cli"))
 # With these pytest tells something and runs no test.
 _ONLY_TELLS = frozenset(
     ("--help", "-h", "--version", "-V", "--fixtures", "--markers", "--cache-show", "--setup-plan")
@@ -167,6 +168,9 @@ def _kept_away(evidence: Evidence) -> list[Finding]:
     """Runners that were to be recorded, or were told not to be, and left no record in a command that ended well."""
     if evidence.observation is None or not claims_success(evidence):
         return []
+    # Inside a wrapper of its own a session belongs to that one's operation.
+    if any("wrap" in p.argv and _DRE.intersection(_last(p.argv)) for p in evidence.observation.processes):
+        return []
     findings = []
     for process in evidence.observation.runners():
         asked, refused = "--dre" in process.argv, _leaves_recorder_out(process.argv)
@@ -186,6 +190,10 @@ def _kept_away(evidence: Evidence) -> list[Finding]:
             )
         )
     return findings
+
+
+def _last(argv: tuple[str, ...]) -> list[str]:
+    return [word.rpartition("/")[2] for word in argv[: argv.index("wrap")]]
 
 
 def _leaves_recorder_out(argv: tuple[str, ...]) -> bool:
