@@ -12,15 +12,17 @@ from __future__ import annotations
 import re
 
 from dre_core.capture import cast
-from dre_core.errors import FormatError
+from dre_core.errors import FormatError, LimitError
 from dre_core.model.record import dataclass
 
-LIMIT_BYTES = 4 << 20
+LIMIT_BYTES = 1 << 20
 _HEIGHT = 24
-_WIDTH_LIMIT, _LINES_LIMIT = 2_000, 200_000
+_WIDTH_LIMIT, _LINES_LIMIT = 20_000, LIMIT_BYTES
+_WORK_LIMIT = 50_000_000
 _FAILURE = re.compile(
     r"\b(?:FAILED|FAILURES|FAIL|AssertionError|Traceback|not ok|panicked)\b|\b[1-9]\d* (?:failed|errors?)\b"
 )
+_RETURNS = re.compile(r"\r+\n")
 _SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[@-~]")
 _TOKEN = re.compile(
     r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]|[\x00-\x1f\x7f]|[^\x00-\x1f\x1b\x7f]+"
@@ -57,7 +59,7 @@ def compare(recording: bytes, output: bytes) -> bool:
 
 
 def _lines(text: str) -> str:
-    return text.replace("\r\n", "\n")
+    return _RETURNS.sub("\n", text)
 
 
 def hidden(text: str) -> tuple[tuple[str, ...], int]:
@@ -66,13 +68,20 @@ def hidden(text: str) -> tuple[tuple[str, ...], int]:
     written = list(_FAILURE.finditer(_SEQUENCE.sub(lambda found: " " * len(found[0]), text)))
     if not written or ("\x1b" not in text and "\r" not in _lines(text) and "\b" not in text):
         return (), 0
-    if _FAILURE.search(rendered(text)):
+    try:
+        if _FAILURE.search(rendered(text)):
+            return (), 0
+    except LimitError:
         return (), 0
     return tuple(dict.fromkeys(match[0] for match in written))[:5], written[0].start()
 
 
 def rendered(text: str) -> str:
-    """What a terminal is left with, what scrolled away included."""
+    """What a terminal is left with, what scrolled away included.
+
+    Raises:
+        LimitError: Following it would take too long.
+    """
     terminal = _Terminal()
     for token in _TOKEN.finditer(text):
         if token[2]:
@@ -89,6 +98,7 @@ class _Terminal:
         self.lines: list[list[str]] = [[]]
         self._row = self._column = 0
         self._concealed = False
+        self._cells = 0
         self._colours: dict[int, str] = {}
 
     def write(self, text: str) -> None:
@@ -99,10 +109,11 @@ class _Terminal:
         elif text == "\b":
             self._column = max(0, self._column - 1)
         elif text == "\t":
-            self._column = (self._column // 8 + 1) * 8
+            self._column = min(_WIDTH_LIMIT, (self._column // 8 + 1) * 8)
         elif text >= " " and text != "\x7f":
             line = self._line()
             seen = text[: max(0, _WIDTH_LIMIT - self._column)]
+            self._work(max(0, self._column - len(line)))
             line += " " * (self._column - len(line))
             line[self._column : self._column + len(seen)] = " " * len(seen) if self._is_unseen() else seen
             self._column += len(seen)
@@ -113,7 +124,7 @@ class _Terminal:
         if final == "m":
             self._style(numbers)
         elif final == "A":
-            self._row = max(0, self._row - step)
+            self._row = max(self._top(), self._row - step)
         elif final == "B":
             self._row += step
         elif final == "C":
@@ -121,7 +132,7 @@ class _Terminal:
         elif final == "D":
             self._column = max(0, self._column - step)
         elif final in "EF":
-            self._row, self._column = max(0, self._row + (step if final == "E" else -step)), 0
+            self._row, self._column = max(self._top(), self._row + (step if final == "E" else -step)), 0
         elif final == "G":
             self._column = min(_WIDTH_LIMIT, step - 1)
         elif final in "Hf":
@@ -131,6 +142,11 @@ class _Terminal:
             self._erase(self._line(), first)
         elif final == "J":
             self._clear(first)
+
+    def _work(self, cells: int) -> None:
+        self._cells += cells
+        if self._cells > _WORK_LIMIT:
+            raise LimitError("more erasing than any screen needs")
 
     def _top(self) -> int:
         return max(0, len(self.lines) - _HEIGHT)
@@ -146,14 +162,20 @@ class _Terminal:
             del line[self._column :]
         else:
             until = len(line) if which == 2 else min(len(line), self._column + 1)
+            self._work(until)
             line[:until] = " " * until
 
     def _clear(self, which: int) -> None:
-        if which == 0:
+        if which == 3:
+            # What had scrolled away goes as well.
+            del self.lines[: self._top()]
+            self._row = min(self._row, len(self.lines))
+        elif which == 0:
             self._erase(self._line(), 0)
-        first = {0: self._row + 1, 1: self._top(), 2: self._top()}.get(which, 0)
-        for line in self.lines[first : self._row if which == 1 else None]:
-            line.clear()
+            del self.lines[self._row + 1 :]
+        else:
+            for line in self.lines[self._top() : self._row if which == 1 else None]:
+                line.clear()
 
     def _style(self, numbers: list[int]) -> None:
         rest = list(numbers)

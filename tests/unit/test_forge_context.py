@@ -105,3 +105,29 @@ def test_a_pull_request_is_read_with_its_labels():
     document = {"number": 7, "labels": [{"name": "bug"}, {"name": "good first issue"}]}
     assert _pull(document).labels == ("bug", "good first issue")
     assert _pull({"number": 7, "labels": None}).labels == ()
+
+
+def test_the_trusted_job_asks_for_labels_only_where_the_policy_gives_them_a_meaning():
+    from dre_ci.forge.base import ForgeError, Outcome, Pull
+    from dre_ci.forge.context import Context
+    from dre_ci.job.verifying import _labels
+    from dre_core.model.declaration import Kind
+    from dre_core.model.policy import Combine, Policy
+
+    class Forge:
+        asked = 0
+
+        def pull(self, number):
+            self.asked += 1
+            if number == 404:
+                raise ForgeError("gone", outcome=Outcome.NOT_FOUND)
+            return Pull(number=number, labels=("bug",))
+
+    forge, pull = Forge(), Context(pull=7)
+    meaning = Policy(labels={"bug": Kind.FIX})
+    assert _labels(Policy(), pull, forge) == ()
+    assert forge.asked == 0
+    assert _labels(meaning, pull, forge) == ("bug",)
+    assert _labels(Policy(combine=Combine.ALL_OF, members=(Policy(), meaning)), pull, forge) == ("bug",)
+    assert _labels(meaning, Context(), forge) == _labels(meaning, pull, None) == ()
+    assert _labels(meaning, Context(pull=404), forge) == ()

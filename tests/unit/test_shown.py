@@ -31,6 +31,7 @@ HONEST = {
     "progress of failures": "\r1 passed, 1 failed\r2 passed, 1 failed\n",
     "drawn again": "FAIL a.test.js\n\x1b[1A\x1b[2KFAIL a.test.js (2 s)\n",
     "scrolled": "FAILED test_a\n" + "line\n" * 500,
+    "a long line": "x\rx" * 3 + "y" * 3000 + " Traceback\n",
     "returns": "FAILED test_a\r\nmore\r\n",
     "dark on dark of another kind": "\x1b[31;42mFAILED\x1b[0m\n",
 }
@@ -63,21 +64,55 @@ def test_plain_text_is_shown_as_it_is(text):
     assert rendered(text[:2000]) == text.rstrip()
 
 
-@pytest.mark.parametrize("returns", [True, False])
-def test_a_recording_is_held_against_the_output(returns):
+def record(pieces, returns):
     written = []
     recording = Cast(
         written.append, width=80, height=24, started_at=0.0, command="c", title="", returns=returns
     )
-    pieces = [b"caf\xc3", b"\xa9\n", b"\xff and more\n", b"end"]
     for number, piece in enumerate(pieces):
         recording.output(number * 1000, piece)
     recording.close()
+    return written
+
+
+@given(
+    pieces=st.lists(
+        st.one_of(st.sampled_from([b"\r", b"\n", b"\r\n", b"caf\xc3", b"\xa9"]), st.binary(max_size=20))
+    ),
+    returns=st.booleans(),
+)
+def test_whatever_was_written_is_recorded_alike(pieces, returns):
+    assert compare(b"".join(record(pieces, returns)), b"".join(pieces))
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_recording_is_held_against_the_output(returns):
+    pieces = [b"caf\xc3", b"\xa9\n", b"\xff and more\r\n", b"end"]
+    written = record(pieces, returns)
     assert compare(b"".join(written), b"".join(pieces))
     assert not compare(b"".join(written), b"".join(pieces) + b"12 passed\n")
     assert not compare(b"".join(written[:-1]), b"".join(pieces))
     with pytest.raises(FormatError):
         compare(b"", b"")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\x1b[3J\n",
+        "\x1b[99A\x1b[J\n\n",
+        "\x1b[2K",
+        "\b",
+        "\x1b[99999C",
+        "\n",
+        "\x1b[2J",
+        "x\x1b[1K",
+        "\x1b[38;5;1m",
+    ],
+)
+def test_a_megabyte_of_it_is_looked_at(piece):
+    text = "FAILED" + piece * ((1 << 17) // len(piece))
+    assert hidden(text)[1] == 0
 
 
 def test_a_cursor_that_is_sent_far_away_takes_little_room():
