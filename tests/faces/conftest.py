@@ -573,13 +573,13 @@ def act(project, github, node, node_modules, tool, published, tmp_path):
 
 
 @pytest.fixture
-def counted(request):
+def counted(request, capfd):
     """Shows what was counted, where everything is."""
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
 
     def show(line: str) -> None:
-        if reporter is not None and IS_COUNTED:
-            reporter.write_line(f"\n{request.node.name}: {line}")
+        if IS_COUNTED:
+            with capfd.disabled():
+                print(f"\n{request.node.name}: {line}", flush=True)
 
     return show
 
