@@ -27,9 +27,13 @@ _READERS = (
     ("marshal", "loads"),
     ("pathlib", "Path.open"),
     ("pathlib", "Path.read_bytes"),
+    ("time", "monotonic"),
+    ("time", "perf_counter"),
+    ("time", "process_time"),
+    ("time", "time"),
     ("tokenize", "open"),
 )
-"""What sources and bytecode are read by; other attributes of these modules are projects' own to patch."""
+"""What sources, bytecode and time are read by; other attributes of these modules are projects' own to patch."""
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -59,7 +63,7 @@ def misplaced() -> Iterator[tuple[str, Place]]:
 
 
 def readers() -> Iterator[tuple[str, Place]]:
-    """Functions that read or compile sources, replaced by code of the project."""
+    """Functions that read sources, bytecode or time, replaced by code of the project."""
     for name, qualified in _READERS:
         value: object = sys.modules.get(name)
         for part in qualified.split("."):
@@ -206,8 +210,11 @@ def _bindings(module: ModuleType) -> list[list[int]]:
 
 
 def shadowed(*objects: object) -> Iterator[tuple[str, Place]]:
-    """Methods of the recorder's own objects that were replaced on the object itself."""
+    """The recorder's own objects of another class, and methods that were replaced on the object itself."""
     for each in objects:
+        file = _class_file(type(each))
+        if is_foreign(file) and not _below(file, tuple(filter(None, map(_home, _GUARDED)))):
+            yield f"{type(each).__name__}.__class__", (file, _class_line(type(each), file))
         for name, value in vars(each).copy().items():
             if callable(value) and callable(getattr(type(each), name, None)):
                 yield f"{type(each).__name__}.{name}", code_place(value) or ("", 0)

@@ -53,7 +53,7 @@ from dre_pytest.running import (
     part_of,
     worker_of,
 )
-from dre_pytest.sources import Comparison, own_modules
+from dre_pytest.sources import Comparison, core_modules, own_modules
 from dre_pytest.suspects import suspects
 from dre_pytest.swap import own_code
 
@@ -211,11 +211,14 @@ class Recorder:
         masked = self._quote(selected)
         self._modules = modules_of(session.items)
         found = self._at_start = hooks.implementations(manager)
+        comparison = Comparison(self.config, self._started)
+        comparison.read(core_modules())
         notes = [
             *hooks.local_notes(found, self._rootdir),
             *hooks.outside_notes(found, self, self.body, self._rootdir),
             *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
             *hooks.subject_notes(Subjects(self._rootdir), self._rootdir, "patched-subject"),
+            *hooks.altered_notes(comparison.altered, self._rootdir),
             *suspects(
                 self._local_files(found), [str(module.__file__) for module in self._modules], self._rootdir
             ),
@@ -581,6 +584,7 @@ class Recorder:
         """Compare what ran with the sources, for a hundredth of the time that the session took."""
         comparison = Comparison(self.config, self._started)
         if not self._controller:
+            comparison.read(core_modules())
             took = time.time() - self._started
             comparison.run(own_modules(self._rootdir), max(_LEAST_SECONDS, took / 100))
         return comparison

@@ -12,6 +12,7 @@ leave in it what the source names, so where one loaded a module only a function 
 from __future__ import annotations
 
 import marshal
+import math
 import os
 import random
 import struct
@@ -31,9 +32,19 @@ from dre_pytest.asserts import count_assertions
 from dre_pytest.intact import functions, is_foreign, modules_below
 
 # Rather too slow than too fast: a file is only begun where its time is left.
-_COMPILED_BYTES_PER_SECOND = 1_500_000
-_REWRITTEN_BYTES_PER_SECOND = 300_000
+_COMPILED_BYTES_PER_SECOND = 3_000_000
+_REWRITTEN_BYTES_PER_SECOND = 1_000_000
 _MAX_ALTERED = 10
+_VITAL = ("dre_core.capture.journal", "dre_pytest.body", "dre_pytest.control", "dre_pytest.recorder")
+_CORE = (
+    "_pytest.main",
+    "_pytest.python",
+    "_pytest.reports",
+    "_pytest.runner",
+    "_pytest.unittest",
+    "pluggy._callers",
+    "unittest.case",
+)
 _LOADERS = ("importlib", "_frozen_importlib", "_frozen_importlib_external", "_pytest")
 _WORD = 0xFFFFFFFF
 _HEADER_BYTES = 16
@@ -54,6 +65,15 @@ def own_modules(rootdir: Path) -> list[ModuleType]:
         module
         for _, module, file in modules_below(str(rootdir) + os.sep)
         if file.endswith(".py") and os.path.basename(file) != "conftest.py"
+    ]
+
+
+def core_modules() -> list[ModuleType]:
+    """The loaded modules that outcomes pass through on their way to the journal."""
+    return [
+        module
+        for name, module in sys.modules.copy().items()
+        if isinstance(module, ModuleType) and name in (*_CORE, *_VITAL)
     ]
 
 
@@ -91,13 +111,24 @@ class Comparison:
             left = seconds - (time.perf_counter() - began)
             if left < -seconds or len(self.altered) >= _MAX_ALTERED:
                 break
-            source = Path(str(module.__file__))
-            # A file that can't be read or compiled any more says nothing.
-            with suppress(Exception), warnings.catch_warnings():
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the source, heard when it was imported
-                self._look(module, source, source.stat(), left)
+                self._look(module, left)
 
-    def _look(self, module: ModuleType, source: Path, status: os.stat_result, left: float) -> None:
+    def read(self, modules: list[ModuleType]) -> None:
+        """Look at modules by their bytecode; where that is not kept, at the few that write the record."""
+        for module in modules:
+            if not self._look(module, 0.0) and module.__name__ in _VITAL:
+                self._look(module, math.inf)
+
+    def _look(self, module: ModuleType, left: float) -> bool:
+        with suppress(Exception):  # a file that can't be read or compiled any more says nothing
+            source = Path(str(module.__file__))
+            self._compare(module, source, source.stat(), left)
+            return True
+        return False
+
+    def _compare(self, module: ModuleType, source: Path, status: os.stat_result, left: float) -> None:
         if status.st_mtime > self._since:
             return
         rewritten = "@pytest_ar" in vars(module)

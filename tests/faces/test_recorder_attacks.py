@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -262,6 +262,12 @@ Journal.write = write
         "recorder-intact", "was replaced by conftest.py:3",
         files=conftest(GREEN_END + "import _pytest.timing\n_pytest.timing.perf_counter = lambda: 0.0\n"),
     ),
+    "clock-of-the-tests": Attack(
+        "recorder-intact", "time.perf_counter was replaced by conftest.py:3",
+        files=(*conftest("import time\nclock = iter(range(10 ** 9))\ntime.perf_counter = lambda: next(clock) * 1e-6\n"),
+               ("test_shop.py", "import time\ndef test_fast():\n    began = time.perf_counter()\n"
+                "    time.sleep(0.3)\n    assert time.perf_counter() - began < 0.1\n")),
+    ),
     "trace-switched-off": Attack(
         "body-called", "without its function being called",
         files=conftest("import functools, sys\nsys.settrace = lambda function: None\ndef quiet(genuine):\n"
@@ -311,6 +317,19 @@ def green(make_project, tmp_path_factory):
 def test_there_are_as_many_as_are_told_of():
     assert len(ATTACKS) >= 25
     assert len({(attack.command, attack.files) for attack in ATTACKS.values()}) == len(ATTACKS)
+
+
+# The same where pytest prints nothing that could be compared.
+ATTACKS |= {
+    f"{name}-in-silence": replace(
+        ATTACKS[name], check=check, words=words, command=f"{RUN} --dre -p no:terminal"
+    )
+    for name, check, words in (
+        ("writer-of-another-class", "recorder-intact", "Journal.__class__ was replaced by conftest.py"),
+        ("writer-with-other-code", "subject-intact", "Journal.write ran as something else"),
+        ("writer-blinded-first", "recorder-intact", "Journal.write was replaced by conftest.py"),
+    )
+}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
