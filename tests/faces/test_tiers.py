@@ -18,6 +18,7 @@ from dre_core.errors import IntegrityError, NotFoundError, StorageError, UsageEr
 from dre_core.store.local import LocalStore
 from dre_core.testing import check_backend
 from dre_core.tiers import ReadThrough, copy_blob, open_store
+from tests.faces.conftest import free_port
 
 pytestmark = [
     pytest.mark.faces,
@@ -33,12 +34,6 @@ CREDENTIALS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 BUCKET = "evidence"
-
-
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 def wait_for(port, process):
@@ -90,7 +85,7 @@ def s3(server, monkeypatch):
 
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=server[0])
+    client = boto3.session.Session().client("s3", endpoint_url=server[0])
     if server[1] == "moto":
         client.create_bucket(Bucket=BUCKET)
     prefix = os.urandom(4).hex()
@@ -117,7 +112,7 @@ def test_a_changed_object_is_never_given_out(s3, server, tmp_path):
 
     store = s3()
     digest = store.put(b"as it was")
-    client = boto3.client("s3", endpoint_url=server[0])
+    client = boto3.session.Session().client("s3", endpoint_url=server[0])
     client.put_object(Bucket=BUCKET, Key=store._key(digest), Body=b"as it is!")
     with pytest.raises(IntegrityError):
         store.open(digest)
@@ -141,7 +136,7 @@ def test_a_blob_is_not_written_again(s3, server):
     store = s3()
     digest = store.put(b"once")
     assert store.put(b"once") == digest
-    client = boto3.client("s3", endpoint_url=server[0])
+    client = boto3.session.Session().client("s3", endpoint_url=server[0])
     if server[1] == "moto":
         with pytest.raises(ClientError, match="PreconditionFailed"):
             client.put_object(Bucket=BUCKET, Key=store._key(digest), Body=b"twice", IfNoneMatch="*")
@@ -198,7 +193,7 @@ def test_somebody_else_was_sooner(counting, server, monkeypatch):
 
     store, calls = counting
     data = os.urandom(18 << 20)
-    client = boto3.client("s3", endpoint_url=server[0])
+    client = boto3.session.Session().client("s3", endpoint_url=server[0])
     complete = store._client.complete_multipart_upload
 
     def later(**words):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faces.breaking import Breaking
+from tests.faces.conftest import free_port
 
 
 @contextmanager
@@ -37,12 +38,6 @@ def serving(words, port):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
             process.kill()
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @pytest.fixture
@@ -107,7 +102,8 @@ def bucket(request, tool, tmp_path, monkeypatch):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with serving([tool(words[0]), *words[1:]], port):
-        client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+        # A session of its own: the default one keeps the credentials of whoever asked first.
+        client = boto3.session.Session().client("s3", endpoint_url=f"http://127.0.0.1:{port}")
         client.create_bucket(Bucket="evidence")
         client.line = Breaking(port)
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{client.line.port}")
