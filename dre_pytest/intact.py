@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 _open = open  # tests patch it
 _GUARDED = ("_pytest", "pytest", "pluggy", "dre_core", "dre_pytest", "dre_ci")
@@ -100,8 +101,7 @@ class Subjects:
     def __init__(self, rootdir: Path) -> None:
         self._prefix = str(rootdir) + os.sep
         self._known: dict[str, list[list[int]]] = {}
-        # With the functions, so that no other gets the address of one.
-        self._codes: dict[int, tuple[FunctionType, CodeType]] = {}
+        self._codes: WeakKeyDictionary[FunctionType, CodeType] = WeakKeyDictionary()
 
     def patched(self) -> Iterator[tuple[str, Place]]:
         """Functions that were replaced by code of a conftest, in modules that changed since the last call.
@@ -129,9 +129,8 @@ class Subjects:
         for name, module, file in modules_below(self._prefix):
             for key, function in functions(module):
                 code = function.__code__
-                before = self._codes.setdefault(id(function), (function, code))
-                if before[1] is not code:
-                    self._codes[id(function)] = (function, code)
+                if self._codes.setdefault(function, code) is not code:
+                    self._codes[function] = code
                     yield f"{name}.{key}", (file, code.co_firstlineno)
 
 
@@ -229,6 +228,7 @@ def code_place(value: object) -> Place | None:
 
 
 def plain(value: Any) -> object:
+    """What a method, a partial or a property is made of; anything else is given back."""
     for _ in range(4):
         if isinstance(value, (classmethod, staticmethod, MethodType)):
             value = value.__func__
