@@ -28,13 +28,10 @@ _READERS = (
     ("marshal", "loads"),
     ("pathlib", "Path.open"),
     ("pathlib", "Path.read_bytes"),
-    ("time", "monotonic"),
-    ("time", "perf_counter"),
-    ("time", "process_time"),
-    ("time", "time"),
     ("tokenize", "open"),
 )
-"""What sources, bytecode and time are read by; other attributes of these modules are projects' own to patch."""
+"""What sources and bytecode are read by; other attributes of these modules are projects' own to patch."""
+_CLOCKS = tuple(("time", name) for name in ("monotonic", "perf_counter", "process_time", "time"))
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -64,13 +61,18 @@ def misplaced() -> Iterator[tuple[str, Place]]:
 
 
 def readers() -> Iterator[tuple[str, Place]]:
-    """Functions that read sources, bytecode or time, replaced by code of the project."""
-    for name, qualified in _READERS:
+    """Functions that read sources or bytecode, replaced by code of the project, and clocks, by a conftest's.
+
+    A test that leaves a clock broken behind it is careless; a conftest breaks it for all tests.
+    """
+    for name, qualified in (*_READERS, *_CLOCKS):
         value: object = sys.modules.get(name)
         for part in qualified.split("."):
             value = getattr(value, part, None)
         place = code_place(value)
-        if place and is_foreign(place[0]):
+        if not place or not is_foreign(place[0]):
+            continue
+        if (name, qualified) in _READERS or os.path.basename(place[0]) == "conftest.py":
             yield f"{name}.{qualified}", place
 
 
