@@ -108,11 +108,13 @@ class Subjects:
     def patched(self) -> Iterator[tuple[str, Place]]:
         """Functions that were replaced by code of a conftest, in modules that changed since the last call.
 
+        Test modules are looked at once: there are many, and what a fixture puts into one is its own business.
+
         Yields:
             Dotted name, and the file and line of the code.
         """
         for name, module, file in modules_below(self._prefix):
-            if os.path.basename(file).startswith("conftest."):
+            if os.path.basename(file).startswith("conftest.") or (_is_test(file) and name in self._known):
                 continue
             bindings = _bindings(module)
             if self._known.get(name) == bindings:
@@ -123,13 +125,13 @@ class Subjects:
                     yield f"{name}.{attribute}", place
 
     def exchanged(self) -> Iterator[tuple[str, Place]]:
-        """Functions that stayed, but got other code since the last call.
+        """Functions of the code under test that stayed, but got other code since the last call.
 
         Yields:
             Dotted name, and the file and line of the code.
         """
         for name, module, file in modules_below(self._prefix):
-            for key, function in functions(module):
+            for key, function in () if _is_test(file) else functions(module):
                 code = function.__code__
                 if self._codes.setdefault(function, code) is not code:
                     self._codes[function] = code
@@ -152,10 +154,14 @@ def modules_below(prefix: str) -> Iterator[tuple[str, ModuleType, str]]:
             yield name, module, file
 
 
+def _is_test(file: str) -> bool:
+    return os.path.basename(file).startswith("test_")
+
+
 def _asked_for(module: ModuleType, attribute: str) -> bool:
     """Whether a module has a conftest's function because it imports it; a test module may also be given a new name."""
     file = str(vars(module)["__file__"])
-    is_test = os.path.basename(file).startswith("test_")
+    is_test = _is_test(file)
     try:
         with _open(file, "rb") as stream:
             tree = ast.parse(stream.read())
