@@ -73,9 +73,8 @@ class Body:
         with suppress(Exception):
             self._note(hooks.subject_notes(self._subjects, self._rootdir, "patched-in-test"))
             self._note(hooks.tracer_notes(self._rootdir))
-            if (
-                len(self._parents).bit_count() == 1
-            ):  # the first, second, fourth ...: it looks at each function
+            # It looks at each function, so only in the first, second, fourth ...
+            if len(self._parents).bit_count() == 1:
                 self._note(hooks.exchanged_notes(self._subjects, self._rootdir))
         with suppress(Exception):
             lost = len(self.control.lost)

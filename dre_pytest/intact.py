@@ -32,6 +32,7 @@ _READERS = (
 )
 """What sources and bytecode are read by; other attributes of these modules are projects' own to patch."""
 _CLOCKS = tuple(("time", name) for name in ("monotonic", "perf_counter", "process_time", "time"))
+_FIXTURES = ("setUp", "tearDown", "setUpClass", "tearDownClass", "id", "shortDescription")
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -162,6 +163,8 @@ def _asked_for(module: ModuleType, attribute: str) -> bool:
     """Whether a module has a conftest's function because it imports it; a test module may also be given a new name."""
     file = str(vars(module)["__file__"])
     is_test = _is_test(file)
+    if "." in attribute:
+        return is_test and not _runs_tests(attribute.rpartition(".")[2])
     try:
         with _open(file, "rb") as stream:
             tree = ast.parse(stream.read())
@@ -178,6 +181,12 @@ def _asked_for(module: ModuleType, attribute: str) -> bool:
     return (is_test and not sources) or any(
         source == "conftest" or _gives(source, name, value) for source, name in sources
     )
+
+
+def _runs_tests(member: str) -> bool:
+    """Whether a method of a test's class is one that unittest runs tests or compares by, and no fixture of its own."""
+    unittest = sys.modules.get("unittest")
+    return unittest is not None and hasattr(unittest.TestCase, member) and member not in _FIXTURES
 
 
 def _gives(source: str, name: str, value: object) -> bool:

@@ -343,7 +343,7 @@ class Monitor:
             self._pidfds += seen.pidfd is not None
         else:
             self._gaps["exit-status-limit"] = None
-        stat = _read_stat(pid)
+        stat = read_stat(pid)
         if stat is not None:
             seen.start_ticks, seen.name = stat.start_ticks, stat.name
             if pid != self._root:
@@ -355,7 +355,7 @@ class Monitor:
 
     @staticmethod
     def _read_identity(seen: _Seen) -> None:
-        argv = _read_argv(seen.pid)
+        argv = read_argv(seen.pid)
         if argv:
             seen.argv = argv
             with suppress(OSError):
@@ -390,7 +390,7 @@ class Monitor:
         if self._children is _children_by_psutil:
             _measure_by_psutil(seen)
             return
-        stat = _read_stat(seen.pid)
+        stat = read_stat(seen.pid)
         if stat is None:
             return
         if stat.name != seen.name:  # it has executed something else
@@ -469,9 +469,11 @@ class Monitor:
                 seen.start_ticks = traced.start_ticks
                 seen.last_ns = max(seen.first_ns, traced.ended_ns - self._began_ns)
                 self._order.append(seen)
-            if seen is not None and (not seen.argv or not seen.cpu_seconds):
-                seen.argv, seen.executable = traced.argv or seen.argv, traced.executable or seen.executable
-            if seen is not None and seen.status is None:
+            if seen is None:
+                continue
+            # A look may have come between fork and exec.
+            seen.argv, seen.executable = traced.argv or seen.argv, traced.executable or seen.executable
+            if seen.status is None:
                 seen.status = traced.status
                 self._close(seen)
         self._order[1:] = sorted(self._order[1:], key=lambda seen: seen.first_ns)
@@ -560,7 +562,8 @@ def _read(path: str, limit_bytes: int = 65536) -> bytes:
         kernel.let_go(fd)
 
 
-def _read_stat(pid: int) -> _Stat | None:
+def read_stat(pid: int) -> _Stat | None:
+    """``/proc/<pid>/stat``; None where the process is gone or there is no such file."""
     text = _read(f"/proc/{pid}/stat", 4096)
     # the name is in parentheses and may hold anything, parentheses too
     head, _, rest = text.rpartition(b") ")
@@ -575,7 +578,8 @@ def _read_io(pid: int) -> tuple[int, int] | None:
     return (int(lines[1]), int(lines[3])) if len(lines) >= 4 else None
 
 
-def _read_argv(pid: int) -> tuple[str, ...]:
+def read_argv(pid: int) -> tuple[str, ...]:
+    """The arguments of a process, bounded; empty where it is gone or shows none."""
     text = _read(f"/proc/{pid}/cmdline", ARGV_LIMIT_BYTES)
     return tuple(os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0")) if text else ()
 

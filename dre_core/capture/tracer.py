@@ -22,11 +22,10 @@ from typing import NoReturn
 
 from dre_core.capture import kernel
 from dre_core.capture.launch import fork
+from dre_core.capture.monitor import read_argv, read_stat
 from dre_core.model.record import dataclass
 
 RECORD_LIMIT_BYTES = 8 << 20
-ARGV_LIMIT_BYTES = 4 << 10
-_STATUS_LIMIT_BYTES = 4096
 _STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -120,7 +119,7 @@ class Tracer:
 
 def _hand_over(pid: int) -> bool:
     """Stop a child that began its program under our own trace, and let it go from that."""
-    if kernel.tracer_of(pid) != os.getpid():
+    if kernel.status_number(pid, b"TracerPid") != os.getpid():
         return False
     while True:
         _, status = os.waitpid(pid, 0)
@@ -203,7 +202,7 @@ class _Follower:
             elif child:
                 self._meet(child)
         elif event == kernel.TRACE_EXEC:
-            self._write("ran", pid, _argv(pid), _executable(pid))
+            self._write("ran", pid, read_argv(pid), _executable(pid))
         elif event == kernel.TRACE_STOP and number in _STOPS:
             kernel.ptrace(kernel.PTRACE_LISTEN, pid, 0)
             return
@@ -212,14 +211,21 @@ class _Follower:
         kernel.ptrace(kernel.PTRACE_CONT, pid, 0 if event else number)
 
     def _meet(self, pid: int) -> bool:
-        if _status_of(pid, b"Tgid:") != pid:  # a thread
+        if kernel.status_number(pid, b"Tgid") != pid:  # a thread
             return False
         self._began(pid)
         return True
 
     def _began(self, pid: int) -> None:
         self._processes.add(pid)
-        self._write("began", pid, _status_of(pid, b"PPid:"), _start_ticks(pid), _argv(pid), _executable(pid))
+        self._write(
+            "began",
+            pid,
+            kernel.status_number(pid, b"PPid"),
+            _start_ticks(pid),
+            read_argv(pid),
+            _executable(pid),
+        )
 
     def _write(self, word: str, pid: int, *rest: object) -> None:
         line = json.dumps([word, pid, time.monotonic_ns(), *rest]).encode() + b"\n"
@@ -230,29 +236,9 @@ class _Follower:
             os.ftruncate(self._record, RECORD_LIMIT_BYTES)  # so that the reader knows
 
 
-def _read(path: str, limit_bytes: int) -> bytes:
-    try:
-        with open(path, "rb", buffering=0) as stream:
-            return stream.read(limit_bytes)
-    except OSError:
-        return b""
-
-
-def _status_of(pid: int, field: bytes) -> int:
-    for line in _read(f"/proc/{pid}/status", _STATUS_LIMIT_BYTES).splitlines():
-        if line.startswith(field):
-            return int(line.split()[1])
-    return 0
-
-
 def _start_ticks(pid: int) -> int:
-    fields = _read(f"/proc/{pid}/stat", _STATUS_LIMIT_BYTES).rpartition(b") ")[2].split()
-    return int(fields[19]) if len(fields) > 19 else 0
-
-
-def _argv(pid: int) -> list[str]:
-    text = _read(f"/proc/{pid}/cmdline", ARGV_LIMIT_BYTES)
-    return [os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0")] if text else []
+    stat = read_stat(pid)
+    return stat.start_ticks if stat is not None else 0
 
 
 def _executable(pid: int) -> str:

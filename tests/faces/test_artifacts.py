@@ -281,7 +281,8 @@ def test_a_file_becomes_an_artifact_with_the_digest_that_is_said(project, servic
     assert upload(project, service, "--artifact", "another")["outcome"] == "created"
 
 
-def test_a_killed_upload_is_gone_on_with(project, service, file, own_home):
+def kill_an_upload(project, service):
+    """Begins an upload, and kills it in the middle of its third block."""
     service.line.breaks_after(int(2.5 * BLOCK), hang=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "dre_ci.cli", *WORDS],
@@ -290,6 +291,10 @@ def test_a_killed_upload_is_gone_on_with(project, service, file, own_home):
     assert service.line.broken.wait(60)
     process.kill()
     process.wait()
+
+
+def test_a_killed_upload_is_gone_on_with(project, service, file, own_home):
+    kill_an_upload(project, service)
     (kept,) = remembered(own_home)
     assert kept.stat().st_mode & 0o777 == 0o600
     service.line.heal()
@@ -338,14 +343,7 @@ def forgotten(service):
 def test_what_the_service_lost_is_sent_again(project, service, file, loss):
     if not isinstance(service.blobs, Blobs):
         pytest.skip("only our own server can be made to forget")
-    service.line.breaks_after(int(2.5 * BLOCK), hang=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dre_ci.cli", *WORDS],
-        cwd=project.path, env={**os.environ, **environ(service)}, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert service.line.broken.wait(60)
-    process.kill()
-    process.wait()
+    kill_an_upload(project, service)
     service.line.heal()
     if loss == "blocks":
         forgotten(service)

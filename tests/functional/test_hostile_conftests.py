@@ -181,6 +181,16 @@ TRICKS = {
         "    for item in items: item.obj.__globals__['double'] = lambda n: 2 * n  # culprit\n",
         "from shop import double\n\ndef test_two(): assert double(1) == 2\n",
     ),
+    "unittests-own-way-swallows": Trick(
+        "subject-intact",
+        "def pytest_collection_modifyitems(items):\n    for item in items: item.cls.run = quiet(item.cls.run)\n"
+        "def quiet(own):\n    class Result:\n        def __init__(self, result): self.result = result\n"
+        "        def __getattr__(self, name): return getattr(self.result, name)\n"
+        "        def addFailure(self, test, error): self.result.addSuccess(test)\n"
+        "    def run(self, result=None):  # culprit\n        return own(self, Result(result))\n    return run\n",
+        "import unittest\nfrom shop import double\n\nclass TestShop(unittest.TestCase):\n"
+        "    def test_two(self): self.assertEqual(double(1), 2)\n",
+    ),
     "code-while-the-test-runs": Trick(
         "subject-intact",
         "import shop\ndef pytest_runtest_setup(): put(2)\ndef pytest_runtest_teardown(): put(3)\n"
