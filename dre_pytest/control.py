@@ -14,7 +14,6 @@ import pytest
 
 from dre_pytest.failure import is_failure
 
-_Function = pytest.Function
 _CallInfo = pytest.CallInfo
 _TestReport = pytest.TestReport
 _INTERRUPTS = (KeyboardInterrupt, pytest.exit.Exception)
@@ -37,11 +36,11 @@ class Control:
 
         Args:
             beside: The test whose parent, name and so conftests it shares.
-            reported: Make a report of it as well, which costs the formatting of a traceback.
+            reported: Make a report of it as well.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of plugins that wonder at a function without their marks
-            self.item = _Function.from_parent(beside.parent, name=beside.name, callobj=_must_fail)
+            self.item = _Item.from_parent(beside.parent, name=beside.name, callobj=_must_fail)
             try:
                 call = _CallInfo.from_call(self.item.runtest, when="call", reraise=_INTERRUPTS)
                 if call.excinfo is None or not is_failure(call.excinfo.value):
@@ -50,6 +49,13 @@ class Control:
                     self.lost.append("when its report was made")
             finally:
                 self.item = None
+
+
+class _Item(pytest.Function):
+    """A test function whose failure is put in a word, for the text of a traceback costs as much as twenty tests."""
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> str:  # type: ignore[override]
+        return str(excinfo.value)
 
 
 def _must_fail() -> None:

@@ -174,7 +174,7 @@ def altered_notes(altered: Iterable[tuple[str, str, int]], rootdir: Path) -> Ite
 def _internals() -> Iterator[tuple[str, tuple[str, int]]]:
     for module_name, qualified in INTERNALS:
         package = import_module(module_name.partition(".")[0])
-        home = os.path.dirname(os.path.realpath(package.__file__ or ""))
+        home = os.path.dirname(package.__file__ or "") + os.sep
         try:
             target: Any = import_module(module_name)
             for part in qualified.split("."):
@@ -182,7 +182,7 @@ def _internals() -> Iterator[tuple[str, tuple[str, int]]]:
         except (ImportError, AttributeError):
             continue
         file, line = place(target)
-        if not os.path.realpath(file).startswith(home + os.sep):
+        if not (file.startswith(home) or os.path.realpath(file).startswith(os.path.realpath(home) + os.sep)):
             yield f"{module_name}.{qualified}", (file or "<unknown>", line)
 
 

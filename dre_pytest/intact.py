@@ -13,7 +13,19 @@ import sys
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -35,6 +47,17 @@ _CLOCKS = tuple(("time", name) for name in ("monotonic", "perf_counter", "proces
 _FIXTURES = ("setUp", "tearDown", "setUpClass", "tearDownClass", "id", "shortDescription")
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+_NO_FUNCTIONS = frozenset(
+    {
+        *(str, bytes, int, float, bool, type(None), tuple, list, dict, set, frozenset),
+        *(BuiltinFunctionType, ClassMethodDescriptorType, GetSetDescriptorType, MemberDescriptorType),
+        *(MethodDescriptorType, MethodWrapperType, WrapperDescriptorType),
+    }
+)
+"""Types of values that no code in Python stands behind; a subclass of one may have some."""
+
+_UNKNOWN = (0, "")
 
 Place = tuple[str, int]
 
@@ -103,6 +126,7 @@ class Subjects:
 
     def __init__(self, rootdir: Path) -> None:
         self._prefix = str(rootdir) + os.sep
+        self._files: dict[str, tuple[int, str]] = {}
         self._known: dict[str, list[list[int]]] = {}
         self._codes: WeakKeyDictionary[FunctionType, CodeType] = WeakKeyDictionary()
 
@@ -114,8 +138,8 @@ class Subjects:
         Yields:
             Dotted name, and the file and line of the code.
         """
-        for name, module, file in modules_below(self._prefix):
-            if os.path.basename(file).startswith("conftest.") or (_is_test(file) and name in self._known):
+        for name, module, file in self._modules():
+            if (name in self._known and _is_test(file)) or os.path.basename(file).startswith("conftest."):
                 continue
             bindings = _bindings(module)
             if self._known.get(name) == bindings:
@@ -131,12 +155,23 @@ class Subjects:
         Yields:
             Dotted name, and the file and line of the code.
         """
-        for name, module, file in modules_below(self._prefix):
+        for name, module, file in self._modules():
             for key, function in () if _is_test(file) else functions(module):
                 code = function.__code__
                 if self._codes.setdefault(function, code) is not code:
                     self._codes[function] = code
                     yield f"{name}.{key}", (file, code.co_firstlineno)
+
+    def _modules(self) -> Iterator[tuple[str, ModuleType, str]]:
+        """As :func:`modules_below`, but each module is asked for its file only once."""
+        files = self._files
+        for name, module in sys.modules.copy().items():
+            known, file = files.get(name, _UNKNOWN)
+            if known != id(module):
+                file = _file_below(self._prefix, module)
+                files[name] = id(module), file
+            if file:
+                yield name, module, file
 
 
 def modules_below(prefix: str) -> Iterator[tuple[str, ModuleType, str]]:
@@ -149,12 +184,18 @@ def modules_below(prefix: str) -> Iterator[tuple[str, ModuleType, str]]:
         Name, module and file.
     """
     for name, module in sys.modules.copy().items():
-        # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
-        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-        if isinstance(file, str) and file.startswith(prefix) and is_foreign(file):
+        if file := _file_below(prefix, module):
             yield name, module, file
 
 
+def _file_below(prefix: str, module: object) -> str:
+    """The module's file, empty where it is none of the project's."""
+    # A lazy module imports itself when it is asked for an attribute, so only its own dictionary is read.
+    file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+    return file if isinstance(file, str) and file.startswith(prefix) and is_foreign(file) else ""
+
+
+@lru_cache(maxsize=4096)
 def _is_test(file: str) -> bool:
     return os.path.basename(file).startswith("test_")
 
@@ -214,7 +255,7 @@ def _unwrapped(name: str, value: object) -> Iterator[tuple[str, FunctionType]]:
         if not isinstance(function, FunctionType):
             return
         yield name, function
-        function = plain(vars(function).get("__wrapped__"))
+        function = plain(getattr(function, "__wrapped__", None))
 
 
 def _bindings(module: ModuleType) -> list[list[int]]:
@@ -281,14 +322,19 @@ def _of_class(
 
 def _out_of_place(value: object, homes: tuple[str, ...], same: str) -> Place | None:
     """The place of a function, or of what it wraps, that is neither installed nor at home."""
-    function = plain(value)
+    # Thousands are looked at, so that each is asked no more than it has to be.
+    kind = type(value)
+    if kind in _NO_FUNCTIONS:
+        return None
+    function: Any = value if kind is FunctionType else plain(value)
     for _ in range(4):
         if not isinstance(function, FunctionType):
             return None
-        file = function.__code__.co_filename
+        code = function.__code__
+        file = code.co_filename
         if file != same and is_foreign(file) and not _below(file, homes):
-            return file, function.__code__.co_firstlineno
-        function = vars(function).get("__wrapped__")
+            return file, code.co_firstlineno
+        function = getattr(function, "__wrapped__", None)
     return None
 
 
@@ -319,4 +365,4 @@ def _home(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _below(file: str, homes: tuple[str, ...]) -> bool:
-    return bool(homes) and os.path.realpath(file).startswith(homes)
+    return bool(homes) and (file.startswith(homes) or os.path.realpath(file).startswith(homes))

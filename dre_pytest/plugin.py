@@ -87,10 +87,12 @@ def _wanted(config: pytest.Config) -> bool:
 
 def _configure_main(config: pytest.Config) -> None:
     from dre_core.errors import UsageError
+    from dre_pytest.garbage import unsearched
 
     face = Face(config)
     try:
-        face.open()
+        with unsearched():
+            face.open()
     except UsageError as error:
         raise pytest.UsageError(f"dre: {error}") from None
     except Exception as error:  # recording never fails a run by itself
@@ -283,7 +285,10 @@ class Face:
 
     def finish(self, session: pytest.Session) -> None:
         """Seal, show the verdict, and let ``--dre-enforce`` speak."""
-        lines, failed = self._sealed(session)
+        from dre_pytest.garbage import unsearched
+
+        with unsearched():
+            lines, failed = self._sealed(session)
         quiet = self.config.get_verbosity() < 0
         self._show([*(f"dre: warning: {text}" for text in self.warnings), *(lines[:1] if quiet else lines)])
         if failed and setting(self.config, "enforce") and int(session.exitstatus) == 0:

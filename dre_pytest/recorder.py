@@ -39,6 +39,7 @@ from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conft
 from dre_pytest.command import distributions, ini, options, seed
 from dre_pytest.failure import is_failure
 from dre_pytest.fixtures import keep
+from dre_pytest.garbage import unsearched
 from dre_pytest.imports import loaded
 from dre_pytest.intact import Subjects, is_foreign
 from dre_pytest.pictures import Picture, of_playwright, of_report
@@ -51,6 +52,7 @@ from dre_pytest.running import (
     contradicts,
     microseconds,
     part_of,
+    phase_microseconds,
     worker_of,
 )
 from dre_pytest.sources import Comparison, core_modules, own_modules
@@ -65,6 +67,9 @@ _now = datetime.now
 _cpu_ns = time.process_time_ns
 _TestReport = pytest.TestReport
 _Function = pytest.Function
+
+Description = tuple[str, tuple[str, str, int | None, tuple[str, ...]]]
+"""Of a test before it runs: its id in JSON; assertions and markers, as members of its line and as values."""
 
 _active: list[Recorder] = []
 
@@ -113,11 +118,10 @@ class Recorder:
         self._started = time.time()
         self._cpu: dict[str, int] = {}
         self._cpu_last = 0
-        self._members: dict[str, tuple[str, str, int | None, list[JSON]]] = {}
+        self._known: dict[str, Description] = {}
         self._controller = worker == MAIN and bool(getattr(config.option, "dist", "no") != "no")
         self._running: dict[str, Running] = {}
         self._evidence: tuple[str, bool | None, bool | None] = ("", None, None)
-        self._ids: dict[str, str] = {}
         self._files: dict[str, str] = {}
         self._plain_passes = 0
         self._tally: Counter[str] = Counter()
@@ -199,8 +203,9 @@ class Recorder:
         if not self.owned:
             return
         try:
-            self.register()
-            self._write_collected(session)
+            with unsearched():
+                self.register()
+                self._write_collected(session)
         except Exception as error:
             self.problem(f"recorder-failed: collection: {error!r}")
 
@@ -208,7 +213,7 @@ class Recorder:
         manager = self.config.pluginmanager
         collection = self.collection
         selected = [item.nodeid for item in session.items]
-        masked = self._quote(selected)
+        masked = self._masked(selected)
         self._modules = modules_of(session.items)
         found = self._at_start = hooks.implementations(manager)
         comparison = Comparison(self.config, self._started)
@@ -224,7 +229,7 @@ class Recorder:
             ),
         ]
         digest = sha256("\n".join(sorted(masked)).encode()).hexdigest()
-        self._members = self._describe(session.items)
+        self._known = self._describe(session.items, masked)
         fields = {
             **collection.fields(selected),
             **self._loaded(),
@@ -245,27 +250,25 @@ class Recorder:
             dict.fromkeys([*own, *(file for file in hooked if is_foreign(file) and not _is_ours(file))])
         )
 
-    def _quote(self, ids: list[str]) -> list[str]:
-        """Mask all ids in one go, for a mask has a price per call, and keep their JSON form for later.
-
-        Returns:
-            The masked ids.
-        """
+    def _masked(self, ids: list[str]) -> list[str]:
+        """Mask all ids in one go, for a mask has a price per call."""
         text = "\n".join(ids)
         masked = self._journal.text(text).split("\n") if text.count("\n") == len(ids) - 1 else []
-        if len(masked) != len(ids):
-            masked = [self._journal.text(each) for each in ids]
-        self._ids = {each: encode_basestring(other) for each, other in zip(ids, masked, strict=True)}
-        return masked
+        return masked if len(masked) == len(ids) else [self._journal.text(each) for each in ids]
 
-    def _describe(self, items: Iterable[pytest.Item]) -> dict[str, tuple[str, str, int | None, list[JSON]]]:
-        """What is known of each test before it runs: assertions and markers, as members of its line and as values."""
-        found: dict[str, tuple[str, str, int | None, list[JSON]]] = {}
+    def _describe(self, items: Iterable[pytest.Item], masked: Iterable[str]) -> dict[str, Description]:
+        """What is known of each test before it runs, by id.
+
+        Args:
+            items: The tests.
+            masked: Their ids as they may be kept.
+        """
+        found: dict[str, Description] = {}
         by_code: dict[CodeType, int] = {}
-        # Most tests are like many others, so that they share one description.
-        known: dict[tuple[int | None, tuple[str, ...]], tuple[str, str, int | None, list[JSON]]] = {}
+        # Most tests are like many others, so that they share what is said of them.
+        known: dict[tuple[int | None, tuple[str, ...]], tuple[str, str, int | None, tuple[str, ...]]] = {}
         inherited: dict[int, frozenset[str]] = {}
-        for item in items:
+        for item, name in zip(items, masked, strict=True):
             names = _marker_names(item, inherited)
             code = own_code(item)
             asserts = None
@@ -275,8 +278,8 @@ class Recorder:
             if description is None:
                 text = "" if asserts is None else f'"asserts":{asserts},'
                 member = f'"markers":{dumps(list(names)).decode()},' if names else ""
-                description = known[asserts, names] = (text, member, asserts, list(names))
-            found[item.nodeid] = description
+                description = known[asserts, names] = (text, member, asserts, names)
+            found[item.nodeid] = (encode_basestring(name), description)
         return found
 
     def _loaded(self) -> dict[str, JSON]:
@@ -405,16 +408,16 @@ class Recorder:
                 called = raised = None
                 self._unwitnessed.append(node)
             file, line, _ = last.location
-            times = microseconds(setup), microseconds(call), microseconds(teardown)
+            times = phase_microseconds(setup, call, teardown)
             if sum(times) > self._stopwatch.lap_us():
                 times = 0, 0, 0
             cpu = self._cpu
             phases = (
                 times[0], cpu.get("setup", 0), times[1], cpu.get("call", 0), times[2], cpu.get("teardown", 0)
             )  # fmt: skip
-            asserts, markers, _, _ = self._members.get(node, _UNDESCRIBED)
+            quoted, (asserts, markers, _, _) = self._known.get(node, _UNKNOWN)
             self._plain_passes += self._journal.passed(
-                self._ids.get(node) or self._journal.quoted(node),
+                quoted or self._journal.quoted(node),
                 self._files.get(file) or self._quote_file(file),
                 0 if line is None else line + 1,
                 _WORDS[called],
@@ -460,12 +463,12 @@ class Recorder:
 
     def _add_details(self, last: Any, running: Running, words: dict[str, JSON]) -> None:
         """What only the process that ran the test knows: markers, assertions, calls, whole output, pictures."""
-        _, _, asserts, markers = self._members.get(last.nodeid, _UNDESCRIBED)
+        _, (_, _, asserts, markers) = self._known.get(last.nodeid, _UNKNOWN)
         reaches = self._calls.lap()
         if asserts is not None:
             words["asserts"] = asserts
         if markers:
-            words["markers"] = markers
+            words["markers"] = list(markers)
         if reaches is not None:
             words["reaches"] = reaches
         if whole := running.whole():
@@ -513,12 +516,13 @@ class Recorder:
 
     def _finish(self, session: pytest.Session, before: int) -> None:
         try:
-            self._ids = {}  # room for what is made of the journal now
             self._write_unfinished()
             if not self._controller:
-                self._keep(of_playwright(self.config, self._started, self._members))
+                self._keep(of_playwright(self.config, self._started, self._known))
+            self._known = {}  # room for what is made of the journal now
             self._exit_status = int(session.exitstatus)
-            self._journal.write("finish", self._tail(session, before), {"conftests": self._conftests()})
+            with unsearched():
+                self._journal.write("finish", self._tail(session, before), {"conftests": self._conftests()})
         except Exception as error:
             self.problem(f"recorder-failed: finish: {error!r}")
         if self.after_finish is not None:
@@ -581,12 +585,12 @@ class Recorder:
         }
 
     def _compare(self) -> Comparison:
-        """Compare what ran with the sources, for a hundredth of the time that the session took."""
+        """Compare what ran with the sources: half a hundredth of the session's time to compile, and to read."""
         comparison = Comparison(self.config, self._started)
         if not self._controller:
             comparison.read(core_modules())
             took = time.time() - self._started
-            comparison.run(own_modules(self._rootdir), max(_LEAST_SECONDS, took / 100))
+            comparison.run(own_modules(self._rootdir), max(_LEAST_SECONDS, took / 200))
         return comparison
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -688,7 +692,7 @@ def _is_ours(file: str) -> bool:
 
 
 _COUNTED = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "rerun")
-_UNDESCRIBED: tuple[str, str, int | None, list[JSON]] = ("", "", None, [])
+_UNKNOWN: Description = ("", ("", "", None, ()))
 _REACHES: dict[bool | None, str] = {True: '"reaches":true,', False: '"reaches":false,', None: ""}
 _WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
 

@@ -16,6 +16,7 @@ from dre_pytest.failure import is_failure
 MAX_TEXT = 16_384
 MAX_MESSAGE = 512
 MAX_PARTS = 1_000
+_LONGEST_US = 2**53  # what JSON carries exactly
 
 
 class Running:
@@ -217,9 +218,18 @@ def cap(text: str, limit: int = MAX_TEXT) -> str:
 def microseconds(report: Any) -> int:
     """A phase's duration, never negative."""
     try:
-        return min(max(0, int(report.duration * 1e6)), 2**53)
+        return min(max(0, int(report.duration * 1e6)), _LONGEST_US)
     except (AttributeError, TypeError, ValueError, OverflowError):
         return 0
+
+
+def phase_microseconds(*reports: Any) -> tuple[int, ...]:
+    """The durations of several phases."""
+    try:
+        found = tuple([int(report.duration * 1e6) for report in reports])
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        found = (-1,)
+    return found if min(found) >= 0 and sum(found) <= _LONGEST_US else tuple(map(microseconds, reports))
 
 
 class Stopwatch:

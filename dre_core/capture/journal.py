@@ -21,7 +21,7 @@ WITHHELD = "[withheld: masking failed]"
 Mask = Callable[[str], str]
 
 # Tests patch these on the modules; the journal keeps the genuine ones.
-_write, _open, _close, _fstat, _getpid = os.write, os.open, os.close, os.fstat, os.getpid
+_write, _open, _close, _fstat, _getpid, _seek = os.write, os.open, os.close, os.fstat, os.getpid, os.lseek
 _ftruncate = getattr(os, "ftruncate", None)
 _FLAGS = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -156,7 +156,7 @@ class Journal:
             return False
         try:
             # A test may have closed every descriptor; ours could be another file's by now.
-            if self._stat() != self._identity:
+            if self._place() != self._size and self._stat() != self._identity:
                 self._reopen()
             data = line + b"\n"
             if _write(self._descriptor, data) != len(data):
@@ -168,6 +168,13 @@ class Journal:
         self._seq += 1
         self._previous = sha256(line).hexdigest()
         return True
+
+    def _place(self) -> int:
+        """Where the descriptor stands: at the end of what was written, if it is ours. Cheaper than its identity."""
+        try:
+            return _seek(self._descriptor, 0, os.SEEK_CUR)
+        except OSError:
+            return -1
 
     def _stat(self) -> tuple[int, int] | None:
         try:

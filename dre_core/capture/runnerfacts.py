@@ -5,7 +5,6 @@ Only keys that decide which tests run, or how much must be covered; all else in 
 
 from __future__ import annotations
 
-import configparser
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -114,6 +113,8 @@ def _table(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _read_ini(path: str, text: str, found: dict[str, dict[str, Any]]) -> None:
+    import configparser
+
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:
         parser.read_string(text)

@@ -25,6 +25,9 @@ BUCKETS = 8
 MINIMUM_BYTES = 2048
 """In shorter texts every literal is looked for, which costs less than the tables do."""
 
+BUILD_AFTER_BYTES = 256 << 10
+"""The tables are made when so much was looked through without them, at about the price of making them."""
+
 FAST_FROM_BYTES = 64 << 10
 """From this size on it pays to load Hyperscan."""
 
@@ -43,12 +46,20 @@ class Prefilter:
     Args:
         literals: Non-empty byte strings.
         either_case: Those of them, in lower case, that are meant in any case.
+        build_after_bytes: Of longer texts; see :data:`BUILD_AFTER_BYTES`.
     """
 
-    def __init__(self, literals: Iterable[bytes], either_case: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self,
+        literals: Iterable[bytes],
+        either_case: Iterable[bytes] = (),
+        *,
+        build_after_bytes: int = BUILD_AFTER_BYTES,
+    ) -> None:
         self._any_case = frozenset(either_case)
         self._exact = tuple(literals)
         self.literals = tuple(dict.fromkeys((*self._exact, *self._any_case)))
+        self._bytes_left = build_after_bytes
         self._buckets: list[list[bytes]] | None = None
         self._tables: list[bytes] = []
         self._scan: Callable[[bytes], set[int]] | None = None
@@ -59,6 +70,9 @@ class Prefilter:
             return self._looked_for(text)
         if not self.literals:
             return ()
+        self._bytes_left -= len(text)
+        if self._bytes_left > 0:
+            return self._looked_for(text)
         if len(text) >= FAST_FROM_BYTES and (hyperscan := _hyperscan()):
             if self._scan is None:
                 self._scan = _scanner(hyperscan, self.literals, self._any_case)

@@ -18,7 +18,6 @@ time-regression       the same of the wall clock, and not explained by a busy ma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import median
 
 from dre_core.model.record import dataclass
 from dre_core.model.run import PastRun, RunOutcome
@@ -52,6 +51,8 @@ class Spread:
         """The spread; None for fewer than five figures."""
         if len(values) < ENOUGH:
             return None
+        from statistics import median
+
         middle = median(values)
         return cls(middle, median(abs(value - middle) for value in values), tuple(values))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dre_core.pipeline import prefilter
 from dre_core.pipeline.mask import Masker
 from dre_core.pipeline.mask_rules import RULES
-from dre_core.pipeline.prefilter import FAST_FROM_BYTES, MINIMUM_BYTES, Prefilter
+from dre_core.pipeline.prefilter import BUILD_AFTER_BYTES, FAST_FROM_BYTES, MINIMUM_BYTES, Prefilter
 
 SIZES = pytest.mark.parametrize("size", [0, MINIMUM_BYTES, FAST_FROM_BYTES])
 LITERALS = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=40)
@@ -25,7 +25,8 @@ def test_what_is_there_is_named(size, literals, data):
     text = b"\x01" * size + filling[0]
     for literal, behind in zip(hidden, filling[1:], strict=True):
         text += literal + behind
-    assert {literal for literal in literals if literal in text} <= set(Prefilter(literals).present(text))
+    filter_ = Prefilter(literals, build_after_bytes=0)
+    assert {literal for literal in literals if literal in text} <= set(filter_.present(text))
 
 
 @SIZES
@@ -35,13 +36,15 @@ def test_what_is_there_is_named(size, literals, data):
 )
 def test_case_does_not_hide_what_is_meant_in_any_case(size, literal, data):
     shown = bytes(data.draw(st.sampled_from((byte, *bytes((byte,)).upper()))) for byte in literal)
-    filter_ = Prefilter((), [literal for rule in RULES if rule.lower for literal in rule.literals])
+    lower = [literal for rule in RULES if rule.lower for literal in rule.literals]
+    filter_ = Prefilter((), lower, build_after_bytes=0)
     assert literal in filter_.present(bytes(size) + shown)
 
 
 def test_a_literal_at_the_very_end_or_begin_and_a_short_text():
-    assert Prefilter([b"eyJ"]).present(b" " * 5000 + b"eyJ") == (b"eyJ",)
-    assert Prefilter([b"eyJ"]).present(b"eyJ" + b" " * 5000) == (b"eyJ",)
+    for after in (0, BUILD_AFTER_BYTES):
+        assert Prefilter([b"eyJ"], build_after_bytes=after).present(b" " * 5000 + b"eyJ") == (b"eyJ",)
+        assert Prefilter([b"eyJ"], build_after_bytes=after).present(b"eyJ" + b" " * 5000) == (b"eyJ",)
     assert Prefilter([b"eyJ", b"sk-"], [b"token"]).present(b"short sk- TOKEN") == (b"sk-", b"token")
     assert Prefilter([b"eyJ", b"sk-"]).present(b"short") == ()
     assert Prefilter([]).present(b"x" * 5000) == ()
@@ -49,12 +52,21 @@ def test_a_literal_at_the_very_end_or_begin_and_a_short_text():
 
 def test_ordinary_text_names_nothing():
     literals = [literal for rule in RULES if not rule.lower for literal in rule.literals]
-    assert Prefilter(literals).present(b"".join(b"line %d of the log\n" % n for n in range(3000))) == ()
+    filter_ = Prefilter(literals, build_after_bytes=0)
+    assert filter_.present(b"".join(b"line %d of the log\n" % n for n in range(3000))) == ()
+
+
+def test_many_short_texts_make_the_tables_worth_their_price():
+    filter_ = Prefilter([b"eyJ", b"sk-"], build_after_bytes=10_000)
+    for _ in range(3):
+        assert filter_.present(b" " * 5000 + b"sk-") == (b"sk-",)
+    assert filter_._buckets is not None
 
 
 def test_random_bytes_name_little():
     literals = [literal for rule in RULES for literal in rule.literals]
-    named = sum(len(Prefilter(literals).present(os.urandom(64 << 10))) for _ in range(8))
+    filter_ = Prefilter(literals, build_after_bytes=0)
+    named = sum(len(filter_.present(os.urandom(64 << 10))) for _ in range(8))
     assert named < 4 * len(literals)
 
 
