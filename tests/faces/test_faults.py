@@ -34,11 +34,20 @@ KILLS = int(os.environ.get("DRE_TEST_KILLS", "24"))
 EVERY = int(os.environ.get("DRE_TEST_FAULTS", "25"))
 
 
+def wait_for_copies(engine):
+    """Until what a killed process had just forked is gone too: it holds the lock until it runs its own program."""
+    deadline = time.monotonic() + 10
+    for name in engine.folder.unpublished():
+        while engine.folder.experiment(name).is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
 def outcomes(engine, known=()):
     """Outcome by operation, once what was cut off is recovered; each sealed one must be intact and trusted.
 
     Those ``known`` from an earlier time are only looked for, so that hundreds of times take no longer each.
     """
+    wait_for_copies(engine)
     recover(engine)
     if not engine.folder.exists:
         return {}
