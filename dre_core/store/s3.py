@@ -1,8 +1,8 @@
 """Blobs in an S3 bucket: ``s3://bucket/prefix`` and below it ``sha256/ab/cdef…``; not the bucket's policy.
 
-A blob is written under a condition (``If-None-Match: *``, so that nothing is ever replaced) and with its SHA-256,
-which the server compares; a server that knows neither still ends with the right bytes, because a blob is read back
-against its digest. A large one goes in parts, and a broken upload of it is gone on with
+A blob is written under a condition (``If-None-Match: *``, so that nothing is ever replaced) and with its SHA-256 and
+its MD5, which the server compares; from a server that knows none of them no wrong byte is taken either, because a blob
+is read against its digest. A large one goes in parts, and a broken upload of it is gone on with
 (:mod:`dre_core.store.s3_parts`). What is read is spooled to a temporary file and given out only when its digest is
 right.
 Credentials, region and retries are boto3's own. Only commands that were asked to talk to a store load this module.
@@ -30,7 +30,7 @@ from dre_core.errors import (
     UsageError,
 )
 from dre_core.model import digest as digests
-from dre_core.store.s3_parts import is_large, send_parts
+from dre_core.store.s3_parts import is_large, md5_of, send_parts
 
 _CHUNK_BYTES = 1 << 20
 _SPOOL_BYTES = 8 << 20
@@ -138,26 +138,26 @@ class S3Store:
                 return size
             with self._errors(digest):
                 return send_parts(self._client, self._bucket, self._key(digest), source, size)
-        checksum = base64.b64encode(bytes.fromhex(digests.hex_of(digest))).decode("ascii")
+        data = source.read(size)
         arguments = {
             "Bucket": self._bucket,
             "Key": self._key(digest),
-            "ContentLength": size,
-            "ChecksumSHA256": checksum,
+            "Body": data,
+            "ChecksumSHA256": base64.b64encode(bytes.fromhex(digests.hex_of(digest))).decode("ascii"),
+            "ContentMD5": md5_of(data),
             "IfNoneMatch": "*",
         }
         with self._errors(digest):
             try:
-                self._client.put_object(Body=source, **arguments)
+                self._client.put_object(**arguments)
             except Exception as error:
                 if _status(error) == 412:
                     return size  # it is there already
                 if _status(error) != 501:
                     raise
                 # A server without conditional writes: the name is the digest, so the same bytes are written again.
-                source.seek(0)
                 del arguments["IfNoneMatch"]
-                self._client.put_object(Body=source, **arguments)
+                self._client.put_object(**arguments)
         return 0
 
     def open(self, digest: str) -> BinaryIO:

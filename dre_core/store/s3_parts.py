@@ -4,7 +4,8 @@ The bucket itself remembers: an upload of the same key that was never completed 
 A part is kept only if its checksum there (SHA-256, or the MD5 that is its ETag on servers that know no other) is that
 of the bytes here, and an upload with any other part is left to whoever began it. Nothing is remembered on this side, so
 a killed process loses nothing but the part that it was sending. An upload that nobody takes up again stays until the
-bucket's lifecycle rule removes it.
+bucket's lifecycle rule removes it. Every part goes with both checksums for the server to compare, because some servers
+compare the MD5 only.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
@@ -23,6 +24,16 @@ _PARTS_LIMIT = 10_000
 def is_large(size: int) -> bool:
     """Whether a file is worth being sent in parts."""
     return size > 2 * PART_BYTES
+
+
+def part_size(size: int) -> int:
+    """How many bytes each part of a file has, but for the last one."""
+    return max(PART_BYTES, -(-size // _PARTS_LIMIT))
+
+
+def md5_of(data: bytes) -> str:
+    """The ``Content-MD5`` of bytes, which guards them on their way and nothing else (RFC 1864)."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")
 
 
 def send_parts(client: Any, bucket: str, key: str, source: IO[bytes], size: int) -> int:
@@ -61,7 +72,7 @@ def _send(
     found: Mapping[int, Mapping[str, Any]],
 ) -> int | None:
     """Sends what is missing; None where a part that is there is of something else, as in somebody's own upload."""
-    part_bytes = max(PART_BYTES, -(-size // _PARTS_LIMIT))
+    part_bytes = part_size(size)
     parts: list[dict[str, Any]] = []
     kept = 0
     for number, start in enumerate(range(0, size, part_bytes), 1):
@@ -73,8 +84,8 @@ def _send(
                 return None
             kept += len(data)
         else:
-            answer = client.upload_part(**place, PartNumber=number, Body=data, ChecksumSHA256=checksum)
-            tag = answer["ETag"]
+            sums = {"ChecksumSHA256": checksum, "ContentMD5": md5_of(data)}
+            tag = client.upload_part(**place, PartNumber=number, Body=data, **sums)["ETag"]
         parts.append({"PartNumber": number, "ETag": tag, "ChecksumSHA256": checksum})
     _complete(client, place, parts)
     return kept

@@ -88,7 +88,7 @@ def test_a_put_is_compared_and_comes_back(project, file, tool, tmp_path):
 
 @pytest.fixture(params=["moto", "rclone"])
 def bucket(request, tool, tmp_path, monkeypatch):
-    """A bucket on a server that checks conditions and checksums (moto), or signatures (rclone), behind a bad line."""
+    """A bucket on a server that knows conditions (moto), or signatures (rclone), behind a bad line."""
     boto3 = pytest.importorskip("boto3")
     port = free_port()
     words = {
