@@ -17,6 +17,7 @@ import select
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.faces
 
 CALLS = "openat,mkdir,rename,link,unlink,write,pwrite64,fsync,fdatasync,ftruncate,lseek,rmdir"
 EVERY = int(os.environ.get("DRE_TEST_FAULTS", "5"))
+IS_ASKED_FOR = "DRE_TEST_LAZYFS" in os.environ
 LAZYFS = os.environ.get("DRE_TEST_LAZYFS") or shutil.which("lazyfs")
 STRING = r'"((?:[^"\\]|\\.)*)"'
 DESCRIPTOR = r"(\d+)<([^>]*)>"
@@ -276,17 +278,18 @@ class LossyDisk:
 
 
 @pytest.fixture
-def lossy(tmp_path):
+def lossy():
     if LAZYFS is None or not os.path.exists("/dev/fuse") or shutil.which("fusermount3") is None:
         pytest.skip("LazyFS is not here")
-    place = tmp_path / "lossy"
-    place.mkdir()
-    disk = LossyDisk(LAZYFS, place)
-    if not os.path.ismount(disk.path):
-        disk.close()
-        pytest.skip("LazyFS can't be mounted here")
-    yield disk
-    disk.close()
+    # LazyFS takes no long name for its settings, which those of a worker's test folders are.
+    with tempfile.TemporaryDirectory() as place:
+        disk = LossyDisk(LAZYFS, Path(place))
+        try:
+            if not os.path.ismount(disk.path):
+                (pytest.fail if IS_ASKED_FOR else pytest.skip)("LazyFS can't be mounted here")
+            yield disk
+        finally:
+            disk.close()
 
 
 COMMANDS = {
