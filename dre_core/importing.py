@@ -110,7 +110,7 @@ def survey(path: Path) -> list[Sound]:
 
 
 def _sound(sealed: Sealed, inspected: Inspected) -> Sound:
-    from dre_core.verify.integrity import operation_of, parse_indexes
+    from dre_core.verify.integrity import index_of
 
     assert inspected.run is not None
     assert sealed.members is not None
@@ -125,7 +125,7 @@ def _sound(sealed: Sealed, inspected: Inspected) -> Sound:
         *(f"blobs/{item.digest.replace(':', '/')}" for item in inspected.run.items if item.kept),
         *(f"keys/{keyid}.pem" for keyid in sealed.hint_keys),
     }
-    index = next(envelope for envelope in parse_indexes(sealed.index) if operation_of(envelope) == operation)
+    index = index_of(sealed)
     return Sound(
         operation=operation,
         index=index.to_bytes().decode("utf-8"),

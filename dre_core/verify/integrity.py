@@ -13,7 +13,8 @@ an earlier one leaves nothing to read.
    tree of a checkpoint that the endorsed key signed.
 6. ``subjects``: the Statements are about this run's evidence index and source tree.
 7. ``items``: every item that is said to be kept is there with its digest.
-8. ``archive``: the signed index names every member, size and digest (archives only).
+8. ``archive``: the index, signed by a key that is trusted for the run, names every member, size and digest
+   (archives only).
 9. ``commit``, ``repository``, ``run-id``, ``nonce``, ``max-age``: what the caller expects, each only if asked.
 
 Nothing here opens a socket, runs anything or writes a file.
@@ -24,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from dre_core.crypto.dsse import PAYLOAD_TYPE, Envelope
 from dre_core.crypto.keys import PublicKey
@@ -408,41 +410,67 @@ def _archive(state: _Inspection) -> str:
     """Step 8: the index of this operation holds; that the indexes cover every member is the archive's check."""
     members = state.sealed.members
     assert members is not None
-    index = next(
-        (
-            envelope
-            for envelope in parse_indexes(state.sealed.index)
-            if operation_of(envelope) == state.sealed.operation
-        ),
-        None,
-    )
-    if index is None:
-        raise FormatError("no index for this operation", path="index.json")
+    index = index_of(state.sealed)
     _index_signature(state, index)
     statement = Statement.parse(index.payload)
     sizes = _index_sizes(statement)
     present = set(members.names())
     for subject in statement.subjects:
-        if subject.name == _README:
-            # Several operations share it; :func:`archive_problems` holds it against all their indexes.
-            continue
         if subject.name not in present:
             raise IntegrityError("the member is missing", path=subject.name)
         size, digest = members.digest(subject.name)
-        if digest != f"sha256:{subject.digest.get('sha256')}" or sizes.get(subject.name) != str(size):
+        if digest == f"sha256:{subject.digest.get('sha256')}" and sizes.get(subject.name) == str(size):
+            continue
+        if subject.name != _README or not _is_shared_readme(state, digest):
             raise IntegrityError("the member is not the one that was sealed", path=subject.name)
     return f"{len(statement.subjects)} members"
 
 
+def index_of(sealed: Sealed) -> Envelope:
+    """The envelope in ``index.json`` that is of this operation.
+
+    Raises:
+        FormatError: There is none, or the file is malformed.
+    """
+    indexes = _by_operation(sealed.index)
+    if sealed.operation not in indexes:
+        raise FormatError("no index for this operation", path="index.json")
+    return indexes[sealed.operation]
+
+
 def _index_signature(state: _Inspection, index: Envelope) -> None:
+    """A trusted key that signed the run signed the index, not just any: everybody can add a signature to the run."""
     assert state.run_envelope is not None
+    if trusted := state.run_envelope.signers(state.trust.keys.values()):
+        index.verify([state.trust.keys[keyid] for keyid in trusted], 1)
+        return
     known = {**state.sealed.hint_keys, **state.trust.keys}
-    signers = [s.keyid for s in state.run_envelope.signatures]
-    if {s.keyid for s in index.signatures}.isdisjoint(signers):
+    named = [signature.keyid for signature in state.run_envelope.signatures]
+    if {signature.keyid for signature in index.signatures}.isdisjoint(named):
         raise IntegrityError("the index is signed by another key than the run", path="index.json")
-    keys = [known[keyid] for keyid in signers if keyid in known]
-    if keys:
+    if keys := [known[keyid] for keyid in named if keyid in known]:
         index.verify(keys, 1)
+
+
+def _is_shared_readme(state: _Inspection, digest: str) -> bool:
+    """Several operations share the README: whether it is that of another one, sealed by somebody as much trusted."""
+    assert state.run_envelope is not None
+    keys = list(state.trust.keys.values())
+    if not state.run_envelope.signers(keys):
+        keys += state.sealed.hint_keys.values()
+    others = _by_operation(state.sealed.index).values()
+    return any(_readme_of(other) == digest and (not keys or other.signers(keys)) for other in others)
+
+
+def _readme_of(index: Envelope) -> str:
+    subjects = Statement.parse(index.payload).subjects
+    return next((f"sha256:{each.digest.get('sha256')}" for each in subjects if each.name == _README), "")
+
+
+@lru_cache(maxsize=1)
+def _by_operation(data: bytes) -> Mapping[str, Envelope]:
+    """The indexes of an archive by operation, parsed once for all of its operations."""
+    return {operation_of(envelope): envelope for envelope in parse_indexes(data)}
 
 
 def parse_indexes(data: bytes) -> list[Envelope]:
@@ -492,7 +520,7 @@ def _size_of(note: str) -> int:
 
 
 def archive_problems(sealed: Sequence[Sealed]) -> list[str]:
-    """What is wrong with an archive as a whole: members that no index names, a README that none sealed.
+    """What is wrong with an archive as a whole: members that no index names, indexes of what is not in it.
 
     Args:
         sealed: The archive's operations.
@@ -506,11 +534,13 @@ def archive_problems(sealed: Sequence[Sealed]) -> list[str]:
     # The checkpoint is a signed note of its own, an index can't name itself, and countersignatures came later.
     covered = {"index.json", _CHECKPOINT, *_countersigned(sealed)}
     readmes = set()
-    for envelope in parse_indexes(sealed[0].index):
-        for subject in Statement.parse(envelope.payload).subjects:
-            covered.add(subject.name)
-            if subject.name == _README:
-                readmes.add(f"sha256:{subject.digest.get('sha256')}")
+    indexes = _by_operation(sealed[0].index)
+    for envelope in indexes.values():
+        covered.update(subject.name for subject in Statement.parse(envelope.payload).subjects)
+        readmes.add(_readme_of(envelope))
+    # An index of what is not here would be checked by nobody, and could name anything.
+    if list(indexes) != sorted(each.operation for each in sealed):
+        return ["index.json: other operations than the archive holds"]
     problems = [f"{name}: no index names this member" for name in sorted(set(members.names()) - covered)]
     newest = max(
         (_checkpoint_of(each) for each in sealed),

