@@ -29,6 +29,9 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_SIGNATURES = 64
 """Most signatures in one envelope."""
 
+_MAX_VALUES = 10_000
+# Members that nobody knows are passed over, but not by the million.
+
 _STANDARD = re.compile("[A-Za-z0-9+/]*={0,2}")
 _URL_SAFE = re.compile("[A-Za-z0-9_-]*={0,2}")
 
@@ -151,7 +154,7 @@ class Envelope:
         """
         if len(data) > MAX_BYTES:
             raise LimitError(f"envelope of {len(data)} bytes; at most {MAX_BYTES}")
-        members = canonical.loads(data)
+        members = canonical.loads(data, limit_values=_MAX_VALUES)
         if not isinstance(members, dict):
             raise FormatError("an envelope is not an object", path="$")
         payload_type = _text(members, "payloadType", "$")

@@ -52,22 +52,26 @@ def dumps(value: JSON) -> bytes:
         raise FormatError("a string holds a lone surrogate", path="$") from None
 
 
-def loads(data: bytes | str) -> Any:
+def loads(data: bytes | str, *, limit_values: int | None = None) -> Any:
     """Read one JSON text strictly.
 
     Args:
         data: UTF-8 bytes, or text; white space around the value is allowed.
+        limit_values: As for :func:`check_values`. Three bytes of text can take seventy of memory, so a hostile
+            text needs a bound for what it becomes.
 
     Returns:
         The value: None, bool, int, float, str, list or dict.
 
     Raises:
         FormatError: For anything else than one JSON value, or one that two readers could read differently.
-        LimitError: Nested deeper than 64, or an integer beyond 2**53.
+        LimitError: Nested deeper than 64, an integer beyond 2**53, or too many values.
 
     Source: RFC 8259, RFC 7493 (I-JSON).
     """
     text = _to_text(data)
+    if limit_values is not None:
+        check_values(text, limit_values)
     _check_depth(text)
     try:
         value = _DECODER.decode(text)
@@ -78,6 +82,21 @@ def loads(data: bytes | str) -> Any:
     if _SURROGATE_ESCAPE.search(text):
         _refuse_surrogates(value)
     return value
+
+
+def check_values(text: str, limit: int) -> None:
+    """Refuse JSON of more values than this, before it takes the memory for them.
+
+    Args:
+        text: One JSON text, or several behind one another.
+        limit: Most commas and opening brackets outside of strings.
+
+    Raises:
+        LimitError: There are more.
+    """
+    # What stands in strings counts for nothing, but cutting them out takes time: only where it may matter.
+    if _count(text) > limit and _count(_without_strings(text)) > limit:
+        raise LimitError(f"JSON of more than {limit} values")
 
 
 def loads_canonical(data: bytes) -> Any:
@@ -260,8 +279,7 @@ def _check_depth(text: str) -> None:
     """
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
-    bare = _STRING.sub("", text.replace("\\\\", "").replace('\\"', ""))
-    brackets = _NOT_BRACKETS.sub("", bare).translate(_TO_SQUARE)
+    brackets = _NOT_BRACKETS.sub("", _without_strings(text)).translate(_TO_SQUARE)
     for _ in range(MAX_DEPTH):
         before = len(brackets)
         brackets = brackets.replace("[]", "")
@@ -270,6 +288,14 @@ def _check_depth(text: str) -> None:
         if len(brackets) == before:
             raise FormatError("not JSON: brackets do not match")
     raise LimitError(f"JSON nested deeper than {MAX_DEPTH}")
+
+
+def _count(text: str) -> int:
+    return text.count(",") + text.count("[") + text.count("{")
+
+
+def _without_strings(text: str) -> str:
+    return _STRING.sub("", text.replace("\\\\", "").replace('\\"', ""))
 
 
 def _refuse_surrogates(value: object) -> None:

@@ -18,6 +18,8 @@ from dre_core.model.canonical import JSON
 from dre_core.model.record import dataclass
 
 TYPE = "https://in-toto.io/Statement/v1"
+MAX_VALUES = 2_000_000
+"""Most values in a statement: twice the test cases that a report may have."""
 
 HEX_DIGITS: Mapping[str, int] = {
     "sha256": 64,
@@ -112,8 +114,9 @@ class Statement:
 
         Raises:
             FormatError: A rule of the format is broken; with the JSON path.
+            LimitError: More than 2,000,000 values.
         """
-        return _from_members(canonical.loads(data))
+        return _from_members(canonical.loads(data, limit_values=MAX_VALUES))
 
 
 def _from_members(value: object) -> Statement:

@@ -147,6 +147,7 @@ def archive_operations(path: Path) -> Iterator[list[Sealed]]:
     archive = Archive.open(path)
     try:
         members = _ArchiveMembers(archive)
+        blobs = _ArchiveBlobs(archive)
         keys = _keys(
             (name, archive.read(name, _KEY_LIMIT_BYTES)) for name in archive.names if name.startswith("keys/")
         )
@@ -155,7 +156,7 @@ def archive_operations(path: Path) -> Iterator[list[Sealed]]:
                 operation=operation,
                 envelopes=archive.read(name, TEXT_LIMIT_BYTES),
                 proof=_member(archive, f"log/{operation}.tlog-proof").decode("utf-8", "replace"),
-                blobs=_ArchiveBlobs(archive),
+                blobs=blobs,
                 hint_keys=keys,
                 place=str(path),
                 index=_member(archive, "index.json"),

@@ -32,12 +32,12 @@ from dre_core.crypto.keys import PublicKey
 from dre_core.crypto.merkle import leaf_hash, verify_inclusion
 from dre_core.crypto.note import Checkpoint, TlogProof, open_note, parse_proof, unverified_text
 from dre_core.errors import DREError, FormatError, IntegrityError, LimitError, NewerFormatError
-from dre_core.model import predicate
+from dre_core.model import canonical, predicate
 from dre_core.model.digest import hex_of, sha256
 from dre_core.model.event import Event, parse_rfc3339
 from dre_core.model.record import dataclass
 from dre_core.model.run import Item, Run
-from dre_core.model.statement import Statement
+from dre_core.model.statement import MAX_VALUES, Statement
 from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult
 from dre_core.store.sealed import SIGNATURE_LIMIT, TEXT_LIMIT_BYTES, Sealed, stream_digest
 
@@ -195,7 +195,11 @@ def inspect(sealed: Sealed, trust: Trust, expected: Expectations) -> Inspected:
 
 def _envelopes(state: _Inspection) -> str:
     """Step 1."""
-    for number, envelope in enumerate(_parse_lines(state.sealed.envelopes, "run.intoto.jsonl"), 1):
+    envelopes = _parse_lines(state.sealed.envelopes, "run.intoto.jsonl")
+    # The limit of one statement holds for all of them, because all of them are kept.
+    together = b"\n".join(envelope.payload for envelope in envelopes).decode("utf-8", "replace")
+    canonical.check_values(together, MAX_VALUES)
+    for number, envelope in enumerate(envelopes, 1):
         statement = Statement.parse(envelope.payload)
         if statement.predicate_type not in _KNOWN:
             raise FormatError(

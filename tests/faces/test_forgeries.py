@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import sys
 import time
+import zipfile
+import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +18,8 @@ from dre_ci.cli import main
 from dre_core.crypto.dsse import Envelope
 from dre_core.crypto.keys import Signer
 from dre_core.model import canonical
-from dre_core.store.bundle import Archive, Member, write_archive
+from dre_core.store.bundle import Archive, Member, _end_records, _Entry, write_archive
+from tests.faces.conftest import DRE
 
 pytestmark = [
     pytest.mark.faces,
@@ -289,31 +295,88 @@ def test_a_rolled_back_log(project, tmp_path):
 HOSTILE_COUNT = 100_000
 
 
-def test_ten_to_the_five_entries_and_other_bombs_under_a_cap(project, tmp_path):
-    """Refused by one line, in little memory and time."""
-    import struct
-    import zipfile
-
-    many = tmp_path / "many.zip"
-    with zipfile.ZipFile(many, "w") as archive:
+def many_entries(path):
+    with zipfile.ZipFile(path, "w") as archive:
         for number in range(HOSTILE_COUNT):
             archive.writestr(f"blobs/sha256/{number:064x}", b"")
-    bomb = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+
+
+def inflating(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.txt", b"\0" * (200 << 20))
-    overlap = tmp_path / "overlap.zip"
+
+
+def overlapping(path):
+    """Thousands of names for the same ten megabytes, each entry by itself as it should be."""
+    kernel = bytes(10 << 20)
+    crc = zlib.crc32(kernel)
+    entries = [_Entry(f"blobs/sha256/{number:064x}".encode(), len(kernel), crc, 0) for number in range(6000)]
+    directory = b"".join(entry.central_header() for entry in entries)
+    front = entries[0].local_header() + kernel
+    path.write_bytes(front + directory + _end_records(len(entries), len(directory), len(front)))
+
+
+def claiming(path):
     end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 60_000, 60_000, 60_000 * 120, 0, 0)
-    overlap.write_bytes(b"P" * (60_000 * 120) + end)
-    for path in (many, bomb, overlap):
-        words = ["prlimit", "--as=700000000", "--cpu=20"]
-        done = project.run(*words, *_dre("verify", str(path)), cwd=tmp_path)
-        assert done.returncode == 3, (path.name, done.stderr)
+    path.write_bytes(b"P" * (60_000 * 120) + end)
+
+
+def claiming_zip64(path):
+    """A member of 2**62 bytes, and a directory somewhere behind it."""
+    entry = _Entry(b"blobs/sha256/" + b"0" * 64, 1 << 62, 0, 0)
+    directory = entry.central_header()
+    path.write_bytes(entry.local_header() + directory + _end_records(1, len(directory), entry.end))
+
+
+def escaping(path):
+    """As ``zipfile`` writes them: up, absolute, of Windows, a link and what stands behind it."""
+    link = zipfile.ZipInfo("blobs")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(link, "..")
+        for name in ("blobs/x", "../x", "/tmp/dre-escaped", "..\\x", "C:\\x", "README.txt", "readme.TXT"):
+            archive.writestr(name, "x")
+
+
+def of_many_values(path):
+    """Sixty megabytes of envelope that would be two gigabytes of empty lists."""
+    content = b'{"payload":[' + b"[]," * (20 << 20) + b"1]}\n"
+    name = "attestations/op_01m80g4wvdewy95safkejhrna1.intoto.jsonl"
+    write_archive(path, [Member(name=name, source=content), Member(name="index.json", source=content)])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [many_entries, inflating, overlapping, claiming, claiming_zip64, escaping, of_many_values],
+    ids=lambda make: make.__name__,
+)
+def test_what_wants_too_much_is_refused_in_little_memory_and_time(project, tmp_path, make):
+    path = tmp_path / "hostile.zip"
+    make(path)
+    before = {each for each in tmp_path.rglob("*") if ".git/" not in str(each)}
+    # Twice: what can't be had beyond the limits is refused, and what it takes without them is as little.
+    for words in (("verify", str(path)), ("--dir", str(tmp_path / "into"), "evidence", "import", str(path))):
+        done = project.run("prlimit", "--as=700000000", "--cpu=20", *DRE, *words, cwd=tmp_path)
+        assert done.returncode == 3, (words, done.stderr)
         assert done.stderr.startswith(b"dre: error: ")
-        assert project.dre("evidence", "import", str(path)).returncode == 3
-    assert {path.name for path in tmp_path.iterdir()} == {"project", "many.zip", "bomb.zip", "overlap.zip"}
+        assert b"Traceback" not in done.stderr
+        used = project.run(sys.executable, "-c", MEASURED, *DRE, *words, cwd=tmp_path)
+        code, mebibytes = map(int, used.stdout.split()[-2:])
+        assert (code, mebibytes < 500) == (3, True), mebibytes
+    after = {each for each in tmp_path.rglob("*") if ".git/" not in str(each)}
+    assert {each for each in after - before if tmp_path / "into" not in (each, *each.parents)} == set()
+    assert not [each for each in (tmp_path / "into").rglob("*") if "sha256" in str(each)]
+    assert not Path("/tmp/dre-escaped").exists()
 
 
-def _dre(*words):
-    import sys
-
-    return (sys.executable, "-m", "dre_ci.cli", *words)
+MEASURED = """
+import os, sys
+pid = os.fork()
+if pid == 0:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    os.execv(sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(pid, 0)
+print(os.waitstatus_to_exitcode(status), usage.ru_maxrss >> 10)
+"""

@@ -80,6 +80,15 @@ def test_depth_counts_brackets_outside_strings_only() -> None:
     assert canonical.loads("[" + ",".join(["[]"] * 5000) + "]") == [[]] * 5000
 
 
+def test_values_are_counted_outside_of_strings_only() -> None:
+    assert canonical.loads(b'[1,2,{"a,[{,":3}]', limit_values=4) == [1, 2, {"a,[{,": 3}]
+    assert canonical.loads(b'"' + b',\\"' * 100 + b'"', limit_values=0) == ',"' * 100
+    for text in (b"[1,2,3]", b"[[],[]]", b'{"a":{},"b":1}'):
+        assert canonical.loads(text, limit_values=4)
+        with pytest.raises(LimitError):
+            canonical.loads(text, limit_values=2)
+
+
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b"[[", b'["\\"[",['])
 def test_a_hundred_thousand_brackets_end_in_the_typed_error_at_any_recursion_limit(opening: bytes) -> None:
     before = sys.getrecursionlimit()
