@@ -3,18 +3,26 @@
 Whoever holds an earlier checkpoint (a previous archive's ``log/checkpoint``, a CI cache, a comment) can ask for it with
 ``dre verify --since``. The log must then be a continuation of that checkpoint (RFC 6962 consistency), and the runs
 between it and the operation at hand are listed with their outcomes: eleven failed ones before the green one show.
+
+Without such a checkpoint, those in the proofs of a folder's own operations still say what the log was like when each
+was sealed, and the user's state file which keys sign for it (:func:`log_problems`, ``dre log check``). A folder that
+was brought back to an earlier state as a whole says nothing of that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dre_core.crypto.keys import PublicKey
 from dre_core.crypto.merkle import verify_consistency
 from dre_core.crypto.note import Checkpoint, open_note, parse_proof, unverified_text
+from dre_core.engine import Engine
 from dre_core.errors import DREError, IntegrityError, UsageError
 from dre_core.model.canonical import JSON
 from dre_core.model.record import dataclass
 from dre_core.model.verdict import IntegrityCheck
 from dre_core.operation import SEALED
+from dre_core.store.folder import Folder
 from dre_core.store.log import Log
 from dre_core.store.sealed import Sealed
 
@@ -86,7 +94,59 @@ def _continues(log: Log, note: str, earlier: Checkpoint, sealed: Sealed) -> str:
     proof = log.consistency(earlier.size, later.size)
     if not verify_consistency(earlier.size, later.size, earlier.root, later.root, proof):
         raise IntegrityError("the log was rewritten since the checkpoint")
+    # Hashes prove nothing of the events beside them, and it is the events that are told.
+    kept = {"the checkpoint": note, "the operation's checkpoint": parse_proof(sealed.proof).checkpoint_note}
+    if problems := log.check(kept=kept):
+        raise IntegrityError(f"the log was rewritten: {problems[0]}")
     return f"{earlier.size} events then, {later.size} at the operation, nothing rewritten or dropped"
+
+
+def log_problems(engine: Engine, log: Log) -> tuple[list[str], bool]:
+    """Holds a log against all that lies around it: its keys, and the checkpoints in the proofs of its operations.
+
+    Args:
+        engine: The project's engine.
+        log: Its log.
+
+    Returns:
+        What is wrong, one line each; and whether signatures were checked, which they can be only by whose user's state
+        file names the log's keys.
+
+    Raises:
+        StorageError: The log can't be read.
+    """
+    problems: list[str] = []
+    known = engine.keyring.known(log.id)
+    keys = [] if known is None else _public_keys(engine.folder, known.log_keys, problems)
+    kept: dict[str, str] = {}
+    for name in engine.folder.experiments():
+        proof = engine.folder.experiment(name).proof
+        if not proof.exists():
+            continue
+        try:
+            note = parse_proof(proof.read_text(encoding="utf-8")).checkpoint_note
+            if Checkpoint.parse(unverified_text(note)).origin == log.origin:
+                kept[f"proof of {name}"] = note
+        except (DREError, OSError, UnicodeError):
+            problems.append(f"proof of {name}: unreadable")
+    return [*problems, *log.check(*keys, kept=kept)], bool(keys)
+
+
+def _public_keys(folder: Folder, keyids: Sequence[str], problems: list[str]) -> list[PublicKey]:
+    """The keys of these ids; what is missing or another one than its name says is a problem."""
+    keys = []
+    for keyid in keyids:
+        path = folder.public_keys / f"{keyid}.pem"
+        try:
+            key = PublicKey.parse_pem(path.read_bytes())
+        except (DREError, OSError):
+            problems.append(f"keys/{path.name}: the log's public key is missing or unreadable")
+            continue
+        if key.keyid != keyid:
+            problems.append(f"keys/{path.name}: not the key of this name")
+            continue
+        keys.append(key)
+    return keys
 
 
 def _signed(note: str, origin: str, key: PublicKey) -> bool:

@@ -18,7 +18,7 @@ import re
 import stat
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -342,11 +342,12 @@ class Log:
             row = self._connected().execute(query).fetchone()
         return None if row is None else str(row[0])
 
-    def check(self, public_key: PublicKey | None = None) -> list[str]:
+    def check(self, *public_keys: PublicKey, kept: Mapping[str, str] | None = None) -> list[str]:
         """Recompute everything from the leaves, in one pass and constant memory.
 
         Args:
-            public_key: The log's key, to check the checkpoints' signatures too.
+            public_keys: The log's keys, to check the checkpoints' signatures too.
+            kept: Checkpoints of this log that are kept elsewhere, as signed notes by their place.
 
         Returns:
             What is wrong, one line each, at most 100; empty for a sound log.
@@ -355,30 +356,35 @@ class Log:
             StorageError: The file can't be read.
         """
         with self._snapshot() as connection:
-            notes = dict(connection.execute("SELECT size, note FROM checkpoints"))
-            audit = _Audit(connection, set(notes))
+            own = dict(connection.execute("SELECT size, note FROM checkpoints"))
+            notes = [(f"checkpoint {size}", str(text)) for size, text in sorted(own.items())]
+            notes += (kept or {}).items()
+            audit = _Audit(connection, {*own, *(_stated_size(text) for _, text in notes)})
             audit.run()
             problems = audit.problems
-            for size, text in sorted(notes.items()):
-                problems.extend(self._check_checkpoint(size, text, audit.roots, public_key))
+            for size, text in sorted(own.items()):
+                if _stated_size(str(text)) not in (size, -1):
+                    problems.append(f"checkpoint {size}: its note is of another log or size")
+            for place, text in notes:
+                problems.extend(self._check_checkpoint(place, text, audit.roots, public_keys))
         return problems[:MAX_PROBLEMS]
 
     def _check_checkpoint(
-        self, size: int, text: object, roots: dict[int, bytes], public_key: PublicKey | None
+        self, place: str, text: str, roots: dict[int, bytes], public_keys: Sequence[PublicKey]
     ) -> Iterator[str]:
         try:
-            if public_key is not None:
-                note.open_note(str(text), self.origin, public_key)
-            checkpoint = note.Checkpoint.parse(note.unverified_text(str(text)))
+            if public_keys:
+                _open_by_any(text, self.origin, public_keys)
+            checkpoint = note.Checkpoint.parse(note.unverified_text(text))
         except DREError as error:
-            yield f"checkpoint {size}: {error.message}"
+            yield f"{place}: {error.message}"
             return
-        if checkpoint.origin != self.origin or checkpoint.size != size:
-            yield f"checkpoint {size}: its note is of another log or size"
-        elif size not in roots:
-            yield f"checkpoint {size}: the log is smaller than when it was signed"
-        elif roots[size] != checkpoint.root:
-            yield f"checkpoint {size}: the log had other events when it was signed"
+        if checkpoint.origin != self.origin:
+            yield f"{place}: its note is of another log or size"
+        elif checkpoint.size not in roots:
+            yield f"{place}: the log is smaller than when it was signed"
+        elif roots[checkpoint.size] != checkpoint.root:
+            yield f"{place}: the log had other events when it was signed"
 
     # Connections
 
@@ -514,6 +520,24 @@ class _Audit:
 
     def _is_full(self) -> bool:
         return len(self.problems) >= MAX_PROBLEMS
+
+
+def _stated_size(text: str) -> int:
+    """The size that a note says, unverified; -1 if it is no checkpoint."""
+    try:
+        return note.Checkpoint.parse(note.unverified_text(text)).size
+    except DREError:
+        return -1
+
+
+def _open_by_any(text: str, origin: str, public_keys: Sequence[PublicKey]) -> None:
+    for number, key in enumerate(public_keys, 1):
+        try:
+            note.open_note(text, origin, key)
+            return
+        except DREError:
+            if number == len(public_keys):
+                raise
 
 
 def _size(connection: sqlite3.Connection) -> int:

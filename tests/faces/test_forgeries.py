@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
+import sqlite3
 import struct
 import sys
 import time
@@ -17,6 +20,8 @@ import pytest
 from dre_ci.cli import main
 from dre_core.crypto.dsse import Envelope
 from dre_core.crypto.keys import Signer
+from dre_core.crypto.merkle import Frontier, leaf_hash
+from dre_core.crypto.note import Checkpoint, sign_note
 from dre_core.model import canonical
 from dre_core.store.bundle import Archive, Member, _end_records, _Entry, write_archive
 from tests.faces.conftest import DRE
@@ -274,8 +279,6 @@ def test_an_unknown_predicate_or_another_format(two, code):
 
 
 def test_a_rolled_back_log(project, tmp_path):
-    import shutil
-
     project.dre("wrap", "--", "true")
     shutil.copytree(project.path / ".dre", tmp_path / "earlier")
     for _ in range(3):
@@ -290,6 +293,88 @@ def test_a_rolled_back_log(project, tmp_path):
     done = project.dre("verify", "--since", str(note))
     assert done.returncode == 3
     assert b"log" in done.stdout
+
+
+def rewrite(path, change, signer=None):
+    """Puts other events into a log, with all hashes as they must be; its checkpoints are gone, or somebody's own."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        rows = connection.execute("SELECT operation, type, leaf FROM leaves ORDER BY number").fetchall()
+        (origin,) = connection.execute("SELECT 'dre.local/' || id FROM log").fetchone()
+        for table in ("leaves", "hashes", "checkpoints"):
+            connection.execute(f"DELETE FROM {table}")
+        rows = change(rows)
+        tree = Frontier()
+        hashes = tree.append(*(leaf_hash(leaf) for _, _, leaf in rows))
+        connection.executemany(
+            "INSERT INTO leaves VALUES (?, ?, ?, ?)", [(n, *row) for n, row in enumerate(rows)]
+        )
+        connection.executemany("INSERT INTO hashes VALUES (?, ?)", enumerate(hashes))
+        if signer is not None:
+            text = Checkpoint(origin=origin, size=len(rows), root=tree.root()).to_text()
+            note = sign_note(text, origin, signer)
+            connection.execute("INSERT INTO checkpoints VALUES (?, ?)", (len(rows), note))
+
+
+def greener(rows):
+    return [(*row[:2], row[2].replace(b'"outcome":"failed"', b'"outcome":"passed"')) for row in rows]
+
+
+def shorter(rows):
+    return rows[:-9]
+
+
+@pytest.mark.parametrize("change", [greener, shorter], ids=lambda change: change.__name__)
+def test_a_log_that_was_rewritten(project, change):
+    """By who can write to the folder, but has neither our keys nor our state file."""
+    for words in (("false",), ("true",)):
+        project.dre("wrap", "--", *words)
+    folder, thief = project.path / ".dre", Signer.generate()
+    done = project.dre("log", "check")
+    assert (done.returncode, b"not checked" in done.stdout) == (0, False)
+    rewrite(folder / "log.db", change)
+    done = project.dre("log", "check")
+    assert done.returncode == 3
+    assert b"proof of op_" in done.stdout
+    rewrite(folder / "log.db", change, thief)
+    # The proofs are gone too, and what is there is signed; but by whom?
+    for path in (folder / "experiments").glob("*/run.tlog-proof"):
+        path.unlink()
+    assert project.dre("log", "check").returncode == 3
+    for path in (folder / "keys").glob("*.pem"):
+        path.write_bytes(thief.public.pem())
+    done = project.dre("log", "check")
+    assert (done.returncode, b"not the key of this name" in done.stdout) == (3, True)
+    for path in (folder / "keys").glob("*.pem"):
+        path.unlink()
+    assert project.dre("log", "check").returncode == 3
+    # Somebody who did not begin the log can't know who signs for it, and is told so.
+    done = project.dre("log", "check", environ={"HOME": str(project.path.parent / "other")})
+    assert (done.returncode, b"was not checked" in done.stdout) == (0, True)
+
+
+def test_failing_runs_can_not_be_hidden_beside_intact_hashes(project, tmp_path):
+    """The hashes prove that nothing was dropped; what is shown must be what they are of."""
+    project.dre("wrap", "--", "true")
+    note = tmp_path / "checkpoint"
+    note.write_bytes(project.dre("log", "checkpoint").stdout)
+    for command in ("false", "false", "true"):
+        project.dre("wrap", "--", command)
+    done = project.dre("verify", "--since", str(note))
+    assert (done.returncode, done.stdout.count(b"failed")) == (4, 2), done.stdout
+    shutil.copy(project.path / ".dre" / "log.db", tmp_path / "log.db")
+    for statement in (
+        "UPDATE leaves SET leaf = CAST(replace(CAST(leaf AS TEXT), 'failed', 'passed') AS BLOB)",
+        "UPDATE leaves SET type = 'operation.other' WHERE type = 'operation.sealed' AND number < 40",
+        "DELETE FROM leaves WHERE type = 'operation.sealed' AND CAST(leaf AS TEXT) LIKE '%failed%'",
+    ):
+        with contextlib.closing(sqlite3.connect(project.path / ".dre" / "log.db")) as connection, connection:
+            assert connection.execute(statement).rowcount > 0
+        done = project.dre("verify", "--since", str(note))
+        assert done.returncode == 3, (statement, done.stdout)
+        assert project.dre("log", "check").returncode == 3
+        for name in ("log.db-wal", "log.db-shm"):
+            (project.path / ".dre" / name).unlink(missing_ok=True)
+        shutil.copy(tmp_path / "log.db", project.path / ".dre" / "log.db")
 
 
 HOSTILE_COUNT = 100_000
