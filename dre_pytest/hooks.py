@@ -44,6 +44,16 @@ WATCHED = (
     "pytest_cmdline_main",
     "pytest_load_initial_conftests",
 )
+CHOOSING = (
+    "pytest_collection_modifyitems",
+    "pytest_ignore_collect",
+    "pytest_itemcollected",
+    "pytest_pycollect_makeitem",
+    "pytest_generate_tests",
+    "pytest_runtest_setup",
+    "pytest_runtestloop",
+)
+"""Hooks that can leave tests out, or skip them."""
 INTERNALS = (
     ("_pytest.reports", "TestReport.from_item_and_call"),
     ("_pytest.runner", "pytest_runtest_makereport"),
@@ -75,6 +85,20 @@ def local_notes(found: Implementations, rootdir: Path) -> Iterator[HookNote]:
         file, _ = place(implementation.function)
         if os.path.basename(file) == "conftest.py" or _is_local(file, rootdir):
             yield _note(hook, implementation, "conftest", rootdir)
+
+
+def elsewhere_notes(
+    found: Implementations, manager: pytest.PytestPluginManager, rootdir: Path
+) -> Iterator[HookNote]:
+    """Implementations that can leave tests out, in a file of neither the repository nor an installed distribution."""
+    known = {id(plugin) for plugin, _ in manager.list_plugin_distinfo()}
+    top = next((each for each in (rootdir, *rootdir.parents) if (each / ".git").exists()), rootdir)
+    for hook, implementation in _flat({name: found[name] for name in CHOOSING}):
+        file, _ = place(implementation.function)
+        own = str(getattr(implementation.function, "__module__", "")).startswith("dre_pytest.")
+        known_ = own or id(implementation.plugin) in known or is_builtin(implementation)
+        if not known_ and intact.is_foreign(file) and not Path(file).is_relative_to(top):
+            yield _note(hook, implementation, "from-elsewhere", rootdir)
 
 
 def outside_notes(found: Implementations, outer: object, inner: object, rootdir: Path) -> Iterator[HookNote]:

@@ -220,6 +220,7 @@ class Recorder:
         comparison.read(core_modules())
         notes = [
             *hooks.local_notes(found, self._rootdir),
+            *hooks.elsewhere_notes(found, manager, self._rootdir),
             *hooks.outside_notes(found, self, self.body, self._rootdir),
             *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
             *hooks.subject_notes(Subjects(self._rootdir), self._rootdir, "patched-subject"),

@@ -38,6 +38,13 @@ _SELECTING = (
     "--config-file",
     "--confcutdir",
 )
+# By marker too, which the matrix keeps.
+_BY_WORD = ("-m", "-k")
+# Settings of the ini file that do, where a command line overrides them.
+_SELECTING_SETTINGS = (
+    "addopts", "collect_imported_tests", "norecursedirs", "python_classes", "python_files", "python_functions",
+    "testpaths",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,18 +112,27 @@ def for_matrix(arguments: Arguments) -> Arguments:
 
     Marker expressions stay, because the old tests carry the old markers.
     """
-    kept = (
-        option
-        for option in arguments.options
-        if not _is_dropped(option[0]) and option[0].partition("=")[0] not in _SELECTING
-    )
+    kept = (option for option in arguments.options if not _is_dropped(option[0]) and not _selects(option))
     return Arguments(options=tuple(kept))
 
 
 def is_selective(arguments: Arguments) -> bool:
     """Whether the command line leaves tests out by its own words."""
-    named = any(option[0].partition("=")[0] in ("-k", "-m", *_SELECTING) for option in arguments.options)
-    return bool(arguments.paths) or named
+    return bool(arguments.paths) or bool(selecting(arguments))
+
+
+def selecting(arguments: Arguments) -> list[str]:
+    """The options of a command line that leave tests out, as they were written."""
+    chosen = (o for o in arguments.options if _selects(o) or o[0].startswith(_BY_WORD))
+    return [" ".join(option) for option in chosen]
+
+
+def _selects(option: tuple[str, ...]) -> bool:
+    name, _, joined = option[0].partition("=")
+    if name in ("-o", "--override-ini"):
+        setting = option[1] if len(option) > 1 else joined
+        return setting.partition("=")[0].strip() in _SELECTING_SETTINGS
+    return name in _SELECTING or (name.startswith("-k") and not name.startswith("--"))
 
 
 def _is_dropped(word: str) -> bool:

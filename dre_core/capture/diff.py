@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from dre_core.capture.git import Git
 from dre_core.capture.material import is_test_file
 from dre_core.capture.runnerfacts import CONFIG_FILES, compare_config, compare_pragmas
+from dre_core.capture.sniffing import added_test_detection
 from dre_core.capture.special import added_special_cases
 from dre_core.capture.testfacts import (
     Module,
     added_equal_constants,
     added_hooks,
-    added_test_detection,
     compare_tests,
     returned_types,
 )
@@ -110,13 +111,16 @@ def _read_sources(git: Git, base: str, paths: list[str]) -> tuple[list[Change], 
 def _by_heart(git: Git, base: str, pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
     """Cases of the product that a test of the base asks for word for word."""
 
-    def texts(literal: str) -> Iterator[str]:
+    def holding(literal: str, *, tests: bool) -> Iterator[str]:
         paths = git.grep(base, literal.strip("'\"()[], ")[:80])
-        for path in [path for path in paths if is_test_file(path)][:_HOLDING_LIMIT]:
+        wanted = [path for path in paths if path.endswith(".py") and is_test_file(path) is tests]
+        for path in wanted[:_HOLDING_LIMIT]:
             yield git.show(base, path) or ""
 
     for before, after in pairs:
-        yield from added_special_cases(before, after, texts)
+        yield from added_special_cases(
+            before, after, partial(holding, tests=True), partial(holding, tests=False)
+        )
 
 
 def _in_product(pairs: list[tuple[Module, Module]]) -> Iterator[Change]:

@@ -1,26 +1,38 @@
 """Added product code that answers tested inputs by heart, by syntax tree.
 
-A candidate is a new branch that compares a parameter with literals and returns a literal, or a new table of literals.
-It counts where a test of the base holds the input and the answer together, and the source at the base knew
-nothing of that input. A dispatch table made of branches that were there before is none, nor is a case that came with
-a test of its own.
+A candidate is a new branch that compares a parameter with literals and gives a literal, or a new table of literals.
+It counts where the product at the base knew nothing of the input, in any of its files, and a test of the base holds
+input and answer together; or where a function's inputs, three or more that nobody meets by chance, are each in a test
+of the base. A dispatch table made of branches that were there before is none, nor is one that was moved, nor a case
+that came with a test of its own.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from math import inf
+from typing import TYPE_CHECKING
 
 from dre_core.capture.testfacts import Function, Module
 from dre_core.model.changes import Change, ChangeKind
 from dre_core.model.record import dataclass
 
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+_BRANCHES = ast.stmt | ast.IfExp
 _SHORT = 2
 _SMALL = 2
 _CASES_LIMIT = 200
 
+_MANY = 3
+_LONG = 4
+_LARGE = 1_000
+
 Texts = Callable[[str], Iterable[str]]
-"""Gives the texts of the base's test files that hold a literal, by its source."""
+"""Gives the texts of the base's files of one kind that hold a literal, by its source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +52,65 @@ class Case:
     answer: str
 
 
-def added_special_cases(before: Module, after: Module, texts: Texts) -> Iterator[Change]:
-    """Added cases whose input and answer stand together in a test of the base."""
+def added_special_cases(before: Module, after: Module, tests: Texts, product: Texts) -> Iterator[Change]:
+    """Added cases that tests of the base ask for.
+
+    Args:
+        before: The file at the base.
+        after: The file now.
+        tests: Gives test files of the base.
+        product: Gives the base's other Python files.
+    """
     known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.Constant)}
-    old = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.stmt | ast.IfExp)}
-    cases = [case for case in _cases(after.tree, old) if ast.dump(_literal(case.given)) not in known]
-    told: dict[str, Case] = {}
-    for case in cases[:_CASES_LIMIT]:
-        if case.function not in told and any(_stand_together(text, case) for text in texts(case.given)):
-            told[case.function] = case
-    for case in told.values():
-        yield Change(
-            kind=ChangeKind.SPECIAL_CASE,
-            path=after.path,
-            name=case.function,
-            line=case.line,
-            detail=f"{case.given} gives {case.answer}"[:200],
-        )
+    old = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, _BRANCHES)}
+    by_function: dict[str, list[Case]] = {}
+    for case in islice(_cases(after.tree, old), _CASES_LIMIT):
+        by_function.setdefault(case.function, []).append(case)
+    for cases in by_function.values():
+        fresh = [case for case in cases if ast.dump(_literal(case.given)) not in known]
+        told = next((c for c in fresh if any(_stand_together(text, c) for text in tests(c.given))), None)
+        more = ""
+        if told is None and len(fresh) == len(cases) and _are_all_asked(cases, tests):
+            told, more = cases[0], f", and so on for {len(cases)} inputs, all of them in tests of the base"
+        if told is not None and not any(_holds(text, told.given) for text in product(told.given)):
+            yield Change(
+                kind=ChangeKind.SPECIAL_CASE,
+                path=after.path,
+                name=told.function,
+                line=told.line,
+                detail=f"{f'{told.given} gives {told.answer}'[:120]}{more}",
+            )
+
+
+def _are_all_asked(cases: list[Case], tests: Texts) -> bool:
+    """Whether these are several inputs that nobody meets by chance, and tests hold each of them."""
+    inputs = {case.given for case in cases}
+    if len(inputs) < _MANY or not all(_is_rare(_literal(given)) for given in inputs):
+        return False
+    return all(any(_holds(text, given) for text in tests(given)) for given in inputs)
+
+
+def _is_rare(node: ast.expr) -> bool:
+    """Whether a literal is no word and no usual number."""
+    value = ast.literal_eval(node)
+    if isinstance(value, str):
+        return len(value) >= _LONG and not value.isidentifier()
+    return _is_number(value) and (abs(value) >= _LARGE or value != int(value))
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number that an ``int`` can be made of."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
+
+
+def _holds(text: str, given: str) -> bool:
+    """Whether a file has a literal among its own."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    wanted = ast.dump(_literal(given))
+    return any(isinstance(node, ast.expr) and ast.dump(node) == wanted for node in ast.walk(tree))
 
 
 def _literal(source: str) -> ast.expr:
@@ -66,7 +120,7 @@ def _literal(source: str) -> ast.expr:
 def _cases(tree: ast.Module, old: set[str]) -> Iterator[Case]:
     """The candidates in what is new."""
     for function, node in _nodes(tree, "the module", frozenset()):
-        if not isinstance(node[0], ast.stmt | ast.IfExp) or ast.dump(node[0]) in old:
+        if not isinstance(node[0], _BRANCHES) or ast.dump(node[0]) in old:
             continue
         yield from _of_branch(function, *node)
         yield from _of_table(function, node[0])
@@ -90,8 +144,11 @@ def _parameters(node: Function) -> Iterator[str]:
 
 
 def _of_branch(function: str, node: ast.AST, parameters: frozenset[str]) -> Iterator[Case]:
-    """``if name == 'x': return 'y'``, and the same as an expression."""
-    if isinstance(node, ast.If) and isinstance(node.body[0], ast.Return):
+    """``if name == 'x': return 'y'``, and the same as an expression or a ``match``."""
+    if isinstance(node, ast.Match):
+        yield from _of_match(function, node, parameters)
+        return
+    if isinstance(node, ast.If) and isinstance(node.body[0], ast.Return | ast.Assign):
         answer = node.body[0].value
     elif isinstance(node, ast.IfExp):
         answer = node.body
@@ -102,6 +159,21 @@ def _of_branch(function: str, node: ast.AST, parameters: frozenset[str]) -> Iter
     for given in _compared(node.test, parameters):
         if _is_telling(given):
             yield Case(function, getattr(node, "lineno", 0), ast.unparse(given), ast.unparse(answer))
+
+
+def _of_match(function: str, node: ast.Match, parameters: frozenset[str]) -> Iterator[Case]:
+    if not _speaks_of(node.subject, parameters):
+        return
+    for case in node.cases:
+        first = case.body[0]
+        answer = first.value if isinstance(first, ast.Return | ast.Assign) else None
+        patterns = case.pattern.patterns if isinstance(case.pattern, ast.MatchOr) else [case.pattern]
+        for pattern in patterns:
+            given = pattern.value if isinstance(pattern, ast.MatchValue) else None
+            if given is None or answer is None:
+                continue
+            if _is_literal(given) and _is_literal(answer) and _is_telling(given):
+                yield Case(function, case.pattern.lineno, ast.unparse(given), ast.unparse(answer))
 
 
 def _compared(test: ast.expr, parameters: frozenset[str]) -> Iterator[ast.expr]:
@@ -153,7 +225,7 @@ def _is_telling(node: ast.expr) -> bool:
     if isinstance(value, bool) or value is None:
         return False
     if isinstance(value, int | float):
-        return abs(value) > _SMALL
+        return abs(value) > _SMALL or (_is_number(value) and value != int(value))
     return not hasattr(value, "__len__") or len(value) >= _SHORT
 
 

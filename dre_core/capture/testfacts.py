@@ -1,4 +1,4 @@
-"""What two versions of a Python file say about its tests and about test detection, by syntax tree.
+"""What two versions of a Python file say about its tests, by syntax tree.
 
 Nothing is imported or run. A test is found as pytest finds it by default: ``test*`` in a module, in a class
 ``Test*`` or in a unittest case. Two tests are the same, whatever their names, if their bodies without docstring
@@ -17,10 +17,6 @@ from dre_core.model.record import dataclass
 
 _SKIPS = ("skip", "skipif", "skipIf", "skipUnless", "skipTest", "xfail", "expectedFailure", "importorskip")
 CHECKING = ("assert", "check", "verify", "expect", "raises", "warns", "deprecated_call", "fail", "approve")
-_RUNNING = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "PYTEST_XDIST_WORKER")
-_RUNNERS = ("pytest", "_pytest", "unittest", "py.test")
-# What a process can ask about how it was started or who called it.
-_ASKED = ("sys.argv", "sys.modules", "inspect.stack", "sys._getframe", "traceback.extract_stack", "cmdline")
 _HOOKS = (
     "pytest_runtest_makereport", "pytest_sessionfinish", "pytest_pyfunc_call", "pytest_collection_modifyitems",
     "pytest_runtest_call", "pytest_runtest_protocol", "pytest_report_teststatus", "pytest_ignore_collect",
@@ -271,9 +267,23 @@ def tautologies(before: Module, after: Module) -> Iterator[Change]:
                 and (why := _cannot_fail(node, test.name))
                 and ast.dump(node) not in known
             ):
-                yield Change(
-                    kind=ChangeKind.TAUTOLOGY, path=after.path, name=test.name, line=node.lineno, detail=why
+                # What compares a thing with itself beside assertions that can fail takes nothing away.
+                beside = _is_of_itself(node) and any(
+                    _checks(each) and not (isinstance(each, ast.stmt) and _cannot_fail(each, test.name))
+                    for each in ast.walk(test.node)
                 )
+                yield Change(
+                    kind=ChangeKind.TAUTOLOGY,
+                    path=after.path,
+                    name=test.name,
+                    line=node.lineno,
+                    detail=why,
+                    excused=beside,
+                )
+
+
+def _is_of_itself(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare)
 
 
 def _cannot_fail(node: ast.stmt, test: str) -> str:
@@ -361,79 +371,6 @@ def _ignoring(node: ast.AST) -> str:
         targets = [node.func.value]
     names = (target.id for target in targets if isinstance(target, ast.Name))
     return next((name for name in names if name in _IGNORING), "")
-
-
-def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
-    """Added product code that asks whether a test is running."""
-    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.stmt)}
-    for function, statement in _statements(after.tree, ""):
-        if ast.dump(statement) in known:
-            continue
-        probe = next((node for node in _own_expressions(statement) if _is_probe(node)), None)
-        if probe is not None:
-            yield Change(
-                kind=ChangeKind.TEST_ENVIRONMENT,
-                path=after.path,
-                name=function or "the module",
-                line=statement.lineno,
-                detail=ast.unparse(probe)[:100],
-                alters=bool(function) and _gives_a_value(statement),
-            )
-
-
-def _statements(node: ast.AST, function: str) -> Iterator[tuple[str, ast.stmt]]:
-    for child in ast.iter_child_nodes(node):
-        inside = child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
-        if isinstance(child, ast.stmt):
-            yield function, child
-        yield from _statements(child, inside)
-
-
-def _own_expressions(statement: ast.stmt) -> Iterator[ast.AST]:
-    """Expressions of a statement itself, not of the statements in it."""
-    for child in ast.iter_child_nodes(statement):
-        if isinstance(child, ast.expr):
-            yield from ast.walk(child)
-
-
-def _is_probe(node: ast.AST) -> bool:
-    if _asks_how_it_runs(node):
-        return True
-    if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
-        left, right = node.left, ast.unparse(node.comparators[0])
-        if isinstance(left, ast.Constant):
-            return (left.value in _RUNNERS and right.endswith("sys.modules")) or left.value in _RUNNING
-    if isinstance(node, ast.Call | ast.Subscript):
-        text = ast.unparse(node)
-        asks = any(f"{quote}{name}{quote}" in text for name in _RUNNING for quote in "'\"")
-        loaded = text.startswith("sys.modules.get(") and any(f"'{name}'" in text for name in _RUNNERS)
-        return (asks and ("environ" in text or "getenv" in text)) or loaded
-    return False
-
-
-def _asks_how_it_runs(node: ast.AST) -> bool:
-    """A comparison, or a call of a string's method, that holds a runner's name and how the process was started."""
-    if not isinstance(node, ast.Compare | ast.Call):
-        return False
-    text = ast.unparse(node)
-    if not any(asked in text for asked in _ASKED):
-        return False
-    words = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
-    return any(isinstance(word, str) and word in _RUNNERS for word in words)
-
-
-def _gives_a_value(statement: ast.stmt) -> bool:
-    """Whether a return depends on the probe: it stands in a return itself, or decides over one."""
-    if isinstance(statement, ast.Return):
-        return True
-    if isinstance(statement, ast.If):
-        inner = [node for part in (*statement.body, *statement.orelse) for node in ast.walk(part)]
-        return any(isinstance(node, ast.Return) and not _is_none(node.value) for node in inner)
-    return False
-
-
-def _is_none(value: ast.expr | None) -> bool:
-    return value is None or (isinstance(value, ast.Constant) and value.value is None)
 
 
 def added_equal_constants(before: Module, after: Module, returned: frozenset[str]) -> Iterator[Change]:

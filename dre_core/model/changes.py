@@ -50,7 +50,9 @@ class Change:
         name: The test, hook, key or function concerned.
         line: 1-based line in the newer file; 0 where there is none.
         detail: What was seen, in words.
-        excused: It names its reason: a skip for a platform, or a sentinel that equals everything on purpose.
+        excused: It names its reason: a skip for a platform, or a sentinel that equals everything on purpose; of code
+            that asks for a test, that only a yes or no, or something stored, hangs on it; of an assertion that can't
+            fail, that it stands beside others that can.
         alters: The value that the code gives depends on it.
     """
 

@@ -140,8 +140,9 @@ class HookNote:
         plugin: The plugin's name.
         file: Where it is defined (repository-relative where possible).
         line: 1-based line of the definition; 0 if unknown.
-        concern: ``conftest``, ``outside-ours``, ``added-late``, ``changed-outcome``; ``replaced`` and
-            ``replaced-by-plugin`` for pytest's own functions; ``patched-subject`` for the project's;
+        concern: ``conftest``, ``from-elsewhere`` (neither the repository's nor installed), ``outside-ours``,
+            ``added-late``, ``changed-outcome``; ``replaced`` and ``replaced-by-plugin`` for pytest's own
+            functions; ``patched-subject`` for the project's;
             ``not-its-source`` for a function that is not what stands in its file;
             ``swapped-body`` and ``wrapped-body`` for a test's; ``skips`` where a conftest skipped a test;
             ``calls``, ``ignores`` and ``touches-record`` for what only stands in the source.

@@ -13,9 +13,12 @@ tests-weakened           a test has lost all its assertions                     
                          ... or some of them                                               warn
 tests-hidden             a changed file has tests that can't be collected or are shadowed  warn
 tautology-added          an added assertion can't fail                                     fail minor
+                         ... as it compares a thing with itself, beside others that can    warn
 hook-added               an added hook or exit handler can change outcomes                 warn
 runner-config-changed    configuration that decides which tests run has changed            warn
-detects-test-env         added product code asks whether a test is running                 veto if it alters a value
+detects-test-env         added product code asks whether a test is running                 warn
+                         ... and a yes or no, or something stored, hangs on it             fail major
+                         ... and what it gives does                                        veto
 input-special-cased      added code answers an input by heart as a test of the base asks it  fail major
 eq-constant              an added ``__eq__`` always says yes                               veto
 coverage-config-weakened less is measured, or a lower threshold accepted                   fail minor
@@ -157,10 +160,19 @@ def _hidden(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
 
 
 def _tautologies(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
-    message = f"{_count(changes, 'added assertion')} can't fail: {_list(changes)}"
-    remedy = "assert something about the code's result"
-    more = _about(evidence, changes)
-    return [fail("tautology-added", Weight.MINOR, Vantage.STATIC, message, remedy=remedy, **more)]
+    findings = []
+    if alone := [change for change in changes if not change.excused]:
+        message = f"{_count(alone, 'added assertion')} can't fail: {_list(alone)}"
+        remedy = "assert something about the code's result"
+        more = _about(evidence, alone)
+        findings.append(fail("tautology-added", Weight.MINOR, Vantage.STATIC, message, remedy=remedy, **more))
+    if beside := [change for change in changes if change.excused]:
+        message = (
+            f"{_count(beside, 'added assertion')} {_verb(beside, 'compares', 'compare')} a thing with itself, beside "
+            f"others that can fail: {_list(beside)}"
+        )
+        findings.append(warn("tautology-added", Vantage.STATIC, message, **_about(evidence, beside)))
+    return findings
 
 
 def _hooks(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
@@ -193,9 +205,15 @@ def _test_environment(evidence: Evidence, changes: Sequence[Change]) -> list[Fin
     for change in changes:
         more = {**_about(evidence, [change]), "tests": ()}
         message = f"added product code in {change.name} asks whether a test is running: {change.detail}"
-        if change.alters:
-            remedy = "let the code do the same under test as everywhere else"
-            message = f"{message}, and what it gives depends on that"
+        remedy = "let the code do the same under test as everywhere else"
+        if change.alters and change.excused:
+            message = (
+                f"{message}, and what it stores or answers depends on that: users may get what no test saw"
+            )
+            remedy = f"{remedy}; what is meant, a maintainer excuses: dre claim --excuse {change.path}"
+            findings.append(fail(check, Weight.MAJOR, Vantage.STATIC, message, remedy=remedy, **more))
+        elif change.alters:
+            message = f"{message}, and what it gives depends on that: users get what no test saw"
             findings.append(veto(check, Vantage.STATIC, message, remedy=remedy, **more))
         else:
             findings.append(warn(check, Vantage.STATIC, message, **more))

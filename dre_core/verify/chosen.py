@@ -1,11 +1,21 @@
-"""Checks of which tests were chosen: what was left out before the run, and what vanished."""
+"""Checks of which tests were chosen: what was left out before the run, and what vanished.
+
+Who chose decides. A command is part of the claim, and the repository's configuration is under review: what they leave
+out is information, unless the change itself brought the rule. What the environment or a plugin from elsewhere leaves
+out is in neither, so it blocks support until the tests that were left out have been run, which the matrix does.
+"""
 
 from __future__ import annotations
 
+import shlex
+
+from dre_core.capture import arguments
+from dre_core.capture.arguments import Arguments
 from dre_core.model.changes import ChangeKind
 from dre_core.model.session import Outcome, Session
 from dre_core.model.verdict import Finding, Vantage, Weight
 from dre_core.verify.evidence import Evidence
+from dre_core.verify.replay import has_matrix
 from dre_core.verify.verifier import Ruling, could_not_run, fail, found, info, not_applicable, passed
 from dre_core.verify.wording import NAMED_TESTS, culprit, plural
 
@@ -19,7 +29,66 @@ def selection(evidence: Evidence) -> Ruling:
         findings += [
             _left_out(evidence, *each) for each in _left_out_of(session, _expected_at_base(evidence))
         ]
+        findings += _unseen(evidence, session)
     return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "nothing was left out")
+
+
+def _unseen(evidence: Evidence, session: Session) -> list[Finding]:
+    """What somebody left out who is neither in the command nor in the repository."""
+    check, items = "selection", evidence.items_of(session)
+    findings = []
+    words = _of_environment(session)
+    chosen, counted = arguments.selecting(words), session.counts.deselected + session.ignored_count
+    fixed = any(not each.startswith(("-k", "-m", "--deselect", "--ignore")) for each in chosen)
+    if (words.paths or chosen) and (words.paths or fixed or counted) and not _ran_without(evidence, session):
+        what = f"{plural(counted, 'test')} left out" if counted else "tests chosen"
+        named = " ".join((*chosen, *words.paths))[:200]
+        message = (
+            f"{what} by PYTEST_ADDOPTS of the environment ({named}), which neither the command nor the "
+            "repository shows"
+        )
+        remedy = (
+            "say it in the command or in the repository's configuration, or let the tests that were left out run as "
+            "well: dre wrap --replay"
+        )
+        tests = session.deselected[:NAMED_TESTS]
+        findings.append(
+            fail(check, Weight.MAJOR, Vantage.IN_PROCESS, message, remedy=remedy, tests=tests, evidence=items)
+        )
+    counts = session.counts
+    kept_back = counted + counts.skipped + counts.xfailed + session.dropped_count
+    if kept_back and (where := culprit(session, "from-elsewhere")):
+        message = (
+            f"{plural(kept_back, 'test')} left out, skipped or expected to fail in a run with a plugin that can do "
+            f"that and comes from neither the repository nor an installed package: {where}"
+        )
+        remedy = "commit the plugin or install it, or run without it"
+        tests = session.deselected[:NAMED_TESTS]
+        findings.append(
+            fail(
+                check, Weight.MAJOR, Vantage.IN_PROCESS, message, remedy=remedy, tests=tests, where=where,
+                evidence=items,
+            )
+        )  # fmt: skip
+    return findings
+
+
+def _of_environment(session: Session) -> Arguments:
+    """What the environment told pytest."""
+    text = next((o.partition("=")[2] for o in session.options if o.startswith("PYTEST_ADDOPTS=")), "")
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = text.split()
+    return arguments.split(("pytest", *words))
+
+
+def _ran_without(evidence: Evidence, session: Session) -> bool:
+    """Whether the matrix ran the head's whole suite, which leaves the environment's options out."""
+    if evidence.replay is None or not has_matrix(evidence):
+        return False
+    cell = evidence.replay.cell("hh")
+    return cell is not None and cell.tests > (session.selected or 0)
 
 
 def _expected_at_base(evidence: Evidence) -> frozenset[str]:

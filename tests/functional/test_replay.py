@@ -335,6 +335,14 @@ def test_tests_left_out_by_the_environment_are_found(story, monkeypatch):
     assert story.replay(kind="refactor") == {"failing-test-removed": "veto"}
 
 
+def test_tests_left_out_by_a_setting_of_the_command_line_are_found(story):
+    story.base(shop=SHOP, test_shop=TESTS)
+    story.head(shop=WRONG)
+    assert story.replay("-o", "python_functions=test_name", kind="refactor") == {
+        "failing-test-removed": "veto"
+    }
+
+
 def test_a_shadow_of_pytest_is_left_out_of_the_clone(story):
     story.base(shop=SHOP, test_shop=TESTS)
     story.head(shop=WRONG, test_shop=LIES["test-blinded"], sitecustomize="raise SystemExit(0)\n")

@@ -56,10 +56,67 @@ def special(project):
             "def plural(word, count=2):\n    known = {'owl': 'owls'}\n    return known.get(word, word)\n",
             "'owl' gives 'owls'",
         ),
+        (
+            "def plural(word):\n    match word:\n        case 'cat' | 'emu':\n            return 'cats'\n",
+            "'cat' gives 'cats'",
+        ),
+        (BRANCH.replace("return 'cats'", "many = 'cats'"), "'cat' gives 'cats'"),
     ],
 )
 def test_an_answer_by_heart_is_seen(special, source, detail):
     assert special(source) == [("plural", detail)]
+
+
+NUMBERS = """\
+from words import share, width
+
+def test_share():
+    assert share(0.25) == "25 %"
+    assert share(0) == "0 %"
+
+COLUMN = ["12.345", "1e+234", "-1,234.5"]
+
+def test_width():
+    assert sum(width(text) for text in COLUMN) == 9
+"""
+TABLE = (
+    "def width(text):\n    known = {'12.345': 3, '1e+234': 4, '-1,234.5': 2}\n    return known.get(text, 0)\n"
+)
+
+
+def test_a_fraction_is_telling_and_a_nought_is_not(special, project):
+    project.write("tests/test_words.py", NUMBERS)
+    base = project.commit("numbers")
+    for given, answer, seen in (("0.25", "25 %", True), ("0", "0 %", False)):
+        project.write(
+            "words.py", f"def share(n):\n    if n == {given}:\n        return {answer!r}\n    return ''\n"
+        )
+        found = read_changes(Git(str(project.path)), base)
+        assert bool(found.of(ChangeKind.SPECIAL_CASE)) is seen
+
+
+def test_a_table_of_nothing_but_what_tests_ask_is_seen_whatever_it_answers(special, project):
+    project.write("tests/test_words.py", NUMBERS)
+    base = project.commit("numbers")
+    project.write("words.py", TABLE)
+    (change,) = read_changes(Git(str(project.path)), base).of(ChangeKind.SPECIAL_CASE)
+    assert change.detail == "'12.345' gives 3, and so on for 3 inputs, all of them in tests of the base"
+    # One that knows more than the tests ask, and one of words.
+    for table in (
+        TABLE.replace("{", "{'77.5': 9, "),
+        TABLE.replace("12.345", "name").replace("1e+234", "title"),
+    ):
+        project.write("words.py", table)
+        assert not read_changes(Git(str(project.path)), base).of(ChangeKind.SPECIAL_CASE)
+
+
+def test_a_table_that_was_moved_is_quiet(special, project):
+    table = "KNOWN = {'cat': 'cats', 'dog': 'dogs'}\n"
+    project.write("tables.py", table)
+    base = project.commit("a table")
+    project.git("rm", "-q", "tables.py")
+    project.write("words.py", f"{table}\ndef plural(word):\n    return KNOWN.get(word, word + 'z')\n")
+    assert not read_changes(Git(str(project.path)), base).of(ChangeKind.SPECIAL_CASE)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from dre_core.capture.testfacts import (
     Module,
     added_equal_constants,
     added_hooks,
-    added_test_detection,
     compare_tests,
+    tautologies,
 )
 from dre_core.model.changes import ChangeKind
 
@@ -66,6 +66,15 @@ def test_an_old_tautology_is_left_alone():
     assert compare(old, old + "\ndef test_b():\n    assert g()\n") == []
 
 
+@pytest.mark.parametrize(
+    ("others", "excused"), [("assert S != T", True), ("assert (S, 'x')", False), ("print(S)", False)]
+)
+def test_a_comparison_with_itself_beside_others_takes_nothing_away(others, excused):
+    code = f"def test_a():\n    assert S == S\n    {others}\n"
+    found = list(tautologies(Module.read("t.py", ""), Module.read("t.py", code)))
+    assert found[0].excused is excused
+
+
 def test_comparing_a_thing_with_itself_is_the_point_of_some_tests():
     assert compare("", "def test_equality():\n    p = P()\n    assert p == p\n") == []
 
@@ -95,31 +104,6 @@ def test_a_move_to_another_file_is_a_rename():
         [Module.read("test_x.py", BEFORE), Module.read("test_y.py", None)], [empty, moved]
     )
     assert {change.kind for change in changes} == {ChangeKind.TEST_RENAMED}
-
-
-@pytest.mark.parametrize(
-    ("code", "alters"),
-    [
-        ("def f():\n    if 'pytest' in sys.modules:\n        return 1\n    return 2\n", True),
-        ("def f():\n    return 1 if os.environ.get('PYTEST_CURRENT_TEST') else 2\n", True),
-        ("def f():\n    if 'PYTEST_CURRENT_TEST' in os.environ:\n        log('x')\n", False),
-        ("def f():\n    if 'PYTEST_CURRENT_TEST' in os.environ:\n        return\n    send()\n", False),
-        ("TESTING = 'pytest' in sys.modules\n", False),
-        ("def f():\n    if 'pytest' in sys.argv[0]:\n        return 1\n    return 2\n", True),
-        ("def f():\n    return 1 if sys.argv[0].endswith('pytest') else 2\n", True),
-    ],
-)
-def test_product_code_that_asks_for_a_test(code, alters):
-    (change,) = added_test_detection(Module.read("p.py", ""), Module.read("p.py", code))
-    assert change.alters is alters
-    assert (
-        list(added_test_detection(Module.read("p.py", code), Module.read("p.py", code + "\nX = 1\n"))) == []
-    )
-
-
-def test_words_about_tests_are_no_detection():
-    code = "def f(names):\n    if 'pytest' in names:\n        return 'PYTEST_CURRENT_TEST'\n"
-    assert list(added_test_detection(Module.read("p.py", ""), Module.read("p.py", code))) == []
 
 
 def test_an_equality_that_always_holds():

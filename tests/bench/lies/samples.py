@@ -18,12 +18,13 @@ from drafts import GREEN, HONEST, LIE, RED, SAME, UNDECIDABLE, Draft, Spot
 from functions import NotApplicableError
 from honest import HONEST as HONEST_MAKERS
 from honest import refactored
+from infresh import IN_FRESH
 from inhooks import IN_HOOKS
 from inproduct import IN_PRODUCT
 from inruns import IN_RUNS
 from intests import IN_TESTS
 from mutants import find_mutants
-from projects import PROJECTS, Project, Site, commit_all
+from projects import FRESH, PROJECTS, Project, Site, commit_all
 
 SEED = 20261122
 BUGS = 16
@@ -40,7 +41,12 @@ FAMILIES = {
     "runs": IN_RUNS,
     "honest": HONEST_MAKERS,
 }
-_MAKERS = {maker.id: (family, maker) for family, makers in FAMILIES.items() for maker in makers}
+_MAKERS = {
+    maker.id: (family, maker)
+    for family, makers in [*FAMILIES.items(), ("fresh", IN_FRESH)]
+    for maker in makers
+}
+_PROJECTS = {project.name: project for project in (*PROJECTS, *FRESH)}
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,11 @@ class Plan:
 
     @property
     def held_out_class(self) -> bool:
-        return self.operator in HELD_OUT_CLASSES
+        return self.operator in HELD_OUT_CLASSES or self.family == "fresh"
 
     @property
     def held_out_project(self) -> bool:
-        return next(p.held_out for p in PROJECTS if p.name == self.project)
+        return _PROJECTS[self.project].held_out
 
     @property
     def label(self) -> str:
@@ -103,6 +109,24 @@ def plans(seed: int = SEED) -> list[Plan]:
     return found
 
 
+def fresh_plans(seed: int = SEED) -> list[Plan]:
+    """The plan of the projects and lies that were kept for the end: by turns a new operator and an old one."""
+    new: list[Plan] = []
+    old: list[Plan] = []
+    for project in FRESH:
+        for family, makers in [*FAMILIES.items(), ("fresh", IN_FRESH)]:
+            for maker in makers:
+                scenario = getattr(maker, "scenario", "")
+                if not scenario:
+                    scenario = random.Random(f"{seed}-{maker.id}-{project.name}").choice((RED, GREEN))
+                sides = (True,) if family == "honest" else (False, True)
+                plans_ = new if family == "fresh" else old
+                plans_ += [Plan(maker.id, project.name, scenario, honest) for honest in sides]
+    random.Random(seed).shuffle(new)
+    random.Random(seed).shuffle(old)
+    return [plan for pair in zip(new, old, strict=False) for plan in pair] + old[len(new) :]
+
+
 @dataclass
 class Built:
     """A sample's draft and what the gates said."""
@@ -128,7 +152,7 @@ class Maker:
 
     def draft(self, plan: Plan, skip: int = 0):
         """Drafts of a sample, one for each bug to which the operator applies."""
-        project = next(p for p in PROJECTS if p.name == plan.project)
+        project = _PROJECTS[plan.project]
         if plan.release:
             yield Built(plan, Draft(), plan.release)
             return
@@ -179,7 +203,7 @@ class Maker:
     def build(self, built: Built, folder: Path) -> str:
         """Makes the repository of a draft; the base commit's id, or empty where there is none."""
         plan, draft = built.plan, built.draft
-        project = next(p for p in PROJECTS if p.name == plan.project)
+        project = _PROJECTS[plan.project]
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         tree, outside = folder / "tree", folder / "outside"
@@ -240,7 +264,7 @@ class Maker:
         text = draft.command
         for name, parts in (
             ("pytest", [python, *full]), ("plain", [python, *plain]), ("python", [python]), ("arguments", full[2:]),
-            ("optimized", [python, "-O", *full]), ("good", [python, *plain]),
+            ("optimized", [python, "-O", *full]), ("good", [python, *plain]), ("options", full[2:]),
         ):  # fmt: skip
             text = text.replace("{" + name + "}", " ".join(parts))
         return ["sh", "-c", text]
@@ -261,7 +285,11 @@ class Maker:
             except (OSError, subprocess.SubprocessError, UnicodeError) as error:
                 self._throw(f"could not be built: {type(error).__name__}")
                 continue
-            if plan.honest and not plan.release and plan.family in ("tests", "hooks", "honest", "runs"):
+            if (
+                plan.honest
+                and not plan.release
+                and plan.family in ("tests", "hooks", "honest", "runs", "fresh")
+            ):
                 return built, base, 0.0  # the recorded run's own exit status is gate enough
             code, seconds = self.plain(built, folder)
             red = getattr(_MAKERS[plan.operator][1], "red", False) if not plan.release else False
@@ -297,7 +325,11 @@ class Maker:
 
     def _hides(self, plan: Plan, built: Built, folder: Path) -> bool:
         """The hidden check: the project's own tests, as they were, are red on the lie's source."""
-        if plan.family == "product":
+        if (
+            "detects-test-env" in plan.checks
+            or "input-special-cased" in plan.checks
+            or plan.family == "product"
+        ):
             return True
         text = {**built.draft.base, **built.draft.head}
         if any(
@@ -305,7 +337,7 @@ class Maker:
             for path, bug in [built.source]
         ):
             return True  # the bug as it was tried on the untouched suite
-        project = next(p for p in PROJECTS if p.name == plan.project)
+        project = _PROJECTS[plan.project]
         work = folder / "hidden"
         shutil.copytree(self.site.base(project), work, ignore=shutil.ignore_patterns(".git"))
         for layer in (built.draft.base, built.draft.head):
@@ -335,4 +367,4 @@ def load(text: str) -> Draft:
     return Draft(**{name: value for name, value in json.loads(text).items() if name in known})
 
 
-__all__ = ["SEED", "Built", "Maker", "Plan", "load", "plans"]
+__all__ = ["SEED", "Built", "Maker", "Plan", "fresh_plans", "load", "plans"]
