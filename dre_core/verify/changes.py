@@ -101,18 +101,34 @@ def _settled_by_replay(
     return fail(check, Weight.MAJOR, Vantage.STATIC, message, remedy=remedy, **more)
 
 
+def _declared(
+    check: str, evidence: Evidence, changes: Sequence[Change], what: str
+) -> tuple[list[Change], list[Finding]]:
+    """The changes that the declaration does not name, and what it does name, which is shown."""
+    names = evidence.run.claim.changes
+    meant = [c for c in changes if any(c.test == n or c.test.startswith((f"{n}[", f"{n}::")) for n in names)]
+    rest = [change for change in changes if change not in meant]
+    if not meant:
+        return rest, []
+    message = f"as declared, {_count(meant)} {_verb(meant, 'is', 'are')} {what}: {_list(meant)}"
+    return rest, [info(check, Vantage.STATIC, message, **_about(evidence, meant))]
+
+
 def _removed(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    changes, shown = _declared("tests-removed", evidence, changes, "gone")
+    if not changes:
+        return shown
     message = f"{_count(changes)} of the base {_verb(changes, 'is', 'are')} gone: {_list(changes)}"
     remedy = f"say that it is meant: dre claim --kind behavior-change --changes '{changes[0].test}'"
-    return [_settled_by_replay("tests-removed", evidence, changes, message, remedy)]
+    return [*shown, _settled_by_replay("tests-removed", evidence, changes, message, remedy)]
 
 
 def _skipped(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     check = "tests-skipped"
+    changes, findings = _declared(check, evidence, changes, "skipped or expected to fail")
     allowed = [change for change in changes if evidence.is_allowed_skip(change.test)]
     excused = [change for change in changes if change.excused and change not in allowed]
     bare = [change for change in changes if not change.excused and change not in allowed]
-    findings = []
     if allowed:
         message = f"the policy allows that {_count(allowed)} {_verb(allowed, 'is', 'are')} skipped: {_list(allowed)}"
         findings.append(info(check, Vantage.STATIC, message, **_about(evidence, allowed)))
@@ -138,9 +154,9 @@ def _skipped(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
 
 def _weakened(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     check = "tests-weakened"
+    changes, findings = _declared(check, evidence, changes, "changed")
     emptied = [change for change in changes if change.alters]
     fewer = [change for change in changes if not change.alters]
-    findings = []
     if emptied:
         message = f"{_count(emptied)} {_verb(emptied, 'has', 'have')} lost all assertions: {_list(emptied)}"
         remedy = "let the tests check something again"

@@ -29,6 +29,8 @@ class Story:
         self.base = project.git("rev-parse", "HEAD")
         project.git("checkout", "-q", "-b", "change")
         self.number = github.new_issue()
+        # What the forge says of the pull request beside its commits: title, body, labels.
+        self.said = {}
         self.environ = {
             "GITHUB_ACTIONS": "true",
             "GITHUB_REPOSITORY": "octo/shop",
@@ -53,6 +55,7 @@ class Story:
             "merge_commit_sha": merge or None,
             "head": {"sha": head, "label": f"{owner}:change", "repo": {"full_name": f"{owner}/shop"}},
             "base": {"sha": self.base, "ref": "main", "repo": {"full_name": "octo/shop"}},
+            **self.said,
         }
 
     @property
