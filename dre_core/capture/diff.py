@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dre_core.capture.git import Git
 from dre_core.capture.material import is_test_file
+from dre_core.capture.othertests import compare_other_tests, is_other_test
 from dre_core.capture.runnerfacts import CONFIG_FILES, compare_config, compare_pragmas
 from dre_core.capture.sniffing import added_test_detection
 from dre_core.capture.special import added_special_cases
@@ -49,6 +50,10 @@ def read_changes(git: Git, base: str) -> Changes:
     for path in paths[:_FILES_LIMIT]:
         if path in CONFIG_FILES:
             changes += compare_config(path, git.show(base, path), _on_disk(git, path))
+    others = [path for path in paths[:_FILES_LIMIT] if is_other_test(path)]
+    changes += compare_other_tests(
+        [(printable(path), git.show(base, path), _on_disk(git, path)) for path in others]
+    )
     sources = [path for path in paths[:_FILES_LIMIT] if path.endswith(".py")]
     found, unread = _read_sources(git, base, sources)
     gaps += [f"{path} could not be read as Python" for path in unread]
