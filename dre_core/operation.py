@@ -198,12 +198,31 @@ class Operation:
             show=self._committed,
             commit=self.facts.source.commit,
             earlier=self._earlier_pictures(),
+            committed=(self._masks_at("HEAD"), self._masks_at(self.facts.source.base)),
         )
         try:
             return replace(captured, note={**captured.note, **looked_at(captured, baselines)})
         except (CaptureError, MissingExtraError) as error:
             self.facts.gap("visual", self.masker.text(f"{captured.name}: {error.message}"), error.hint)
         return captured
+
+    def _masks_at(self, commit: str) -> tuple[str, ...]:
+        """The masks for pictures that a commit's configuration has; none where it can't be read."""
+        from dre_core.config import project_document
+        from dre_core.errors import ConfigError
+
+        texts = {
+            name: self._committed(commit, name) if commit else None for name in ("dre.yaml", "pyproject.toml")
+        }
+        try:
+            document, _ = project_document(
+                {n: t.decode() if t is not None else None for n, t in texts.items()}
+            )
+        except (ConfigError, UnicodeDecodeError):
+            return ()
+        visual = document.get("visual") if isinstance(document, dict) else None
+        masks = visual.get("masks") if isinstance(visual, dict) else None
+        return tuple(map(str, masks)) if isinstance(masks, list) else ()
 
     def _earlier_pictures(self) -> tuple[Earlier, ...]:
         """Pictures of the last sealed runs of this command, looked up once."""

@@ -12,9 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from dre_core.capture.git import Git
-from dre_core.capture.material import is_test_file
+from dre_core.capture.material import is_golden, is_test_file
 from dre_core.capture.othertests import compare_other_tests, is_other_test
-from dre_core.capture.runnerfacts import CONFIG_FILES, compare_config, compare_pragmas
+from dre_core.capture.runnerfacts import (
+    CONFIG_FILES,
+    compare_config,
+    compare_pragmas,
+    compare_script,
+    is_script,
+)
 from dre_core.capture.sniffing import added_test_detection
 from dre_core.capture.special import added_special_cases
 from dre_core.capture.testfacts import (
@@ -24,7 +30,7 @@ from dre_core.capture.testfacts import (
     compare_tests,
     returned_types,
 )
-from dre_core.model.changes import Change, Changes
+from dre_core.model.changes import Change, ChangeKind, Changes
 from dre_core.model.text import printable
 
 _FILES_LIMIT = 2_000
@@ -50,6 +56,10 @@ def read_changes(git: Git, base: str) -> Changes:
     for path in paths[:_FILES_LIMIT]:
         if path in CONFIG_FILES:
             changes += compare_config(path, git.show(base, path), _on_disk(git, path))
+        if is_script(path):
+            changes += compare_script(printable(path), git.show(base, path), _on_disk(git, path))
+        if is_golden(path) and git.show(base, path) is not None:
+            changes.append(Change(kind=ChangeKind.GOLDEN, path=printable(path), name=path.rpartition("/")[2]))
     others = [path for path in paths[:_FILES_LIMIT] if is_other_test(path)]
     changes += compare_other_tests(
         [(printable(path), git.show(base, path), _on_disk(git, path)) for path in others]

@@ -27,6 +27,10 @@ _CONFIGS = (
     ("tox.ini", re.compile(r"^\s*\[pytest\]", re.M)),
     ("setup.cfg", re.compile(r"^\s*\[tool:pytest\]", re.M)),
 )
+_GOLDEN = re.compile(
+    r"\.(?:snap|ambr|golden|approved(?:\.\w+)?|expected)$|/__snapshots__/|/(?:snapshots?|goldens?|cassettes)/[^/]+$",
+    re.I,
+)
 CONFIG_NAMES = tuple(name for name, _ in _CONFIGS)
 
 
@@ -62,6 +66,11 @@ def is_test_file(path: str) -> bool:
     folders, _, name = path.rpartition("/")
     named = any(fnmatch.fnmatch(name, pattern) for pattern in _TEST_FILES) or name == "conftest.py"
     return path.endswith(".py") and (named or any(part in _TEST_FOLDERS for part in folders.split("/")))
+
+
+def is_golden(path: str) -> bool:
+    """Whether a file holds what tests are to compare with, as snapshot tools and people name it."""
+    return _GOLDEN.search(f"/{path}") is not None
 
 
 def material(paths: Collection[str], collected: Iterable[str]) -> frozenset[str]:

@@ -63,6 +63,7 @@ class Baselines:
         earlier: Pictures of earlier seals, oldest first.
         folder: Relative to the top of the tree; empty: there are none.
         masks: ``NAME:WIDTHxHEIGHT+X+Y`` in pixels, as X writes a geometry: what of a picture may differ.
+        committed: The masks that HEAD's configuration has, and the base's.
         base: Commit that the change is compared with; empty: none.
         show: Reads a file of a commit.
     """
@@ -73,6 +74,7 @@ class Baselines:
     show: Show
     commit: str = ""
     earlier: tuple[Earlier, ...] = ()
+    committed: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def seen(self, item: str, digest: str) -> dict[str, str]:
         """Whether a picture of this name was sealed before with the same bytes, for another commit."""
@@ -106,8 +108,13 @@ class Baselines:
         expected = then if then is not None else now
         assert expected is not None
         noise, learned = self.noise(item, picture.size)
-        share = difference(picture, opened(expected), self._masks(name), noise)
-        return found | learned | {"baselineDifference": share}
+        share = difference(picture, opened(expected), self._masks(name, self.masks), noise)
+        return found | learned | self._grown(name, picture) | {"baselineDifference": share}
+
+    def _grown(self, name: str, picture: Any) -> dict[str, str]:
+        """How much of a picture is masked now and was at the base, where the change masks more."""
+        now, then = (_covered(self._masks(name, masks), picture) for masks in self.committed)
+        return {"masked": f"{now:.4f}", "maskedAtBase": f"{then:.4f}"} if now > then else {}
 
     def _paths(self, name: str) -> Iterable[str]:
         if self.folder:
@@ -115,9 +122,9 @@ class Baselines:
             yield str(folder / name)
             yield str(folder / PurePosixPath(name).name)
 
-    def _masks(self, name: str) -> list[tuple[int, int, int, int]]:
+    def _masks(self, name: str, masks: tuple[str, ...]) -> list[tuple[int, int, int, int]]:
         found = []
-        for mask in self.masks:
+        for mask in masks:
             picture, _, geometry = mask.rpartition(":")
             if picture in (name, PurePosixPath(name).name):
                 box = _GEOMETRY.fullmatch(geometry)
@@ -126,6 +133,16 @@ class Baselines:
                 width, height, x, y = map(int, box.groups())
                 found.append((x, y, x + width, y + height))
         return found
+
+
+def _covered(boxes: Iterable[tuple[int, int, int, int]], picture: Any) -> float:
+    """The share of a picture that lies under boxes."""
+    plane = picture.convert("L").point(lambda _: 0)
+    for box in boxes:
+        plane.paste(255, box)
+    masked: int = plane.histogram()[255]
+    pixels: int = picture.width * picture.height
+    return masked / pixels
 
 
 def looked_at(captured: Captured, baselines: Baselines) -> dict[str, str]:

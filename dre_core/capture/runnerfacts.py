@@ -19,6 +19,19 @@ _SELECTING = (
     "addopts", "testpaths", "python_files", "python_classes", "python_functions", "norecursedirs",
     "collect_imported_tests", "xfail_strict", "usefixtures",
 )  # fmt: skip
+# Files that say how tests are run, and words in them by which a failure goes unnoticed.
+_SCRIPTS = re.compile(
+    r"^\.github/(?:workflows|actions)/.+\.ya?ml$|^action\.ya?ml$|^\.gitlab-ci\.yml$|^\.circleci/config\.yml$|"
+    r"^azure-pipelines\.yml$|^\.travis\.yml$|^bitbucket-pipelines\.yml$|(?:^|/)(?:GNUm|M|m)akefile$|(?:^|/)package\.json$|"
+    r"^tox\.(?:ini|toml)$|^noxfile\.py$|^[Jj]ustfile$|\.(?:sh|bash|mk)$"
+)
+_TESTING = re.compile(r"test|check|jest|mocha|verify|cargo|gradle|mvn|tox|nox", re.I)
+_SWALLOWING = re.compile(
+    r"\|\|\s*(?:true|:|exit 0|echo\b)|;\s*(?:exit 0|true)\s*[\"']?,?$|continue-on-error:\s*true|allow_failure:\s*true|"
+    r"continueOnError:\s*true|\bset \+e\b|--passWithNoTests|--pass-with-no-tests|"
+    r"ignore_(?:outcome|errors)\s*=\s*true",
+    re.I,
+)
 _LEAVING_OUT = ("omit", "exclude_lines", "exclude_also", "exclude", "partial_branches")
 _PRAGMA = re.compile(r"#\s*pragma:\s*no\s?cover", re.I)
 # Lines that are left out of coverage everywhere, for no test can reach them on every platform.
@@ -59,6 +72,33 @@ def _compare_coverage(path: str, old: Mapping[str, Any], new: Mapping[str, Any])
             yield Change(kind=ChangeKind.COVERAGE_CONFIG, path=path, name=key, detail=detail)
     if _truth(old.get("branch")) and not _truth(new.get("branch")):
         yield Change(kind=ChangeKind.COVERAGE_CONFIG, path=path, name="branch", detail="turned off")
+
+
+def is_script(path: str) -> bool:
+    """Whether a file may say how tests are run: a CI's, a build tool's or a shell's."""
+    return _SCRIPTS.search(path) is not None
+
+
+def compare_script(path: str, before: str | None, after: str | None) -> Iterator[Change]:
+    """Lines of such a file by which a test's failure may newly go unnoticed.
+
+    A line counts where it speaks of tests itself, or is a setting of CI that has no other line to speak of them.
+    """
+    known = {line.strip() for line in (before or "").splitlines()}
+    for number, line in enumerate((after or "").splitlines(), 1):
+        text = line.strip()
+        found = _SWALLOWING.search(text)
+        if found is None or text in known or text.startswith(("#", "//")):
+            continue
+        setting = ":" in found[0] and "|" not in found[0] and path.endswith((".yml", ".yaml"))
+        if setting or _TESTING.search(text):
+            yield Change(
+                kind=ChangeKind.RUNNER_CONFIG,
+                path=path,
+                name=found[0].strip()[:40],
+                line=number,
+                detail=text[:100],
+            )
 
 
 def compare_pragmas(path: str, before: str | None, after: str | None) -> Iterator[Change]:

@@ -38,6 +38,7 @@ class ChangeKind(str, Enum):
     TEST_ENVIRONMENT = "test-environment"
     EQUAL_CONSTANT = "equal-constant"
     SPECIAL_CASE = "special-case"
+    GOLDEN = "golden"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

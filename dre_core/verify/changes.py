@@ -15,7 +15,9 @@ tests-hidden             a changed file has tests that can't be collected or are
 tautology-added          an added assertion can't fail                                     fail minor
                          ... as it compares a thing with itself, beside others that can    warn
 hook-added               an added hook or exit handler can change outcomes                 warn
-runner-config-changed    configuration that decides which tests run has changed            warn
+runner-config-changed    configuration that decides which tests run has changed, or a      warn
+                         script lets a failure go unnoticed
+golden-changed           what tests compare with was recorded anew                         warn
 detects-test-env         added product code asks whether a test is running                 warn
                          ... and a yes or no, or something stored, hangs on it             fail major
                          ... and what it gives does                                        veto
@@ -198,9 +200,20 @@ def _hooks(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
 
 def _runner_config(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     named = ", ".join(f"{c.name} in {c.path} ({c.detail})" for c in changes[:_NAMED])
-    message = f"what decides which tests run has changed: {named}"
+    message = f"what decides which tests run, or whether a failure counts, has changed: {named}"
     more = {**_about(evidence, changes), "tests": ()}
     return [warn("runner-config-changed", Vantage.STATIC, message, **more)]
+
+
+def _golden(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    named = ", ".join(c.path for c in changes[:_NAMED])
+    message = (
+        f"{_count(changes, 'file')} that tests compare with {_verb(changes, 'was', 'were')} changed: {named}"
+    )
+    remedy = "look at the difference, or let the old tests be run on the new source: dre wrap --replay"
+    say = info if has_matrix(evidence) else warn
+    more = {**_about(evidence, changes), "tests": ()}
+    return [say("golden-changed", Vantage.STATIC, message, remedy=remedy, **more)]
 
 
 def _coverage_config(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
@@ -272,6 +285,7 @@ CHANGE_CHECKS = (
     _check("tautology-added", _tautologies, ChangeKind.TAUTOLOGY),
     _check("hook-added", _hooks, ChangeKind.HOOK),
     _check("runner-config-changed", _runner_config, ChangeKind.RUNNER_CONFIG),
+    _check("golden-changed", _golden, ChangeKind.GOLDEN),
     _check("detects-test-env", _test_environment, ChangeKind.TEST_ENVIRONMENT),
     _check("input-special-cased", _special_cases, ChangeKind.SPECIAL_CASE),
     _check("eq-constant", _equal_constant, ChangeKind.EQUAL_CONSTANT),

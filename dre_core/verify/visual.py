@@ -12,6 +12,7 @@ picture-not-seen       an earlier seal of another commit has these bytes, and el
 not-blank              one colour only                                                    fail major
 matches-baseline       more pixels than ``TOLERANCE`` differ from the baseline at base    fail minor
 baseline-rerecorded    the change brought another baseline, and no intent was declared    fail minor
+mask-grew              the change's configuration masks more of a picture than the base's  warn
 terminal-equals-stdout the terminal recording says something else than was captured       veto
 =====================  =================================================================  ============
 """
@@ -37,6 +38,7 @@ from dre_core.verify.verifier import (
     passed,
     run_checks,
     veto,
+    warn,
 )
 
 TOLERANCE = 0.001
@@ -185,6 +187,32 @@ def baseline_rerecorded(evidence: Evidence) -> Ruling:
     return _ruled("baseline-rerecorded", findings, seen, "their baselines are the base's")
 
 
+def mask_grew(evidence: Evidence) -> Ruling:
+    """More of a picture that may differ than at the base."""
+    seen = [item for item in _seen(evidence) if item.note.get("baseline")]
+    if not seen:
+        return not_applicable("no picture has a baseline")
+    findings = [
+        warn(
+            "mask-grew",
+            Vantage.STATIC,
+            f"the change masks {_percent(item.note['masked'])} of {plain(item.name, 120)}, where the base masked "
+            f"{_percent(item.note.get('maskedAtBase', '0'))}: what differs there is not seen",
+            remedy="mask no more than what moves, or look at the picture",
+        )
+        for item in seen
+        if item.note.get("masked")
+    ]
+    return _ruled("mask-grew", findings, seen, "masked no more than at the base")
+
+
+def _percent(share: str) -> str:
+    try:
+        return f"{float(share):.0%}"
+    except ValueError:
+        return "a part"
+
+
 def _is_meant(evidence: Evidence) -> bool:
     return evidence.declaration is not None and evidence.declaration.kind in _MEANT
 
@@ -230,6 +258,7 @@ CHECKS = (
     Check("not-blank", not_blank),
     Check("matches-baseline", matches_baseline),
     Check("baseline-rerecorded", baseline_rerecorded),
+    Check("mask-grew", mask_grew, weight=0.5),
     _TERMINAL,
 )
 

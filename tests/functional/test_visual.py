@@ -58,6 +58,7 @@ def test_a_good_picture_is_one_more_method(shown):
         "not-blank": "ran",
         "matches-baseline": "ran",
         "baseline-rerecorded": "ran",
+        "mask-grew": "ran",
     }
 
 
@@ -182,3 +183,17 @@ def test_words_of_failure_that_no_terminal_shows(project):
     ]
     assert finding["severity"] == "warn"
     assert "'FAILED', and a terminal does not show it" in finding["message"]
+
+
+def test_a_mask_that_the_change_makes_larger(shown):
+    masks = "visual: {{baselines: looks, masks: ['page.png:{}']}}\n"
+    shown.write("dre.yaml", masks.format("12x80+0+0"))
+    base = shown.commit("a clock")
+    shown.write("dre.yaml", masks.format("60x80+60+0"))
+    shown.commit("a larger one")
+    verdict, findings = judged(shown, "--base", base)
+    assert (verdict["verdict"], set(findings)) == ("supported", {"mask-grew"})
+    assert "out/page.png, where the base masked 10%" in findings["mask-grew"]["message"]
+    shown.write("dre.yaml", masks.format("12x40+0+40"))
+    shown.commit("a smaller one")
+    assert "mask-grew" not in judged(shown, "--base", base)[1]

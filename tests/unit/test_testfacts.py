@@ -8,7 +8,8 @@ import pytest
 
 from dre_core.capture.diff import read_changes
 from dre_core.capture.git import Git
-from dre_core.capture.runnerfacts import compare_config, compare_pragmas
+from dre_core.capture.material import is_golden
+from dre_core.capture.runnerfacts import compare_config, compare_pragmas, compare_script, is_script
 from dre_core.capture.testfacts import (
     Module,
     added_equal_constants,
@@ -142,6 +143,45 @@ def test_configuration(path, before, after, expected):
     assert [change.name for change in compare_config(path, before, after)] == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "line", "seen"),
+    [
+        (".github/workflows/ci.yml", "      continue-on-error: true", True),
+        (".github/workflows/ci.yml", "      - run: pytest || true", True),
+        (".github/workflows/ci.yml", "      - run: rm -rf build || true", False),
+        (".gitlab-ci.yml", "  allow_failure: true", True),
+        ("Makefile", "\tpytest -q || echo failed", True),
+        ("package.json", '    "test": "jest --passWithNoTests",', True),
+        ("package.json", '    "test": "jest || true",', True),
+        ("package.json", '    "clean": "rm -rf dist || true",', False),
+        ("ci/run.sh", "pytest -q; exit 0", True),
+        ("ci/run.sh", "# pytest -q || true", False),
+        ("ci/run.sh", "pytest -q", False),
+    ],
+)
+def test_a_failure_that_goes_unnoticed(path, line, seen):
+    assert is_script(path)
+    found = list(compare_script(path, "first\n", f"first\n{line}\n"))
+    assert bool(found) is seen
+    assert list(compare_script(path, f"{line}\n", f"first\n{line}\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "golden"),
+    [
+        ("tests/__snapshots__/test_a.ambr", True),
+        ("src/__snapshots__/a.test.js.snap", True),
+        ("tests/golden/page.html", True),
+        ("tests/a.approved.txt", True),
+        ("tests/test_a.py", False),
+        ("docs/snapshots.md", False),
+        ("data/expected_values.py", False),
+    ],
+)
+def test_what_tests_compare_with(path, golden):
+    assert is_golden(path) is golden
+
+
 def test_pragmas_count_only_where_logic_is_left_out():
     before = "def f():\n    return 1\n"
     added = "def f():  # pragma: no cover\n    return 1\n"
@@ -155,6 +195,7 @@ def test_a_history_is_read_with_its_uncommitted_files(project):
     project.write("test_shop.py", "from shop import double\n\ndef test_two():\n    assert double(1) == 2\n")
     project.write("conftest.py", "def pytest_collection_modifyitems(items):\n    items.clear()\n")
     project.write("broken.py", "def f(:\n")
+    project.write("new.snap", "1")
     found = read_changes(Git(str(project.path)), base)
     assert [(change.kind, change.name) for change in found.changes] == [
         (ChangeKind.HOOK, "pytest_collection_modifyitems"),
