@@ -18,9 +18,16 @@ def _as_it_was():
 
 def test_it_is_off_meanwhile_and_on_again_after_an_error():
     gc.enable()
-    with pytest.raises(KeyError), unsearched():
-        assert not gc.isenabled()
-        raise KeyError
+    found = []
+
+    def search() -> None:
+        with unsearched():
+            found.append(gc.isenabled())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        search()
+    assert found == [False]
     assert gc.isenabled()
 
 
