@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dre_core.capture.clone import Clone
+from dre_core.capture.kernel import open_pidfd
 from dre_core.capture.material import is_test_file
 from dre_core.capture.renaming import Alias
 from dre_core.errors import CaptureError
@@ -194,8 +196,8 @@ class Bench:
         deadline = time.monotonic() + self.budget_seconds
         try:
             while True:
-                with suppress(subprocess.TimeoutExpired):
-                    return process.wait(timeout=_POLL_SECONDS), ""
+                if (status := _ended(process, _POLL_SECONDS)) is not None:
+                    return status, ""
                 if time.monotonic() > deadline:
                     return None, f"no end after {self.budget_seconds:g} s"
                 if os.fstat(output.fileno()).st_size > _OUTPUT_LIMIT_BYTES:
@@ -204,6 +206,20 @@ class Bench:
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """The exit status, as soon as there is one; None if there is none within the time."""
+    watched = open_pidfd(process.pid)
+    if watched is None:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=seconds)
+        return None
+    try:
+        select.select([watched], [], [], seconds)
+    finally:
+        os.close(watched)
+    return process.poll()
 
 
 def _settle(run: CellRun, status: int | None, killed: str, tail: str) -> None:

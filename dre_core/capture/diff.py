@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from dre_core.capture.git import Git
+from dre_core.capture.git import Git, Past
 from dre_core.capture.material import is_golden, is_test_file
 from dre_core.capture.othertests import compare_other_tests, is_other_test
 from dre_core.capture.runnerfacts import (
@@ -50,27 +50,32 @@ def read_changes(git: Git, base: str) -> Changes:
     Raises:
         CaptureError: git refuses.
     """
+    with git.past(base) as past:
+        return _read(git, past, base)
+
+
+def _read(git: Git, past: Past, base: str) -> Changes:
     paths = _changed(git, base)
     gaps = [f"{len(paths) - _FILES_LIMIT} more files changed"] if len(paths) > _FILES_LIMIT else []
     changes: list[Change] = []
     for path in paths[:_FILES_LIMIT]:
         if path in CONFIG_FILES:
-            changes += compare_config(path, git.show(base, path), _on_disk(git, path))
+            changes += compare_config(path, past.show(path), _on_disk(git, path))
         if is_script(path):
-            changes += compare_script(printable(path), git.show(base, path), _on_disk(git, path))
-        if is_golden(path) and git.show(base, path) is not None:
+            changes += compare_script(printable(path), past.show(path), _on_disk(git, path))
+        if is_golden(path) and past.show(path) is not None:
             changes.append(Change(kind=ChangeKind.GOLDEN, path=printable(path), name=path.rpartition("/")[2]))
     others = [path for path in paths[:_FILES_LIMIT] if is_other_test(path)]
     changes += compare_other_tests(
-        [(printable(path), git.show(base, path), _on_disk(git, path)) for path in others]
+        [(printable(path), past.show(path), _on_disk(git, path)) for path in others]
     )
     sources = [path for path in paths[:_FILES_LIMIT] if path.endswith(".py")]
-    found, unread = _read_sources(git, base, sources)
+    found, unread = _read_sources(git, past, base, sources)
     gaps += [f"{path} could not be read as Python" for path in unread]
     changes = sorted([*changes, *found], key=lambda change: (change.path, change.line, change.name))
     if len(changes) > _LISTED:
         gaps.append(f"{len(changes) - _LISTED} more changes")
-    declared = any("pytest11" in (git.show(base, path) or "") for path in _PLUGIN_DECLARED_IN)
+    declared = any("pytest11" in (past.show(path) or "") for path in _PLUGIN_DECLARED_IN)
     return Changes(
         base=base,
         changes=tuple(changes[:_LISTED]),
@@ -97,14 +102,14 @@ def _on_disk(git: Git, path: str) -> str | None:
         return None
 
 
-def _read_sources(git: Git, base: str, paths: list[str]) -> tuple[list[Change], list[str]]:
+def _read_sources(git: Git, past: Past, base: str, paths: list[str]) -> tuple[list[Change], list[str]]:
     """The changes in Python files, and the files that could not be read."""
     tests: list[tuple[Module, Module]] = []
     source: list[tuple[Module, Module]] = []
     changes: list[Change] = []
     unread = []
     for path in paths:
-        before, after = git.show(base, path), _on_disk(git, path)
+        before, after = past.show(path), _on_disk(git, path)
         try:
             pair = Module.read(printable(path), before), Module.read(printable(path), after)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -119,18 +124,18 @@ def _read_sources(git: Git, base: str, paths: list[str]) -> tuple[list[Change], 
     for pair in tests:
         changes += added_hooks(*pair)
     changes += _in_product(source)
-    changes += _by_heart(git, base, source)
+    changes += _by_heart(git, past, base, source)
     return changes, unread
 
 
-def _by_heart(git: Git, base: str, pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
+def _by_heart(git: Git, past: Past, base: str, pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
     """Cases of the product that a test of the base asks for word for word."""
 
     def holding(literal: str, *, tests: bool) -> Iterator[str]:
         paths = git.grep(base, literal.strip("'\"()[], ")[:80])
         wanted = [path for path in paths if path.endswith(".py") and is_test_file(path) is tests]
         for path in wanted[:_HOLDING_LIMIT]:
-            yield git.show(base, path) or ""
+            yield past.show(path) or ""
 
     for before, after in pairs:
         yield from added_special_cases(

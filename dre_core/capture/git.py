@@ -12,11 +12,16 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from dre_core.errors import CaptureError
 from dre_core.model.record import dataclass
+
+if TYPE_CHECKING:
+    import subprocess
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -30,6 +35,7 @@ _SIGNATURE_STATES = {
 _SIGNATURE_KINDS = {"SSH SIGNATURE": "ssh", "SIGNED MESSAGE": "x509"}
 # No program that git starts, filters of the checkout's configuration included, may see these.
 _KEY_VARIABLES = ("DRE_SIGNING_KEY", "DRE_PASSPHRASE")
+_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +271,38 @@ class Git:
             return ""
         return self.merge_base("HEAD", upstream)
 
+    @contextmanager
+    def past(self, commit: str) -> Iterator[Past]:
+        """A commit whose files are read one after the other, by one process of git.
+
+        Raises:
+            CaptureError: git can't be run.
+        """
+        import subprocess
+        from threading import Timer
+
+        try:
+            process = subprocess.Popen(
+                [*_GIT, "cat-file", "--batch"],
+                cwd=self.root,
+                env=_environ(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise CaptureError(f"git cat-file could not be run: {error}") from None
+        limit = Timer(_TIMEOUT_SECONDS, process.kill)
+        limit.daemon = True
+        limit.start()
+        try:
+            yield Past(self, commit, process)
+        finally:
+            limit.cancel()
+            limit.join()  # a process that forks has no other threads
+            process.kill()
+            process.communicate()
+
     def show(self, commit: str, path: str) -> str | None:
         """Text of a file at a commit, or None where it is absent or not UTF-8."""
         try:
@@ -336,6 +374,48 @@ class Git:
         except CaptureError:
             return {}
         return dict(zip(safe, output.decode().split(), strict=False))
+
+
+class Past:
+    """A commit's files; see :meth:`Git.past`.
+
+    Args:
+        git: The work tree.
+        commit: The commit.
+        process: ``git cat-file --batch``.
+    """
+
+    def __init__(self, git: Git, commit: str, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._git = git
+        self._commit = commit
+        self._asked, self._told = process.stdin, process.stdout
+
+    def show(self, path: str) -> str | None:
+        """Text of a file, or None where it is absent or not UTF-8.
+
+        Raises:
+            CaptureError: git ended before it answered.
+        """
+        if "\n" in path:
+            return self._git.show(self._commit, path)
+        try:
+            self._asked.write(f"{self._commit}:".encode() + os.fsencode(path) + b"\n")
+            self._asked.flush()
+            answer = self._told.readline()
+            # "<id> blob <size>", or "<what was asked for> missing".
+            words = answer.split(b" ")
+            size = int(words[2]) if len(words) == 3 and words[2].strip().isdigit() else -1
+            data = self._told.read(size + 1) if size >= 0 else b""
+        except OSError as error:
+            raise CaptureError(f"git cat-file ended: {error}") from None
+        if not answer or (size >= 0 and len(data) <= size):
+            raise CaptureError("git cat-file ended before it answered")
+        try:
+            return data[:-1].decode() if size >= 0 and words[1] == b"blob" else None
+        except UnicodeDecodeError:
+            return None
 
 
 def normalise_address(address: str) -> str:
@@ -448,20 +528,23 @@ def _user_setting(root: str, name: str) -> str:
     return ""
 
 
+def _environ() -> dict[str, str]:
+    """The environment that git runs in: inherited GIT_* variables would point at another repository or index."""
+    hidden = ("GIT_", *_KEY_VARIABLES)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    return {**kept, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+
+
 def _git(
     directory: str, *arguments: str, stdin: bytes | None = None, extra: Mapping[str, str] | None = None
 ) -> bytes:
     import subprocess  # only where there is a repository at all
 
-    # Inherited GIT_* variables would point at another repository or index.
-    hidden = ("GIT_", *_KEY_VARIABLES)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    environ |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
     try:
         done = subprocess.run(
-            ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments],
+            [*_GIT, *arguments],
             cwd=directory,
-            env=environ,
+            env={**_environ(), **(extra or {})},
             input=stdin,
             stdin=None if stdin is not None else subprocess.DEVNULL,
             capture_output=True,

@@ -56,10 +56,10 @@ def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
         One change for each statement. ``alters`` where something hangs on the answer, and ``excused`` then where that
         is only a yes or no, or something that is stored.
     """
-    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.stmt)}
-    asked = {(function, ast.dump(probe)) for function, _, probe in _probes(before.tree)}
-    for function, statement, probe in _probes(after.tree):
-        if ast.dump(statement) in known or (function, ast.dump(probe)) in asked:
+    found = [each for each in _probes(after.tree) if not before.holds(each[1])]
+    asked = {(function, ast.dump(probe)) for function, _, probe in _probes(before.tree)} if found else set()
+    for function, statement, probe in found:
+        if (function, ast.dump(probe)) in asked:
             continue
         hangs, stored = _hangs_on(statement, probe, function)
         yield Change(

@@ -61,13 +61,11 @@ def added_special_cases(before: Module, after: Module, tests: Texts, product: Te
         tests: Gives test files of the base.
         product: Gives the base's other Python files.
     """
-    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.Constant)}
-    old = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, _BRANCHES)}
     by_function: dict[str, list[Case]] = {}
-    for case in islice(_cases(after.tree, old), _CASES_LIMIT):
+    for case in islice(_cases(before, after.tree), _CASES_LIMIT):
         by_function.setdefault(case.function, []).append(case)
     for cases in by_function.values():
-        fresh = [case for case in cases if ast.dump(_literal(case.given)) not in known]
+        fresh = [case for case in cases if not _is_known(before, _literal(case.given))]
         told = next((c for c in fresh if any(_stand_together(text, c) for text in tests(c.given))), None)
         more = ""
         if told is None and len(fresh) == len(cases) and _are_all_asked(cases, tests):
@@ -117,13 +115,17 @@ def _literal(source: str) -> ast.expr:
     return ast.parse(source, mode="eval").body
 
 
-def _cases(tree: ast.Module, old: set[str]) -> Iterator[Case]:
+def _is_known(before: Module, literal: ast.expr) -> bool:
+    return isinstance(literal, ast.Constant) and before.holds(literal)
+
+
+def _cases(before: Module, tree: ast.Module) -> Iterator[Case]:
     """The candidates in what is new."""
     for function, node in _nodes(tree, "the module", frozenset()):
-        if not isinstance(node[0], _BRANCHES) or ast.dump(node[0]) in old:
-            continue
-        yield from _of_branch(function, *node)
-        yield from _of_table(function, node[0])
+        if isinstance(node[0], _BRANCHES):
+            found = [*_of_branch(function, *node), *_of_table(function, node[0])]
+            if found and not before.holds(node[0]):
+                yield from found
 
 
 def _nodes(

@@ -39,7 +39,6 @@ class TestFunction:
     Attributes:
         name: ``Class::test_name`` or ``test_name``.
         line: 1-based line of its definition.
-        body: Digest of body and parameters.
         skips: Each way in which it may be skipped or expected to fail, with its conditions, as source.
         assertions: Number of assertions.
         node: The definition.
@@ -49,10 +48,14 @@ class TestFunction:
 
     name: str
     line: int
-    body: str
     skips: frozenset[str]
     assertions: int
     node: Function = field(compare=False, repr=False)
+
+    @property
+    def body(self) -> str:
+        """Digest of body and parameters; made each time, for only tests that came or went are asked for it."""
+        return body_digest(self.node)
 
 
 @dataclass(slots=True)
@@ -62,9 +65,11 @@ class Module:
     path: str
     tree: ast.Module
     tests: dict[str, TestFunction] = field(default_factory=dict)
-    others: dict[str, str] = field(default_factory=dict)
+    others: dict[str, Function] = field(default_factory=dict)
     shadowed: list[tuple[str, int]] = field(default_factory=list)
     uncollected: list[tuple[str, int]] = field(default_factory=list)
+    skips: bool = True
+    _dumps: dict[type[ast.AST], set[str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str, text: str | None) -> Module:
@@ -75,9 +80,20 @@ class Module:
             ValueError: It holds null bytes.
             RecursionError: It is nested too deeply.
         """
-        module = cls(path, ast.parse(text or ""))
-        module._survey(module.tree.body, "", _marks(module.tree.body), collected=True)
+        text = text or ""
+        module = cls(path, ast.parse(text))
+        # Most files have none of the words, so that their tests need not be looked through for them. Python takes
+        # other letters for these in names, so only ASCII can be read as it stands.
+        module.skips = not text.isascii() or any(word in text for word in (*_SKIPS, "pytestmark"))
+        module._survey(module.tree.body, "", module._marks(module.tree.body), collected=True)
         return module
+
+    def holds(self, node: ast.AST) -> bool:
+        """Whether the file has a node just like this one, wherever it stands."""
+        kind = type(node)
+        if kind not in self._dumps:  # few are ever asked for
+            self._dumps[kind] = {ast.dump(each) for each in ast.walk(self.tree) if type(each) is kind}
+        return ast.dump(node) in self._dumps[kind]
 
     def _survey(self, body: list[ast.stmt], prefix: str, skips: frozenset[str], *, collected: bool) -> None:
         seen: dict[str, int] = {}
@@ -94,13 +110,13 @@ class Module:
                 seen[node.name] = node.lineno
 
     def _take(self, node: Function, prefix: str, skips: frozenset[str], *, collected: bool) -> None:
-        digest = body_digest(node)
         name = f"{prefix}{node.name}"
         if not collected or not node.name.startswith("test"):
-            self.others[name] = digest
+            self.others[name] = node
             return
-        found = skips | _decorated(node.decorator_list) | frozenset(_skip_calls(node))
-        self.tests[name] = TestFunction(name, node.lineno, digest, found, assertion_count(node), node)
+        if self.skips:
+            skips = skips | _decorated(node.decorator_list) | frozenset(_skip_calls(node))
+        self.tests[name] = TestFunction(name, node.lineno, skips, assertion_count(node), node)
 
     def _take_class(self, node: ast.ClassDef, prefix: str, skips: frozenset[str]) -> None:
         is_case = any("TestCase" in ast.unparse(base) for base in node.bases)
@@ -108,9 +124,12 @@ class Module:
         named = node.name.startswith("Test")
         if named and has_init and not is_case:
             self.uncollected.append((f"{prefix}{node.name}", node.lineno))
-        inner = skips | _decorated(node.decorator_list) | _marks(node.body)
+        inner = skips | _decorated(node.decorator_list) | self._marks(node.body)
         collected = is_case or (named and not has_init)
         self._survey(node.body, f"{prefix}{node.name}::", inner, collected=collected)
+
+    def _marks(self, body: list[ast.stmt]) -> frozenset[str]:
+        return _marks(body) if self.skips else frozenset()
 
 
 def body_digest(node: Function) -> str:
@@ -190,29 +209,39 @@ def compare_tests(before: list[Module], after: list[Module]) -> list[Change]:
     """
     old = {(m.path, name): test for m in before for name, test in m.tests.items()}
     new = {(m.path, name): test for m in after for name, test in m.tests.items()}
-    fresh: dict[str, list[tuple[str, str]]] = {}
-    for key, test in new.items():
-        if key not in old:
-            fresh.setdefault(test.body, []).append(key)
-    hidden = {digest: (m.path, name) for m in after for name, digest in m.others.items()}
     changes: list[Change] = []
-    for (path, name), test in old.items():
-        key = (path, name)
-        if key not in new and fresh.get(test.body):
-            key = fresh[test.body].pop(0)
-            detail = "::".join(key)
-            changes.append(Change(kind=ChangeKind.TEST_RENAMED, path=path, name=name, detail=detail))
+    gone = {}
+    for key, test in old.items():
         if key in new:
             changes += _compare_test(test, new[key], key[0])
-        elif test.body in hidden:
-            detail = f"now {hidden[test.body][1]}, which is not collected"
-            changes.append(Change(kind=ChangeKind.TEST_REMOVED, path=path, name=name, detail=detail))
         else:
-            changes.append(Change(kind=ChangeKind.TEST_REMOVED, path=path, name=name))
+            gone[key] = test
+    if gone:
+        changes += _find_again(gone, {key: test for key, test in new.items() if key not in old}, after)
     for past, now in zip(before, after, strict=True):
         changes += _hidden(past, now)
         changes += tautologies(past, now)
     return changes
+
+
+def _find_again(
+    gone: dict[tuple[str, str], TestFunction], fresh: dict[tuple[str, str], TestFunction], after: list[Module]
+) -> Iterator[Change]:
+    """Tests that are no longer where they were, by what they do: under another name, hidden, or nowhere."""
+    free: dict[str, list[tuple[str, str]]] = {}
+    for key, test in fresh.items():
+        free.setdefault(test.body, []).append(key)
+    hidden = {body_digest(node): name for m in after for name, node in m.others.items()}
+    for (path, name), test in gone.items():
+        body = test.body
+        if free.get(body):
+            key = free[body].pop(0)
+            detail = "::".join(key)
+            yield Change(kind=ChangeKind.TEST_RENAMED, path=path, name=name, detail=detail)
+            yield from _compare_test(test, fresh[key], key[0])
+        else:
+            detail = f"now {hidden[body]}, which is not collected" if body in hidden else ""
+            yield Change(kind=ChangeKind.TEST_REMOVED, path=path, name=name, detail=detail)
 
 
 def _compare_test(old: TestFunction, new: TestFunction, path: str) -> list[Change]:
@@ -259,27 +288,25 @@ def _hidden(before: Module, after: Module) -> Iterator[Change]:
 
 def tautologies(before: Module, after: Module) -> Iterator[Change]:
     """Added assertions that can't fail."""
-    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.stmt)}
     for test in after.tests.values():
         for node in ast.walk(test.node):
-            if (
-                isinstance(node, ast.stmt)
-                and (why := _cannot_fail(node, test.name))
-                and ast.dump(node) not in known
-            ):
-                # What compares a thing with itself beside assertions that can fail takes nothing away.
-                beside = _is_of_itself(node) and any(
-                    _checks(each) and not (isinstance(each, ast.stmt) and _cannot_fail(each, test.name))
-                    for each in ast.walk(test.node)
-                )
-                yield Change(
-                    kind=ChangeKind.TAUTOLOGY,
-                    path=after.path,
-                    name=test.name,
-                    line=node.lineno,
-                    detail=why,
-                    excused=beside,
-                )
+            why = _cannot_fail(node, test.name) if isinstance(node, ast.stmt) else ""
+            if not why or before.holds(node):
+                continue
+            assert isinstance(node, ast.stmt)
+            # What compares a thing with itself beside assertions that can fail takes nothing away.
+            beside = _is_of_itself(node) and any(
+                _checks(each) and not (isinstance(each, ast.stmt) and _cannot_fail(each, test.name))
+                for each in ast.walk(test.node)
+            )
+            yield Change(
+                kind=ChangeKind.TAUTOLOGY,
+                path=after.path,
+                name=test.name,
+                line=node.lineno,
+                detail=why,
+                excused=beside,
+            )
 
 
 def _is_of_itself(node: ast.stmt) -> bool:
@@ -336,9 +363,8 @@ def _compares_itself(test: ast.Compare) -> bool:
 
 def added_hooks(before: Module, after: Module) -> Iterator[Change]:
     """Hooks, exit handlers and lists of files to ignore in test files that can change what is reported."""
-    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, _TELLING)}
     for node in ast.walk(after.tree):
-        if isinstance(node, ast.FunctionDef) and node.name in _HOOKS and ast.dump(node) not in known:
+        if isinstance(node, ast.FunctionDef) and node.name in _HOOKS and not before.holds(node):
             yield Change(
                 kind=ChangeKind.HOOK,
                 path=after.path,
@@ -346,10 +372,10 @@ def added_hooks(before: Module, after: Module) -> Iterator[Change]:
                 line=node.lineno,
                 detail="added or changed",
             )
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _EXITS and ast.dump(node) not in known:
+        elif isinstance(node, ast.Call) and _is_exit(node.func) and not before.holds(node):
             name = ast.unparse(node.func)
             yield Change(kind=ChangeKind.HOOK, path=after.path, name=name, line=node.lineno, detail="called")
-        elif (name := _ignoring(node)) and ast.dump(node) not in known:
+        elif (name := _ignoring(node)) and not before.holds(node):
             assert isinstance(node, _TELLING)
             yield Change(
                 kind=ChangeKind.HOOK,
@@ -358,6 +384,14 @@ def added_hooks(before: Module, after: Module) -> Iterator[Change]:
                 line=node.lineno,
                 detail="added or changed",
             )
+
+
+def _is_exit(function: ast.expr) -> bool:
+    return (
+        isinstance(function, ast.Attribute)
+        and any(name.endswith(f".{function.attr}") for name in _EXITS)
+        and ast.unparse(function) in _EXITS
+    )
 
 
 def _ignoring(node: ast.AST) -> str:

@@ -11,27 +11,27 @@ from collections.abc import Callable
 
 Counts = dict[str, int]
 
-_PYTEST_PART = (
-    rb"\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun|subtests passed)"
-)
-_PYTEST = re.compile(
-    rb"(?:=+ )?((?:no tests (?:ran|collected)|" + _PYTEST_PART + rb")(?:, " + _PYTEST_PART + rb")*)"
+# Compiled by ``re`` when a line first needs one: nobody's output has them all.
+_PYTEST = (
+    rb"(?:=+ )?((?:(?:no tests (?:ran|collected)"
+    rb"|\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun|subtests passed))"
+    rb"(?:, (?=\d)|(?= in )))+)"
     rb" in \d+(?:\.\d+)?s(?: \(\d+(?: days?, \d+)?:\d\d:\d\d\))?(?: =+)?"
 )
-_PART = re.compile(rb"(\d+) ([a-z]+)(?! passed)")
-_JEST = re.compile(rb"Tests:\s+((?:\d+ [a-z]+, )*\d+ total)")
-_VITEST = re.compile(rb"Tests\s+((?:\d+ [a-z ]+ \| )*\d+ [a-z ]+) \(\d+\)")
-_CARGO = re.compile(
+_PART = rb"(\d+) ([a-z]+)(?! passed)"
+_JEST = rb"Tests:\s+((?:\d+ [a-z]+, )*\d+ total)"
+_VITEST = rb"Tests\s+((?:\d+ [a-z ]+ \| )*\d+ [a-z ]+) \(\d+\)"
+_CARGO = (
     rb"test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; "
     rb"(\d+) filtered out.*"
 )
-_MAVEN = re.compile(rb"(?:\[[A-Z]+\] )?Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)")
-_GO_PACKAGE = re.compile(rb"(?:ok  \t|FAIL\t)(\S+)\t(?:\d+\.\d+s|\(cached\)|\[build failed\]).*")
-_GO_TEST = re.compile(rb"\s*--- (PASS|FAIL|SKIP): \S+ \(\d+\.\d+s\)")
-_MOCHA = re.compile(rb"(\d+) (passing|failing|pending)(?: \((?:\d+(?:ms|s|m|h))\))?")
-_UNITTEST_RAN = re.compile(rb"Ran (\d+) tests? in \d+(?:\.\d+)?s")
-_UNITTEST_END = re.compile(rb"(OK|FAILED|NO TESTS RAN)(?: \(([a-z =,0-9]+)\))?")
-_JUNIT = re.compile(rb"\[\s*(\d+) tests? (found|skipped|started|aborted|successful|failed)\s*\]")
+_MAVEN = rb"(?:\[[A-Z]+\] )?Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)"
+_GO_PACKAGE = rb"(?:ok  \t|FAIL\t)(\S+)\t(?:\d+\.\d+s|\(cached\)|\[build failed\]).*"
+_GO_TEST = rb"\s*--- (PASS|FAIL|SKIP): \S+ \(\d+\.\d+s\)"
+_MOCHA = rb"(\d+) (passing|failing|pending)(?: \((?:\d+(?:ms|s|m|h))\))?"
+_UNITTEST_RAN = rb"Ran (\d+) tests? in \d+(?:\.\d+)?s"
+_UNITTEST_END = rb"(OK|FAILED|NO TESTS RAN)(?: \(([a-z =,0-9]+)\))?"
+_JUNIT = rb"\[\s*(\d+) tests? (found|skipped|started|aborted|successful|failed)\s*\]"
 
 _FIELDS = {
     b"passed": "passed",
@@ -50,7 +50,7 @@ _FIELDS = {
 
 def _parts(text: bytes) -> Counts:
     counts: Counts = {}
-    for number, word in _PART.findall(text):
+    for number, word in re.findall(_PART, text):
         name = _FIELDS.get(word)
         if name:
             counts[name] = counts.get(name, 0) + int(number)
@@ -58,12 +58,12 @@ def _parts(text: bytes) -> Counts:
 
 
 TOOLS = (
-    ("error", "make", re.compile(rb"g?make(?:\[\d+\])?: \*\*\* .*(?:Error \d+|Stop\.).*")),
-    ("error", "npm", re.compile(rb"npm (?:ERR!|error)(?: .*)?")),
-    ("success", "tox", re.compile(rb"congratulations :\) \(\d+\.\d+ seconds\)")),
-    ("error", "tox", re.compile(rb"evaluation failed :\( \(\d+\.\d+ seconds\)")),
+    ("error", "make", b"*** ", rb"g?make(?:\[\d+\])?: \*\*\* .*(?:Error \d+|Stop\.).*"),
+    ("error", "npm", b"npm ", rb"npm (?:ERR!|error)(?: .*)?"),
+    ("success", "tox", b"congratulations :)", rb"congratulations :\) \(\d+\.\d+ seconds\)"),
+    ("error", "tox", b"evaluation failed", rb"evaluation failed :\( \(\d+\.\d+ seconds\)"),
 )
-"""Kind, tool and form of lines by which other tools end."""
+"""Kind, tool, a literal and the form of lines by which other tools end."""
 
 
 class Closing:
@@ -77,56 +77,58 @@ class Closing:
         self._junit: Counts = {}
         self._rules: tuple[tuple[bytes, Callable[[bytes, int], None]], ...] = (
             (b" in ", self.pytest),
-            (b" in ", self.unittest_ran),
+            (b"Ran ", self.unittest_ran),
             (b"Tests:", self.jest),
             (b"Tests  ", self.vitest),
             (b"test result: ", self.cargo),
             (b"Tests run: ", self.maven),
             (b"--- ", self.go_test),
             (b"\t", self.go_package),
-            (b"ing", self.mocha),
-            (b"[", self.junit),
+            (b" passing", self.mocha),
+            (b" failing", self.mocha),
+            (b" pending", self.mocha),
+            (b" test", self.junit),
             (b"", self.unittest_end),
         )
 
     def pytest(self, line: bytes, offset: int) -> None:
-        if found := _PYTEST.fullmatch(line):
+        if found := re.fullmatch(_PYTEST, line):
             self._report("pytest", _parts(found[1]), offset, line)
 
     def jest(self, line: bytes, offset: int) -> None:
-        if found := _JEST.fullmatch(line):
+        if found := re.fullmatch(_JEST, line):
             self._report("jest", _parts(found[1]), offset, line)
 
     def vitest(self, line: bytes, offset: int) -> None:
-        if found := _VITEST.fullmatch(line):
+        if found := re.fullmatch(_VITEST, line):
             self._report("vitest", _parts(found[1]), offset, line)
 
     def cargo(self, line: bytes, offset: int) -> None:
-        if found := _CARGO.fullmatch(line):
+        if found := re.fullmatch(_CARGO, line):
             names = ("passed", "failed", "skipped", "deselected")
             self._report("cargo", dict(zip(names, map(int, found.groups()), strict=True)), offset, line)
 
     def maven(self, line: bytes, offset: int) -> None:
-        if found := _MAVEN.fullmatch(line):
+        if found := re.fullmatch(_MAVEN, line):
             run, failed, errors, skipped = map(int, found.groups())
             passed = max(0, run - failed - errors - skipped)
             counts = {"passed": passed, "failed": failed, "errors": errors, "skipped": skipped}
             self._report("surefire", counts, offset, line)
 
     def go_test(self, line: bytes, offset: int) -> None:
-        if found := _GO_TEST.fullmatch(line):
+        if found := re.fullmatch(_GO_TEST, line):
             name = {b"PASS": "passed", b"FAIL": "failed", b"SKIP": "skipped"}[found[1]]
             self._go[name] = self._go.get(name, 0) + 1
 
     def go_package(self, line: bytes, offset: int) -> None:
-        if _GO_PACKAGE.fullmatch(line):
+        if re.fullmatch(_GO_PACKAGE, line):
             counts, self._go = self._go, {}
             if line.startswith(b"FAIL") and not counts.get("failed"):
                 counts = counts | {"errors": 1}
             self._report("go test", counts, offset, line)
 
     def mocha(self, line: bytes, offset: int) -> None:
-        found = _MOCHA.fullmatch(line)
+        found = re.fullmatch(_MOCHA, line)
         if found is None:
             return
         name = {b"passing": "passed", b"failing": "failed", b"pending": "skipped"}[found[2]]
@@ -144,11 +146,11 @@ class Closing:
             self._report("mocha", counts, offset, line)
 
     def unittest_ran(self, line: bytes, offset: int) -> None:
-        if found := _UNITTEST_RAN.fullmatch(line):
+        if found := re.fullmatch(_UNITTEST_RAN, line):
             self._ran = int(found[1])
 
     def unittest_end(self, line: bytes, offset: int) -> None:
-        found = _UNITTEST_END.fullmatch(line)
+        found = re.fullmatch(_UNITTEST_END, line) if self._ran is not None else None
         if found is None or self._ran is None:
             return
         ran, self._ran = self._ran, None
@@ -165,7 +167,7 @@ class Closing:
         self._report("unittest", counts, offset, line)
 
     def junit(self, line: bytes, offset: int) -> None:
-        found = _JUNIT.fullmatch(line)
+        found = re.fullmatch(_JUNIT, line) if line.startswith(b"[") else None
         if found is None:
             return
         names = {b"successful": "passed", b"failed": "failed"}

@@ -255,8 +255,8 @@ class Patterns:
     def _tool(self, line: bytes, offset: int) -> None:
         from dre_core.pipeline.closing import TOOLS
 
-        for kind, tool, form in TOOLS:
-            if form.fullmatch(line):
+        for kind, tool, literal, form in TOOLS:
+            if literal in line and re.fullmatch(form, line):
                 self._count(tool, 1)
                 self._keep(Match(kind=kind, rule=tool, offset=offset, text=_text(line)))
 

@@ -39,6 +39,8 @@ def compare(before: str, after: str) -> list[tuple[str, str]]:
         (BEFORE.replace("    assert f(2) == 4\n", ""), [("test-weakened", "test_a")]),
         (BEFORE.replace("def test_b", "@pytest.mark.skip\ndef test_b"), [("test-skipped", "test_b")]),
         (BEFORE.replace("    assert g()", "    pytest.skip('later')\n    assert g()"), [("test-skipped", "test_b")]),
+        # Python reads a long s as an s in names.
+        (BEFORE.replace("def test_b", "@pytest.mark.\u017fkip\ndef test_b"), [("test-skipped", "test_b")]),
         (
             "import pytest\npytestmark = pytest.mark.xfail\n" + BEFORE,
             [("test-skipped", "test_a"), ("test-skipped", "test_b")],
