@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,10 @@ def _rule(value: object, at: str) -> LineRule | None:
     if type(group) is not int or isinstance(bits, bool) or not isinstance(bits, (int, float)):
         raise ConfigError(f"{at}: secretGroup and entropy are numbers")
     try:
-        compiled = re.compile(python_form(form).encode())
+        # In RE2 two dashes in a class mean what they still mean in Python, which warns that they may not for ever.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            compiled = re.compile(python_form(form).encode())
     except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f"{at}: can't use its regex: {error}") from error
     if not 0 <= group <= compiled.groups:

@@ -12,8 +12,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from dre_core.errors import DREError
+from dre_core.errors import DREError, FormatError
 
 
 def _envelope(data: bytes) -> None:
@@ -56,9 +57,82 @@ def _event(data: bytes) -> None:
 
 
 def _note(data: bytes) -> None:
-    from dre_core.crypto.note import unverified_text
+    from dre_core.crypto.note import Checkpoint, unverified_text
 
-    unverified_text(data.decode("utf-8", "surrogateescape"))
+    text = unverified_text(data.decode("utf-8", "surrogateescape"))
+    assert Checkpoint.parse(text).to_text() == text
+
+
+def _index(data: bytes) -> None:
+    from dre_core.verify.integrity import operation_of, parse_countersignatures, parse_indexes
+
+    for parse in (parse_indexes, parse_countersignatures):
+        try:
+            envelopes = parse(data)
+        except DREError:
+            if parse is parse_countersignatures:
+                raise
+            continue
+        assert b"".join(envelope.to_bytes() + b"\n" for envelope in envelopes) == data
+        if parse is parse_indexes:
+            assert all(operation_of(envelope) or len(envelopes) == 1 for envelope in envelopes)
+
+
+FACTS = ("changes", "covered", "declaration", "dependencies", "imports", "index", "process", "replay")
+"""Kinds of documents among an operation's payloads; the first byte of an input says which one it is of."""
+
+
+def _facts(data: bytes) -> None:
+    from dre_core.model import canonical
+
+    if not data:
+        raise FormatError("nothing")
+    read, write = _reader_and_writer(FACTS[data[0] % len(FACTS)])
+    parsed = read(canonical.loads(data[1:]))
+    if parsed is not None:
+        assert read(canonical.loads(canonical.dumps(write(parsed)))) == parsed
+
+
+def _reader_and_writer(kind: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    from dre_core.model.changes import Changes
+    from dre_core.model.covered import Covered
+    from dre_core.model.declaration import Declaration
+    from dre_core.model.locked import Locked
+    from dre_core.model.observation import Observation
+    from dre_core.model.replay import ReplayFacts
+    from dre_core.model.streams import index_to_json, parse_index
+    from dre_core.verify.evidence import _imports
+
+    if kind == "index":
+        return parse_index, index_to_json
+    if kind == "imports":
+        return _imports, lambda facts: {"imports": [fact.to_json() for fact in facts]}
+    classes: dict[str, Any] = {
+        "changes": Changes,
+        "covered": Covered,
+        "declaration": Declaration,
+        "dependencies": Locked,
+        "process": Observation,
+        "replay": ReplayFacts,
+    }
+    return classes[kind].parse, lambda value: value.to_json()
+
+
+def _cast(data: bytes) -> None:
+    from dre_core.capture.cast import format_event, format_header, parse
+
+    header, events = parse(data.splitlines(keepends=True))
+    again = parse([format_header(header), *map(format_event, events)])
+    assert again == (header, events)
+
+
+def _rules(data: bytes) -> None:
+    from dre_core.pipeline.rule_file import read_rules
+
+    with tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
+        file.write(data)
+        file.flush()
+        read_rules(Path(file.name))
 
 
 def _proof(data: bytes) -> None:
@@ -129,9 +203,12 @@ def _policy(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "archive": _archive,
     "canonical": _canonical,
+    "cast": _cast,
     "cipher": _cipher,
     "envelope": _envelope,
     "event": _event,
+    "facts": _facts,
+    "index": _index,
     "journal": _journal,
     "junit": _junit,
     "note": _note,
@@ -139,6 +216,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "private-key": _private_key,
     "proof": _proof,
     "public-key": _public_key,
+    "rules": _rules,
     "run": _run,
     "statement": _statement,
     "zstd": _zstd,

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.fuzz.fuzz_parsers import TARGETS, one
+from tests.fuzz.fuzz_parsers import FACTS, TARGETS, one
 
 HERE = Path(__file__).resolve()
 
@@ -46,7 +46,9 @@ def _recorded(folder: Path) -> dict[str, list[bytes]]:
     pytest = [sys.executable, "-m", "pytest", "--dre", "-q", "--junitxml=junit.xml", "test_a.py"]
     for words in ([*dre, "wrap", "--junit", "junit.xml", "--", *pytest], [*dre, "wrap", "--", "true"]):
         subprocess.run(words, cwd=folder, env=environ, capture_output=True, check=False)
-    subprocess.run([*dre, "evidence", "export", "--output", "e.zip"], cwd=folder, env=environ, check=True)
+    subprocess.run(
+        [*dre, "evidence", "export", "--all", "--output", "e.zip"], cwd=folder, env=environ, check=True
+    )
     found: dict[str, list[bytes]] = {target: [] for target in TARGETS}
     experiments = folder / ".dre" / "experiments"
     for path in experiments.glob("*/run.intoto.jsonl"):
@@ -64,6 +66,13 @@ def _recorded(folder: Path) -> dict[str, list[bytes]]:
     with Log.open(folder / ".dre" / "log.db", read_only=True) as log:
         found["event"] += [log.leaf(index) for index in range(log.size)]
     found["archive"].append((folder / "e.zip").read_bytes())
+    found["cast"] += _payloads(folder, "recording")
+    for number, kind in enumerate(FACTS):
+        found["facts"] += [bytes([number]) + data for data in _payloads(folder, kind)]
+    found["index"] += [path.read_bytes() for path in experiments.glob("*/index.json")]
+    found["rules"].append(
+        b'[[rules]]\nid = "a"\nregex = "(?i)key-([0-9a-f]{8})"\nkeywords = ["key-"]\nsecretGroup = 1\nentropy = 2.5\n'
+    )
     found["journal"] += [path.read_bytes() for path in experiments.glob("*/journal/*/*.jsonl")]
     found["junit"].append((folder / "junit.xml").read_bytes())
     found["policy"].append(
@@ -76,6 +85,23 @@ def _recorded(folder: Path) -> dict[str, list[bytes]]:
         found["public-key"].append(signer.public.pem())
         found["private-key"].append(signer.pem())
     return found
+
+
+def _payloads(folder: Path, kind: str) -> list[bytes]:
+    """Plain bytes of the kept payloads of one kind, of all operations in a folder's archive."""
+    from dre_core.store.sealed import archive_operations
+    from dre_core.verify.evidence import read_whole
+    from dre_core.verify.integrity import Expectations, Trust, inspect
+
+    with archive_operations(folder / "e.zip") as operations:
+        runs = [(inspect(each, Trust(keys={}), Expectations()).run, each.blobs) for each in operations]
+        return [
+            read_whole(blobs, item, 1 << 24)
+            for run, blobs in runs
+            if run is not None
+            for item in run.items_of(kind)
+            if item.kept
+        ]
 
 
 def fuzz(target: str, corpus: Path, seconds: int) -> tuple[int, int, str]:

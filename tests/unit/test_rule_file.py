@@ -142,3 +142,8 @@ def test_a_file_that_cant_be_used_is_refused_in_one_line(write, text, said):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="can't read"):
         read_rules(tmp_path / "absent.toml")
+
+
+def test_two_dashes_in_a_class_are_a_range_without_a_warning(write):
+    path = write('[[rules]]\nid = "a"\nregex = "key[+--/]([0-9a-f]{8})"\nkeywords = ["key"]\n')
+    assert [masked(path, f"key{char}0123abcd")[1] for char in ",."] == [{"a": 1}, {}]
