@@ -573,15 +573,21 @@ def act(project, github, node, node_modules, tool, published, tmp_path):
 
 
 @pytest.fixture
-def counted(request, capfd):
-    """Shows what was counted, where everything is."""
+def counted(request):
+    """Keeps what was counted, for the end of the output; a worker's own output goes nowhere."""
 
-    def show(line: str) -> None:
-        if IS_COUNTED:
-            with capfd.disabled():
-                print(f"\n{request.node.name}: {line}", flush=True)
+    def keep(line: str) -> None:
+        request.node.user_properties.append(("counted", line))
 
-    return show
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not IS_COUNTED:
+        return
+    for report in terminalreporter.getreports("passed"):
+        for line in (value for name, value in report.user_properties if name == "counted"):
+            terminalreporter.write_line(f"{report.nodeid.partition('::')[2]}: {line}")
 
 
 FILE_CALLS = "openat,mkdir,rename,link,unlink,write,pwrite64,fsync,fdatasync,ftruncate,fchmod,close"

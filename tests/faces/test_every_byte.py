@@ -49,7 +49,7 @@ def result(path, key):
     return IntegrityResult.INVALID if problems else results[0]
 
 
-def test_every_changed_byte(small):
+def test_every_changed_byte(small, counted):
     data, path, key = small
     path.write_bytes(data)
     assert result(path, key) is IntegrityResult.VALID
@@ -59,13 +59,15 @@ def test_every_changed_byte(small):
         path.write_bytes(changed)
         assert result(path, key) is IntegrityResult.INVALID, at
         changed[at] = data[at]
+    counted(f"{len(range(0, len(data), STRIDE))} of {len(data)} bytes changed")
 
 
-def test_every_truncation(small):
+def test_every_truncation(small, counted):
     data, path, key = small
     for length in range(0, len(data), STRIDE):
         path.write_bytes(data[:length])
         assert result(path, key) is IntegrityResult.INVALID, length
+    counted(f"cut off at {len(range(0, len(data), STRIDE))} of {len(data)} lengths")
 
 
 def test_nothing_of_a_changed_archive_is_taken_in(small, project):

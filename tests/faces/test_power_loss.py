@@ -193,7 +193,7 @@ def decoded_paths(text: str) -> str:
 
 
 @pytest.mark.parametrize("names_survive", [True, False], ids=["names at once", "names when synced"])
-def test_the_power_goes_at_any_moment(project, own_home, tmp_path, monkeypatch, names_survive):
+def test_the_power_goes_at_any_moment(project, own_home, tmp_path, monkeypatch, counted, names_survive):
     project.write("dre.yaml", "capture:\n  dependencies: false\n")
     project.commit()
     calls = list(recorded(project, own_home))
@@ -229,6 +229,7 @@ def test_the_power_goes_at_any_moment(project, own_home, tmp_path, monkeypatch, 
     assert seen[-1] == {RunOutcome.PASSED}
     assert set().union(*seen) <= {RunOutcome.PASSED, RunOutcome.INCOMPLETE}
     assert set() in seen
+    counted(f"the power gone at {len(seen)} of {points + 1} moments")
 
 
 def root_hex(root: Path) -> str:
