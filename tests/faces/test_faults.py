@@ -19,6 +19,7 @@ import pytest
 from dre_core.declaring import head_commit, in_force
 from dre_core.engine import Engine
 from dre_core.errors import NotFoundError
+from dre_core.history import log_problems
 from dre_core.model.declaration import Kind
 from dre_core.model.run import RunOutcome
 from dre_core.model.verdict import IntegrityResult
@@ -52,7 +53,7 @@ def outcomes(engine, known=()):
     if not engine.folder.exists:
         return {}
     with engine.open_log(read_only=True) as log:
-        assert log.check() == []
+        assert log_problems(engine, log)[0] == []
         begun = {event.operation for _, event in log.events() if event.operation}
     found = {}
     for name in engine.folder.experiments():

@@ -182,6 +182,7 @@ def test_a_small_blob_that_changes_on_its_way(wire):
     assert wire.puts == [(0, True)] * 2
 
 
+@pytest.mark.parametrize("server", ["rclone"], indirect=True)
 def test_it_is_said_in_one_line(project, wire, monkeypatch):
     (project.path / "evidence.zip").write_bytes(os.urandom(18 * MEBIBYTE))
     monkeypatch.setenv("AWS_ENDPOINT_URL", wire.url)
