@@ -13,7 +13,7 @@ an earlier one leaves nothing to read.
    tree of a checkpoint that the endorsed key signed.
 6. ``subjects``: the Statements are about this run's evidence index and source tree.
 7. ``items``: every item that is said to be kept is there with its digest.
-8. ``archive``: the index, signed by a key that is trusted for the run, names every member, size and digest
+8. ``archive``: the index, signed by every trusted key that signed the run, names every member, size and digest
    (archives only).
 9. ``commit``, ``repository``, ``run-id``, ``nonce``, ``max-age``: what the caller expects, each only if asked.
 
@@ -443,17 +443,20 @@ def index_of(sealed: Sealed) -> Envelope:
 
 
 def _index_signature(state: _Inspection, index: Envelope) -> None:
-    """A trusted key that signed the run signed the index, not just any: everybody can add a signature to the run."""
+    """Who sealed the run sealed the index: all trusted keys that signed it, or where there are none all known ones.
+
+    One of them is not enough, because everybody can add a signature of his own to the run.
+    """
     assert state.run_envelope is not None
     if trusted := state.run_envelope.signers(state.trust.keys.values()):
-        index.verify([state.trust.keys[keyid] for keyid in trusted], 1)
+        index.verify([state.trust.keys[keyid] for keyid in trusted], len(trusted))
         return
     known = {**state.sealed.hint_keys, **state.trust.keys}
     named = [signature.keyid for signature in state.run_envelope.signatures]
     if {signature.keyid for signature in index.signatures}.isdisjoint(named):
         raise IntegrityError("the index is signed by another key than the run", path="index.json")
     if keys := [known[keyid] for keyid in named if keyid in known]:
-        index.verify(keys, 1)
+        index.verify(keys, len(keys))
 
 
 def _is_shared_readme(state: _Inspection, digest: str) -> bool:

@@ -201,7 +201,7 @@ def test_an_index_of_an_operation_that_is_not_there(two, code):
     assert code({**first, "index.json": first["index.json"] + second["index.json"]}) == 3
 
 
-def test_a_signature_of_ones_own_beside_ours(two, code):
+def test_a_signature_of_ones_own_beside_ours(two, code, project, tmp_path):
     """The run still has our signature; but what a second one was added to is not what we signed the index about."""
     first, _, _ = two
     thief = Signer.generate()
@@ -214,7 +214,14 @@ def test_a_signature_of_ones_own_beside_ours(two, code):
     pem = f"keys/{thief.keyid}.pem"
     forged = {**first, name: b"".join(lines), "README.txt": EVIL, pem: thief.public.pem()}
     names = {subject["name"] for subject in _indexed(first)} | {pem}
-    assert code({**forged, "index.json": index_about(forged, sorted(names), thief)}) == 3
+    forged["index.json"] = index_about(forged, sorted(names), thief)
+    assert code(forged) == 3
+    assert (
+        project.dre(
+            "--dir", str(tmp_path / "into"), "evidence", "import", str(tmp_path / "forged.zip")
+        ).returncode
+        == 3
+    )
     # Without a trusted key nothing of it is trusted.
     assert code({**forged, "index.json": first["index.json"]}) == 3
 
