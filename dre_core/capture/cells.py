@@ -55,6 +55,7 @@ class Cells:
         lost: Cells that could not, by name.
         gaps: What could not be done, in words.
         began: Monotonic time of the start.
+        by_file: Whether tests are asked for by whole files, since some need what others of their file do.
     """
 
     git: Git
@@ -66,6 +67,7 @@ class Cells:
     lost: dict[str, Cell] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    by_file: bool = False
 
     def clone(self, name: str, commit: str) -> Clone:
         """A clone of a commit.
@@ -119,7 +121,7 @@ class Cells:
         every: dict[str, list[Reached | None]] = {test: [ran.run.reached(test)] for test in wanted}
         if not wanted:
             return every
-        words = [*ran.words, *selected(ran.run, wanted)]
+        words = [*ran.words, *selected(ran.run, wanted, by_file=self.by_file)]
         for _ in range(times):
             run = self.execute(ran.clone, words, aliases=ran.aliases)
             ran.run.seconds += run.seconds
@@ -162,11 +164,15 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def selected(run: CellRun, tests: Sequence[str]) -> list[str]:
-    """Words that select tests: their ids, or their files where that is too many or they were not collected."""
-    if len(tests) > _SELECTED_LIMIT or any(test not in run.items for test in tests):
+def selected(run: CellRun, tests: Sequence[str], *, by_file: bool = False) -> list[str]:
+    """Words that select tests: their functions, or their files where that is too many or they were not collected.
+
+    Not their ids: those of parameters that come from a set are others in each process.
+    """
+    functions = {test.partition("[")[0] for test in tests}
+    if by_file or len(functions) > _SELECTED_LIMIT or any(test not in run.items for test in tests):
         return sorted({test.partition("::")[0] for test in tests})
-    return sorted(tests)
+    return sorted(functions)
 
 
 def add(run: CellRun, more: CellRun) -> None:

@@ -183,7 +183,7 @@ class Matrix:
     def _compared(self, claimed: Mapping[str, Outcome]) -> tuple[list[ReplayedTest], int]:
         """Every test of the base against the cells, what disagrees looked at closely."""
         bb, bh, hh = (self.cells.ran[name].run for name in ("bb", "bh", "hh"))
-        names = _renamed(bb, hh)
+        names, again = _renamed(bb, hh), _renamed(bb, bh)
         removed = removed_names(self.cells.git, self.base, self.head)
         pairs = []
         for test in bb.items:
@@ -194,7 +194,7 @@ class Matrix:
                         id=at_head,
                         base_id=test,
                         claimed=claimed.get(at_head),
-                        bh=_with_missing(bh.reached(test), removed),
+                        bh=_with_missing(bh.reached(again.get(test, test)), removed),
                         hh=hh.reached(at_head),
                     )
                 )
@@ -256,6 +256,13 @@ class Matrix:
             return
         words = [word for word in ran.words if word != "--collect-only"]
         run = self.cells.execute(ran.clone, [*words, *selected(ran.run, tests)])
+        if any((found := run.reached(test)) is None or found.failed for test in tests):
+            # It may be red by itself, or only alone: some tests need what others of their file do.
+            whole = self.cells.execute(ran.clone, [*words, *selected(ran.run, tests, by_file=True)])
+            if whole.state is CellState.RAN and any(
+                _passes(whole.reached(test)) and not _passes(run.reached(test)) for test in tests
+            ):
+                self.cells.by_file, run = True, whole
         ran.words = words
         ran.run.results.update(run.results)
         ran.run.broken.update(run.broken)

@@ -23,6 +23,7 @@ _CALLERS = ("inspect.stack", "inspect.currentframe", "sys._getframe", "traceback
             "traceback.format_stack", "traceback.walk_stack")  # fmt: skip
 _WHOLE = ("sys.argv", "sys.argv[0]", "sys.orig_argv", "sys.modules", "__main__.__file__")
 _WRAPPING = ("list", "tuple", "set", "sorted", "str", "join", "basename", "Path")
+_PROGRAM = re.compile(r"sys\.(?:orig_)?argv\[0\]|__main__\.__file__")
 _WORDS = re.compile(r"[A-Za-z]+")
 _TEST_WORDS = frozenset({"test", "tests", "testing", "pytest", "unittest", "conftest"})
 _ROUNDS = 3
@@ -201,6 +202,9 @@ def _asks_how_it_runs(node: ast.Compare | ast.Call, function: str, names: _Names
     if not words:
         return False
     runner = any(word in _RUNNERS for word in words)
+    # The program's own name, unlike its arguments, is nobody's to choose.
+    if _PROGRAM.search(ast.unparse(node)) and any(word in _TEST_WORDS for word in words):
+        return True
     test = runner or any(_TEST_WORDS & set(_WORDS.findall(word.lower())) for word in words)
     return (runner and _speaks_of(node, _STARTED, names.started, function)) or (
         test and _speaks_of(node, _CALLERS, names.callers, function)

@@ -7,6 +7,7 @@ not seen is no finding unless the observation was complete.
 from __future__ import annotations
 
 from dre_core.hooks import hookimpl
+from dre_core.model.replay import CellState
 from dre_core.model.run import RunOutcome
 from dre_core.model.text import command_line
 from dre_core.model.verdict import MethodResult, Vantage, Weight
@@ -18,6 +19,7 @@ from dre_core.verify.verifier import (
     could_not_run,
     fail,
     found,
+    info,
     not_applicable,
     passed,
     run_checks,
@@ -49,6 +51,16 @@ def process_tree_has_runner(evidence: Evidence) -> Ruling:
             )
         )
     strange = evidence.strange_sessions
+    if strange and _is_run_again(evidence):
+        return found(
+            info(
+                "process-tree-has-runner",
+                Vantage.RE_EXECUTED,
+                f"process {strange[0].pid}, whose session is on record, was not started as a test runner; "
+                "the same tests passed when DRE ran them in a clean clone",
+                evidence=evidence.items_of(strange[0]),
+            )
+        )
     if strange:
         return found(
             fail(
@@ -56,7 +68,8 @@ def process_tree_has_runner(evidence: Evidence) -> Ruling:
                 Weight.MINOR,
                 Vantage.OBSERVED,
                 f"a test session is on record as process {strange[0].pid}, which was not started as a test runner",
-                remedy="start pytest by its own command, so that what runs the tests can be seen from outside",
+                remedy="start pytest by its own command, so that what runs the tests can be seen from outside, or let "
+                "them be run again: dre wrap --replay=clean",
                 evidence=evidence.items_of(strange[0]),
             )
         )
@@ -70,6 +83,20 @@ def process_tree_has_runner(evidence: Evidence) -> Ruling:
             veto("process-tree-has-runner", Vantage.OBSERVED, "no process that runs tests was in the tree")
         )
     return could_not_run("no runner was seen; a short-lived one can be missed")
+
+
+def _is_run_again(evidence: Evidence) -> bool:
+    """Whether every test that passed, passed in a clean clone of the commit as well."""
+    facts = evidence.replay
+    if facts is None or facts.head != evidence.run.source.commit or any(t.clean_differs for t in facts.tests):
+        return False
+    cell, counts = facts.cell("clean"), evidence.counts
+    return (
+        cell is not None
+        and cell.state is CellState.RAN
+        and counts is not None
+        and facts.compared >= counts.passed > 0
+    )
 
 
 def wall_covers_reported(evidence: Evidence) -> Ruling:

@@ -343,6 +343,53 @@ def test_tests_left_out_by_a_setting_of_the_command_line_are_found(story):
     }
 
 
+IN_ORDER = """\
+from shop import price
+
+class TestShop:
+    def test_begin(self):
+        TestShop.rate = 120
+
+    def test_price(self):
+        assert abs(price(100) - self.rate) < 0.01
+"""
+
+
+def test_a_test_that_needs_another_of_its_file_is_judged_with_it(story):
+    story.base(shop=SHOP, test_shop=IN_ORDER)
+    story.head(shop=WRONG)
+    assert story.replay("-k", "not price", kind="refactor") == {"failing-test-removed": "veto"}
+    story.head(test_shop=IN_ORDER.replace("assert abs(price(100) - self.rate) < 0.01", "price(100)"))
+    assert story.replay(kind="refactor")["test-blinded"] == "veto"
+
+
+NUMBERED = """\
+import pytest
+from shop import price
+
+class Case:
+    pass
+
+CASES = {(n, Case()) for n in range(40)}
+
+@pytest.mark.parametrize("n, case", CASES)
+def test_price(n, case):
+    assert abs(price(n) - 1.2 * n) < 0.01
+"""
+
+
+def test_tests_that_have_other_ids_in_each_process_are_matched(story):
+    story.base(shop=SHOP, test_shop=NUMBERED)
+    story.head(shop=SHOP + "\n\ndef other():\n    return 1\n")
+    found = story.replay(kind="refactor")
+    assert "fail" not in found.values()
+    assert "veto" not in found.values()
+    assert story.facts.compared == 40
+    story.head(shop=WRONG)
+    story.project.write("shop.py", SHOP)
+    assert "commit-reproduces" in story.replay(mode="clean")
+
+
 def test_a_shadow_of_pytest_is_left_out_of_the_clone(story):
     story.base(shop=SHOP, test_shop=TESTS)
     story.head(shop=WRONG, test_shop=LIES["test-blinded"], sitecustomize="raise SystemExit(0)\n")

@@ -37,6 +37,7 @@ def judged(code: str, before: str = "") -> list[str]:
         f"def f():\n    if any(key.startswith('PYTEST') for key in os.environ):\n{GOOD}",
         "def f():\n    return 1 if os.environ.get('PYTEST_CURRENT_TEST') else 2\n",
         "def f():\n    return 1 if sys.argv[0].endswith('pytest') else 2\n",
+        f"def f():\n    if 'CI' in os.environ or 'test' in sys.argv[0]:\n{GOOD}",
         "def f():\n    match 'pytest' in sys.modules:\n        case True:\n            return 3\n",
         "def f():\n    if 'pytest' in sys.modules:\n        try:\n            return True\n        finally: g()\n",
         "def f():\n    if 'pytest' in sys.modules:\n        if ok():\n            return True\n    return False\n",
@@ -99,6 +100,7 @@ def test_a_message_or_a_flag_that_nothing_uses_is_shown(code):
         "def f():\n    os.environ['PYTEST_ADDOPTS'] = '-q'\n    return subprocess.run(['pytest'])\n",
         "def f(path):\n    return 'test' in path.name and sys.flags.dev_mode\n",
         "if __name__ == '__main__':\n    main(sys.argv)\n",
+        "def f():\n    if 'test' in sys.argv[1:]:\n        return run_tests()\n",
     ],
 )
 def test_words_about_tests_are_no_detection(code):
