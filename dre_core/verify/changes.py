@@ -253,8 +253,8 @@ def _special_cases(evidence: Evidence, changes: Sequence[Change]) -> list[Findin
     findings = []
     for change in changes[:_LISTED]:
         message = (
-            f"added code in {change.name} answers an input by heart, exactly as a test of the base asks it: "
-            f"{change.detail}"
+            f"added code in {change.name} answers by heart what tests of the base ask, and the base's source knew "
+            f"nothing of it: {change.detail}"
         )
         remedy = "let the code work the answer out, or add tests with inputs that it does not name"
         more = {**_about(evidence, [change]), "tests": ()}

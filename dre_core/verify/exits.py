@@ -144,9 +144,7 @@ def runner_session_present(evidence: Evidence) -> Ruling:
     if away := _kept_away(evidence):
         return found(*away)
     if not evidence.reports:
-        return could_not_run(
-            "no test session and no report of one: run pytest with --dre, or name its --junit report"
-        )
+        return could_not_run(_asks_for_a_record(evidence))
     if evidence.observation is None:
         return could_not_run("a report, but nobody watched the run")
     runners = evidence.observation.runners()
@@ -160,8 +158,23 @@ def runner_session_present(evidence: Evidence) -> Ruling:
                     "but no process that runs tests was started",
                 )
             )
-        return could_not_run("a report, but no runner was seen; a short-lived one can be missed")
+        return could_not_run(
+            f"a report of {plural(evidence.reports[0].junit.tests.collected, 'test')}, but nothing was seen that runs "
+            "tests: start the runner by its own command below dre wrap, or pytest with --dre"
+        )
     return passed(Vantage.OBSERVED, f"{command_line(runners[0].argv)} with a report")
+
+
+def _asks_for_a_record(evidence: Evidence) -> str:
+    """What is missing where tests left no record, said of the runner that was seen."""
+    seen = evidence.observation.runners() if evidence.observation is not None else ()
+    others = [process.runner for process in seen if process.runner not in ("pytest", "")]
+    if seen and others and len(others) == len(seen):
+        return (
+            f"no report of the tests that {others[0]} ran: let it write one in JUnit's format, and name it: "
+            "dre wrap --junit FILE"
+        )
+    return "no test session and no report of one: run pytest with --dre, or name its --junit report"
 
 
 def _kept_away(evidence: Evidence) -> list[Finding]:

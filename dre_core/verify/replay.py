@@ -117,7 +117,9 @@ def _promises(evidence: Evidence, test: ReplayedTest) -> bool:
 
 
 def _named(tests: Sequence[ReplayedTest]) -> str:
-    names = [test.id if test.id == test.base_id else f"{test.base_id} (now {test.id})" for test in tests]
+    names = [
+        test.id if test.base_id in ("", test.id) else f"{test.base_id} (now {test.id})" for test in tests
+    ]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 

@@ -213,7 +213,7 @@ class StructuralVerifier:
 
 
 def _no_tests(evidence: Evidence) -> Ruling:
-    return could_not_run("no test run was seen, so there is nothing the tree could support")
+    return could_not_run("no test run was seen")
 
 
 @hookimpl

@@ -63,3 +63,4 @@ def test_a_swallowed_status_is_contradicted(project, tmp_path, runner):
         found = project.findings(told)
         assert told["verdict"] == verdict, (done.stdout[-600:], done.stderr[-600:], found)
         assert (found.get("exit-agrees") == "veto") is (verdict == "contradicted")
+        assert any("dre wrap --junit FILE" in line for line in told["missing"])
