@@ -125,9 +125,20 @@ class Masker:
 
     def bytes(self, data: Octets) -> Octets:
         """Mask a whole text; what fails is withheld."""
+        if self._is_plain(data):
+            return data
         stage = self.stage()
         pieces = [stage.feed(data[at : at + PIECE_BYTES]) for at in range(0, len(data), PIECE_BYTES)]
         return b"".join((*pieces, stage.flush()))
+
+    def _is_plain(self, data: Octets) -> bool:
+        """Whether there is nothing to mask, as in most texts: no code that could hide it, no literal, no known value."""
+        return (
+            b"\x1b" not in data
+            and len(data) <= PIECE_BYTES
+            and not self._filter.present(data)
+            and not self._needle_filter.present(data)
+        )
 
     def text(self, text: str) -> str:
         """Mask a whole text."""
