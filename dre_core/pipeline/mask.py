@@ -132,7 +132,7 @@ class Masker:
         return b"".join((*pieces, stage.flush()))
 
     def _is_plain(self, data: Octets) -> bool:
-        """Whether there is nothing to mask, as in most texts: no code that could hide it, no literal, no known value."""
+        """Whether there is nothing to mask, as in most texts: no code to hide it, no literal, no known value."""
         return (
             b"\x1b" not in data
             and len(data) <= PIECE_BYTES
