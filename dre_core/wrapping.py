@@ -15,6 +15,7 @@ from dre_core.sealing import seal
 if TYPE_CHECKING:
     from dre_core.capture.collector import Collector
     from dre_core.capture.executable import Executable
+    from dre_core.capture.growth import Growth
     from dre_core.capture.monitor import Monitor
     from dre_core.capture.process import Command, ProcessResult
     from dre_core.engine import Engine, Wishes
@@ -121,6 +122,7 @@ def _wrap(
     standard: tuple[int, int, int],
     watching: Mapping[str, Collector] | None,
 ) -> Wrapped:
+    from dre_core.capture.growth import Growth
     from dre_core.capture.monitor import Monitor
     from dre_core.capture.process import child_environ, run
     from dre_core.output import Output
@@ -128,6 +130,7 @@ def _wrap(
     # 3
     output = Output(operation, is_terminal=os.isatty(standard[1]))
     monitor = Monitor()
+    growth = Growth(operation.experiment.journal)
     live = None
     if watching is not None:
         from dre_core.live import Live
@@ -167,6 +170,7 @@ def _wrap(
             tick=tick,
             has_room=output.has_room,
             monitor=monitor,
+            look=growth.look,
             escalate_cancel=bool(engine.environ.get("CI")),
             trace=wishes.trace or engine.settings.capture.trace,
         )
@@ -177,7 +181,7 @@ def _wrap(
         operation.commit_events()
         raise
     try:
-        return _seal_wrapped(engine, operation, output, monitor, result, wishes, (live, pulse))
+        return _seal_wrapped(engine, operation, output, monitor, result, wishes, (live, pulse, growth))
     except Exception as error:
         # The command has run: whatever goes wrong now must not change what it returned.
         failure = error if isinstance(error, DREError) else StateError(f"{type(error).__name__}: {error}")
@@ -191,7 +195,7 @@ def _seal_wrapped(
     monitor: Monitor,
     result: ProcessResult,
     wishes: Wishes,
-    beside: tuple[Live | None, Pulse | None],
+    beside: tuple[Live | None, Pulse | None, Growth],
 ) -> Wrapped:
     from dre_core.capture.observe import claim_of, observe
 
@@ -199,7 +203,7 @@ def _seal_wrapped(
     operation.note("operation.collecting")
     operation.commit_events()
     output.finish()
-    live, pulse = beside
+    live, pulse, growth = beside
     if live is not None:
         live.finish(result, output.copy_recording)
     output.release()
@@ -207,6 +211,7 @@ def _seal_wrapped(
         from dre_core.pulse import Pulse
 
         pulse = Pulse(operation, output, monitor)
+    operation.take_journals()
     observation = observe(
         result,
         monitor.finish(result.trace),
@@ -214,11 +219,11 @@ def _seal_wrapped(
         output.pattern_counts(),
         operation.masker,
         metrics=pulse.finish() if pulse is not None else None,
+        rewritten=growth.rewritten(),
     )
     operation.facts.programs = tuple(p.argv[0] for p in observation.processes if p.argv)
     for gap in result.gaps:
         operation.facts.gap("process", operation.masker.text(gap))
-    operation.take_journals()
     operation.take_coverage()
     operation.look_after()
     if wishes.replay:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dre_core.capture.monitor import ProcessTree
 from dre_core.capture.process import ProcessResult
@@ -34,6 +34,7 @@ def observe(
     masker: Masker,
     *,
     metrics: JSON = None,
+    rewritten: Iterable[str] = (),
 ) -> Observation:
     """What the parent process saw.
 
@@ -44,6 +45,7 @@ def observe(
         patterns: Matches in the output by kind.
         masker: Masks the arguments of the processes and the paths that they have open.
         metrics: Sliding windows and alerts; None for a short run.
+        rewritten: Journals that no longer begin as they did.
     """
     return Observation(
         exit_code=result.exit_code,
@@ -103,4 +105,5 @@ def observe(
         watching_ms=tree.cost_ms,
         cgroup=tuple(sorted(tree.cgroup.items())),
         metrics=metrics,
+        rewritten=tuple(masker.text(printable(name)) for name in rewritten),
     )

@@ -204,6 +204,7 @@ def run(
     grace: Grace | None = None,
     executable: Executable | None = None,
     has_room: Callable[[], bool] | None = None,
+    look: Callable[[], None] | None = None,
     trace: bool = False,
 ) -> ProcessResult:
     """Run a command to its end.
@@ -225,6 +226,7 @@ def run(
         grace: Waiting times.
         executable: From :func:`inspect`, to save doing it again.
         has_room: Whether ``sinks`` can take more now; while not, the command's output stays in its pipe.
+        look: Called each time the monitor has looked.
         trace: Let the kernel tell of each process, see ``tracer.py``.
 
     Raises:
@@ -236,7 +238,7 @@ def run(
     terminal = (_if_open(terminal[0]), _if_open(terminal[1]))
     stdin = _if_open(stdin)
     occupy_standard()
-    loop = _Run(sinks, tick, monitor, on_cancel, grace or Grace(), escalate_cancel, has_room)
+    loop = _Run(sinks, tick, monitor, on_cancel, grace or Grace(), escalate_cancel, has_room, look)
     try:
         loop.open(terminal, stdin, pty)
         if trace:
@@ -265,6 +267,7 @@ class _Run:
         grace: Grace,
         escalate_cancel: bool,
         has_room: Callable[[], bool] | None,
+        look: Callable[[], None] | None,
     ) -> None:
         self._sink: Sink | None = sink
         self._tick = tick
@@ -273,6 +276,7 @@ class _Run:
         self._grace = grace
         self._escalate_cancel = escalate_cancel
         self._has_room = has_room
+        self._look = look
         self._is_full = False
         self._channels: list[Channel] = []
         self._child_ends: dict[str, int] = {}
@@ -561,6 +565,8 @@ class _Run:
     def _sample(self, elapsed_ns: int) -> None:
         if self._monitor is not None and not self._guard("monitor-failed", self._monitor.sample, elapsed_ns):
             self._monitor = None
+        if self._look is not None and not self._guard("look-failed", self._look):
+            self._look = None
 
     def _last_tick(self) -> None:
         if self._tick is not None:

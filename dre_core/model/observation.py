@@ -235,6 +235,7 @@ class Observation:
         watching_ms: CPU time that looking has cost.
         cgroup: Use of the control group shared with DRE, by the kernel's accounting; empty where unreadable.
         metrics: Sliding windows and alerts; None for a short run.
+        rewritten: Journals that no longer begin as they were seen to while the command ran.
     """
 
     exit_code: int | None
@@ -260,6 +261,7 @@ class Observation:
     watching_ms: int = 0
     cgroup: tuple[tuple[str, int], ...] = ()
     metrics: JSON = None
+    rewritten: tuple[str, ...] = ()
 
     @property
     def cpu_ms(self) -> int:
@@ -292,6 +294,7 @@ class Observation:
             "watchingMs": self.watching_ms,
             "cgroup": {name: str(value) for name, value in self.cgroup},
             "metrics": self.metrics,
+            "rewritten": list(self.rewritten),
         }
 
     @classmethod
@@ -328,6 +331,7 @@ class Observation:
             watching_ms=fields.integer("watchingMs", 0),
             cgroup=tuple((name, cgroup.decimal(name)) for name in sorted(cgroup.value)),
             metrics=fields.value.get("metrics"),
+            rewritten=fields.texts("rewritten"),
         )
 
     def runners(self) -> tuple[SeenProcess, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dre_core.model.session import Outcome, Session
+from dre_core.model.text import plain
 from dre_core.model.verdict import Finding, Vantage, Weight
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.verifier import Ruling, fail, found, info, not_applicable, passed, veto, warn
@@ -285,8 +286,23 @@ def recorder_intact(evidence: Evidence) -> Ruling:
             for note in session.hooks
             if note.concern == "replaced"
         ]
-    findings += _in_the_way(evidence)
+    findings += [*_rewritten(evidence), *_in_the_way(evidence)]
     return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "the record is whole")
+
+
+def _rewritten(evidence: Evidence) -> list[Finding]:
+    """Records that are not what was seen of them while they were written."""
+    return [
+        critical(
+            "recorder-intact",
+            Vantage.OBSERVED,
+            f"the session's record was written anew: {plain(name, 120)} does not begin as it did while the command ran",
+            remedy="let nothing but the recorder write below .dre, and run the tests again",
+            evidence=tuple(item.digest for item in evidence.run.items_of("process")),
+            where=plain(name, 120),
+        )
+        for name in (evidence.observation.rewritten if evidence.observation is not None else ())
+    ]
 
 
 def _in_the_way(evidence: Evidence) -> list[Finding]:

@@ -226,6 +226,16 @@ Journal.write = write
         f"PYTHONUNBUFFERED=1 {RUN} --dre -q; {sys.executable} fix.py",
         (("fix.py", CHAINED_ANEW), *conftest(LEAVE)),
     ),
+    "chained-anew-unprinted": Attack(
+        # The closing line is lost in the buffer of a process that leaves at once.
+        "recorder-intact", "was written anew", f"{RUN} --dre -q; sleep 0.5; {sys.executable} fix.py",
+        (("fix.py", CHAINED_ANEW), *conftest(LEAVE)),
+    ),
+    "another-record-in-its-place": Attack(
+        "recorder-intact", "was written anew",
+        f"{RUN} --dre -q; sleep 0.5; for f in {JOURNALS}/*/main.jsonl; do cp {{green}} x; mv x $f; done",
+        conftest(LEAVE),
+    ),
     "words-changed": Attack(
         "recorder-intact", "not whole", f"{RUN} --dre -q; sed -i '{CHANGED}' {JOURNALS}/*/main.jsonl", conftest(LEAVE)
     ),

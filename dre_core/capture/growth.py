@@ -1,0 +1,116 @@
+"""The journals of a command's test sessions, remembered while they grow.
+
+A journal is only ever appended to, line by line. Its chain of hashes shows who cut or changed it, but not who wrote it
+anew with a chain of its own when the session was over. Whoever looks on while it grows knows how it began: those bytes
+must still be there in the end.
+
+Not a guard: what is written and rewritten between two looks was never seen. The folder is the workload's to write to, so
+nothing in it is followed or waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+_READ_BYTES = 1 << 20
+"""So much is read of a journal at one look, for meanwhile the command's output waits."""
+_FILES_LIMIT = 256
+_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+)
+
+
+class Growth:
+    """The whole lines that were seen of each journal.
+
+    Args:
+        folder: The operation's journal folder; need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = os.fspath(folder)
+        self._seen: dict[str, _Beginning] = {}
+
+    def look(self) -> None:
+        """Takes in what was appended since the last look."""
+        for name, size in self._journals():
+            known = self._seen.get(name)
+            if known is None:
+                if len(self._seen) >= _FILES_LIMIT:
+                    continue
+                known = self._seen[name] = _Beginning(os.path.join(self._folder, name))
+            if size > known.size_bytes:
+                known.extend()
+
+    def rewritten(self) -> tuple[str, ...]:
+        """The journals that no longer begin as they did, sorted: ``<session>/<worker>.jsonl``."""
+        return tuple(sorted(name for name, known in self._seen.items() if not known.still_there()))
+
+    def _journals(self) -> Iterator[tuple[str, int]]:
+        """Name and size of each regular file that is named like a journal."""
+        with suppress(OSError), os.scandir(self._folder) as sessions:
+            for session in sessions:
+                if session.is_dir(follow_symlinks=False):
+                    yield from self._journals_of(session.name)
+
+    def _journals_of(self, session: str) -> Iterator[tuple[str, int]]:
+        with suppress(OSError), os.scandir(os.path.join(self._folder, session)) as files:
+            for file in files:
+                if file.name.endswith(".jsonl") and file.is_file(follow_symlinks=False):
+                    yield os.path.join(session, file.name), file.stat(follow_symlinks=False).st_size
+
+
+class _Beginning:
+    """The whole lines that a file was seen to begin with."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._hash = sha256()
+        self.size_bytes = 0
+
+    def extend(self) -> None:
+        """Reads on from where it was, to the end of the last whole line."""
+        with suppress(OSError):
+            descriptor = _opened(self._path)
+            try:
+                os.lseek(descriptor, self.size_bytes, os.SEEK_SET)
+                data = os.read(descriptor, _READ_BYTES)
+            finally:
+                os.close(descriptor)
+            whole = data[: data.rfind(b"\n") + 1]
+            self._hash.update(whole)
+            self.size_bytes += len(whole)
+
+    def still_there(self) -> bool:
+        """Whether the file begins with the same bytes; one that is gone does not."""
+        now = sha256()
+        left = self.size_bytes
+        try:
+            descriptor = _opened(self._path)
+            try:
+                while left and (data := os.read(descriptor, min(left, _READ_BYTES))):
+                    now.update(data)
+                    left -= len(data)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return not self.size_bytes
+        return not left and now.digest() == self._hash.digest()
+
+
+def _opened(path: str) -> int:
+    """A descriptor of a regular file.
+
+    Raises:
+        OSError: It is none, or can't be opened.
+    """
+    descriptor = os.open(path, _FLAGS)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no regular file")
+    return descriptor
