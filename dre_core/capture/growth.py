@@ -4,8 +4,8 @@ A journal is only ever appended to, line by line. Its chain of hashes shows who 
 anew with a chain of its own when the session was over. Whoever looks on while it grows knows how it began: those bytes
 must still be there in the end.
 
-Not a guard: what is written and rewritten between two looks was never seen. The folder is the workload's to write to, so
-nothing in it is followed or waited for.
+Not a guard: what is written and rewritten between two looks was never seen. The folder is the workload's to write to,
+so nothing in it is followed or waited for.
 """
 
 from __future__ import annotations
