@@ -216,7 +216,9 @@ def _ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
             return process.wait(timeout=seconds)
         return None
     try:
-        select.select([watched], [], [], seconds)
+        poller = select.poll()
+        poller.register(watched, select.POLLIN)
+        poller.poll(seconds * 1000)
     finally:
         os.close(watched)
     return process.poll()
