@@ -201,6 +201,8 @@ CASES = {
 }  # fmt: skip
 STOPPED = {"first failure", "second failure", "stepwise"}
 CACHED = {"stepwise"}
+# How much the other worker still does before xdist gives up is another in each run.
+RACING = {"xdist, no replacement"}
 
 
 def write(recorded, files):
@@ -235,9 +237,8 @@ def test_the_same_as_plain(recorded, case, files, options):
         assert session.collect_only
         assert session.counts.collected == 20
     else:
-        said = {
-            name: count for name, count in plain.parseoutcomes().items() if not name.startswith("warning")
-        }
+        printed = (result if case in RACING else plain).parseoutcomes()
+        said = {name: count for name, count in printed.items() if not name.startswith("warning")}
     assert counts == said
     assert session.exit_status == plain.ret
     assert session.finished
@@ -247,7 +248,7 @@ def test_the_same_as_plain(recorded, case, files, options):
     if case.startswith("xdist each"):
         return  # a test is meant to run more than once
     assert len({test.id for test in session.tests}) == len(ids)
-    if case not in STOPPED and not session.collect_only and "no replacement" not in case:
+    if case not in STOPPED and not session.collect_only and case not in RACING:
         assert len(session.tests) == session.selected
 
 
