@@ -58,6 +58,7 @@ _ADD_MASK = rb"(?:^|\n)[ \t]*(?:::add-mask(?: [^:\n]*)?::|##\[add-mask[^\]\n]*\]
 _COMMAND_START = rb"[ \t]*(?:::|##\[)"
 _KEY_BEGIN = rb"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
 _KEY_END = rb"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+_BASE64 = rb"[A-Za-z0-9+/]*=*"
 _KEY_REST = rb"(?:[A-Za-z0-9+/= \t\r]|\\+[nrt])*"
 _KEY_LINE = (
     rb"(?:[^\n]{0,64}?[A-Za-z0-9+/]{16,}|[A-Za-z0-9+/]{0,76})={0,2}(?:\\+[nr])*[\"',+ \t\r]*"
@@ -363,10 +364,15 @@ class MaskStage:
     def _key_line(self, view: bytes, place: int, stop: int, spans: list[Span]) -> int:
         end = re.compile(_KEY_END).search(view, place, stop)
         if end is not None:
-            spans.append((min(place + self._key_indent, end.start()), end.end(), _KEY_LINE_ID))
+            spans.append((self._behind_prefix(view, place, end.start()), end.end(), _KEY_LINE_ID))
             self._key_lines = 0
             return end.end()
-        start = min(place + self._key_indent, stop)  # a log's prefix before each line
+        if (
+            re.compile(_KEY_BEGIN).search(view, place, stop) is not None
+        ):  # the next key, and this one has no end
+            self._key_lines = 0
+            return place
+        start = self._behind_prefix(view, place, stop)
         if not re.compile(_KEY_LINE).fullmatch(view, start, stop):
             start = place
         if self._key_lines >= KEY_LINES_LIMIT or not re.compile(_KEY_LINE).fullmatch(view, start, stop):
@@ -377,6 +383,11 @@ class MaskStage:
         if stop > place:
             spans.append((place, stop, _KEY_LINE_ID))
         return stop + 1
+
+    def _behind_prefix(self, view: bytes, place: int, stop: int) -> int:
+        """Where a key's line begins, behind what a log puts before each line; what could be of the key is none."""
+        start = min(place + self._key_indent, stop)
+        return place if re.compile(_BASE64).fullmatch(view, place, start) else start
 
 
 def _key_on_line(view: bytes, begin: re.Match[bytes]) -> tuple[int, int]:

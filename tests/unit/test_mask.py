@@ -298,6 +298,16 @@ def test_private_keys_in_other_dress() -> None:
     assert masker.counts == {KEY_ID: 3}
 
 
+def test_only_the_first_line_of_a_key_stands_behind_something() -> None:
+    text = f"the key is {key()}"
+    assert Masker().text(text).split() == ["the", "key", "is", "[masked:private-key]"]
+
+
+def test_a_key_without_an_end_does_not_hide_where_the_next_begins() -> None:
+    begin = "-----BEGIN PRIVATE KEY-----\n"
+    assert Masker().text(f"a longer line than that: {begin}{begin}{key()}").count("[masked:private-key]") == 3
+
+
 def test_a_truncated_key_hides_only_what_looks_like_a_key() -> None:
     text = "".join(key().splitlines(keepends=True)[:4]) + "Traceback (most recent call last):\n  failed\n"
     assert Masker().text(text).endswith("Traceback (most recent call last):\n  failed\n")
