@@ -121,6 +121,7 @@ class Operation:
     _batch: list[Event] = field(default_factory=list)
     _began: datetime | None = None
     _pictures: tuple[Earlier, ...] | None = None
+    _masks: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     def open(self) -> None:
         """Makes the folder, takes the lock and logs the operation as created."""
@@ -198,13 +199,19 @@ class Operation:
             show=self._committed,
             commit=self.facts.source.commit,
             earlier=self._earlier_pictures(),
-            committed=(self._masks_at("HEAD"), self._masks_at(self.facts.source.base)),
+            committed=self._committed_masks(),
         )
         try:
             return replace(captured, note={**captured.note, **looked_at(captured, baselines)})
         except (CaptureError, MissingExtraError) as error:
             self.facts.gap("visual", self.masker.text(f"{captured.name}: {error.message}"), error.hint)
         return captured
+
+    def _committed_masks(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The masks of HEAD's configuration and of the base's, looked up once."""
+        if self._masks is None:
+            self._masks = self._masks_at("HEAD"), self._masks_at(self.facts.source.base)
+        return self._masks
 
     def _masks_at(self, commit: str) -> tuple[str, ...]:
         """The masks for pictures that a commit's configuration has; none where it can't be read."""

@@ -279,7 +279,6 @@ class Git:
             CaptureError: git can't be run.
         """
         import subprocess
-        from threading import Timer
 
         try:
             process = subprocess.Popen(
@@ -292,14 +291,9 @@ class Git:
             )
         except OSError as error:
             raise CaptureError(f"git cat-file could not be run: {error}") from None
-        limit = Timer(_TIMEOUT_SECONDS, process.kill)
-        limit.daemon = True
-        limit.start()
         try:
             yield Past(self, commit, process)
         finally:
-            limit.cancel()
-            limit.join()  # a process that forks has no other threads
             process.kill()
             process.communicate()
 
@@ -391,31 +385,47 @@ class Past:
         self._git = git
         self._commit = commit
         self._asked, self._told = process.stdin, process.stdout
+        self._process = process
 
     def show(self, path: str) -> str | None:
         """Text of a file, or None where it is absent or not UTF-8.
 
         Raises:
-            CaptureError: git ended before it answered.
+            CaptureError: git ended, or took longer than a minute.
         """
         if "\n" in path:
             return self._git.show(self._commit, path)
+        from threading import Timer
+
+        limit = Timer(_TIMEOUT_SECONDS, self._process.kill)
+        limit.start()
         try:
-            self._asked.write(f"{self._commit}:".encode() + os.fsencode(path) + b"\n")
-            self._asked.flush()
-            answer = self._told.readline()
-            # "<id> blob <size>", or "<what was asked for> missing".
-            words = answer.split(b" ")
-            size = int(words[2]) if len(words) == 3 and words[2].strip().isdigit() else -1
-            data = self._told.read(size + 1) if size >= 0 else b""
+            kind, data = self._ask(path)
         except OSError as error:
             raise CaptureError(f"git cat-file ended: {error}") from None
-        if not answer or (size >= 0 and len(data) <= size):
-            raise CaptureError("git cat-file ended before it answered")
+        finally:
+            limit.cancel()
+            limit.join()  # a process that forks has no other threads
         try:
-            return data[:-1].decode() if size >= 0 and words[1] == b"blob" else None
+            return data.decode() if kind == b"blob" else None
         except UnicodeDecodeError:
             return None
+
+    def _ask(self, path: str) -> tuple[bytes, bytes]:
+        """Kind and bytes of what lies at a path; both empty where nothing does."""
+        self._asked.write(f"{self._commit}:".encode() + os.fsencode(path) + b"\n")
+        self._asked.flush()
+        # "<id> blob <size>", or "<what was asked for> missing".
+        words = self._told.readline().split()
+        if words and words[-1] == b"missing":
+            return b"", b""
+        if len(words) != 3 or not words[2].isdigit():
+            raise CaptureError("git cat-file ended before it answered")
+        size = int(words[2])
+        data = self._told.read(size + 1)
+        if len(data) <= size:
+            raise CaptureError("git cat-file ended before it answered")
+        return words[1], data[:size]
 
 
 def normalise_address(address: str) -> str:

@@ -11,18 +11,17 @@ so nothing in it is followed or waited for.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from dre_core.errors import StorageError
+from dre_core.store.folder import open_regular
+
 _READ_BYTES = 1 << 20
 """So much is read of a journal at one look, for meanwhile the command's output waits."""
 _FILES_LIMIT = 256
-_FLAGS = (
-    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-)
 
 
 class Growth:
@@ -43,7 +42,7 @@ class Growth:
             if known is None:
                 if len(self._seen) >= _FILES_LIMIT:
                     continue
-                known = self._seen[name] = _Beginning(os.path.join(self._folder, name))
+                known = self._seen[name] = _Beginning(Path(self._folder, name))
             if size > known.size_bytes:
                 known.extend()
 
@@ -52,7 +51,7 @@ class Growth:
         return tuple(sorted(name for name, known in self._seen.items() if not known.still_there()))
 
     def _journals(self) -> Iterator[tuple[str, int]]:
-        """Name and size of each regular file that is named like a journal."""
+        """Name and size of each regular file named like a journal; asked for too often for a glob."""
         with suppress(OSError), os.scandir(self._folder) as sessions:
             for session in sessions:
                 if session.is_dir(follow_symlinks=False):
@@ -68,20 +67,16 @@ class Growth:
 class _Beginning:
     """The whole lines that a file was seen to begin with."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._hash = sha256()
         self.size_bytes = 0
 
     def extend(self) -> None:
         """Reads on from where it was, to the end of the last whole line."""
-        with suppress(OSError):
-            descriptor = _opened(self._path)
-            try:
-                os.lseek(descriptor, self.size_bytes, os.SEEK_SET)
-                data = os.read(descriptor, _READ_BYTES)
-            finally:
-                os.close(descriptor)
+        with suppress(OSError, StorageError), open_regular(self._path) as stream:
+            stream.seek(self.size_bytes)
+            data = stream.read(_READ_BYTES)
             whole = data[: data.rfind(b"\n") + 1]
             self._hash.update(whole)
             self.size_bytes += len(whole)
@@ -90,27 +85,8 @@ class _Beginning:
         """Whether the file begins with the same bytes; one that is gone does not."""
         now = sha256()
         left = self.size_bytes
-        try:
-            descriptor = _opened(self._path)
-            try:
-                while left and (data := os.read(descriptor, min(left, _READ_BYTES))):
-                    now.update(data)
-                    left -= len(data)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return not self.size_bytes
+        with suppress(OSError, StorageError), open_regular(self._path) as stream:
+            while left and (data := stream.read(min(left, _READ_BYTES))):
+                now.update(data)
+                left -= len(data)
         return not left and now.digest() == self._hash.digest()
-
-
-def _opened(path: str) -> int:
-    """A descriptor of a regular file.
-
-    Raises:
-        OSError: It is none, or can't be opened.
-    """
-    descriptor = os.open(path, _FLAGS)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path} is no regular file")
-    return descriptor

@@ -14,22 +14,23 @@ from dre_core.model.changes import CONDITION, Change, ChangeKind
 from dre_core.model.record import dataclass
 
 _LIMIT_CHARACTERS = 1 << 20
-_COMMENTS = re.compile(r"(?m)^[ \t]*(?://|\*|/\*).*$")
-_SCRIPT = re.compile(
+# Compiled by ``re`` when a change first has a file of the language.
+_COMMENTS = r"(?m)^[ \t]*(?://|\*|/\*).*$"
+_SCRIPT = (
     r"(?m)(?<![\w.$])(?P<word>[xf]?(?:it|test|describe|suite|context|specify)|xtest)"
     r"(?P<more>(?:\.\w+(?:\([^()\n]*\))?)*)\s*\(\s*(?P<quote>['\"`])(?P<name>(?:\\.|(?!(?P=quote))[^\\\n])*)(?P=quote)"
 )
-_SCRIPT_SKIPS = re.compile(r"\.(?:skip|todo|fails|failing)\b(?!If)|\.skipIf\(true\)")
-_SCRIPT_ONLY = re.compile(r"\.only\b")
-_GO = re.compile(r"(?m)^func (?P<name>Test\w+)\(\w+ \*testing\.T\) *\{(?P<body>(?:.*\n)*?)(?:\}|(?=^func ))")
-_GO_SKIP = re.compile(r"(?m)^(?P<before>.*\n)?\s*\w+\.Skip(?:f|Now)?\((?P<reason>.*)$")
-_RUST = re.compile(r"(?m)(?P<marks>(?:^[ \t]*#\[[^\n]*\n)+)[ \t]*(?:pub )?(?:async )?fn (?P<name>\w+)")
-_RUST_SKIP = re.compile(r"#\[ignore(?P<reason>[^\]]*)\]")
-_JAVA = re.compile(
+_SCRIPT_SKIPS = r"\.(?:skip|todo|fails|failing)\b(?!If)|\.skipIf\(true\)"
+_SCRIPT_ONLY = r"\.only\b"
+_GO = r"(?m)^func (?P<name>Test\w+)\(\w+ \*testing\.T\) *\{(?P<body>(?:.*\n)*?)(?:\}|(?=^func ))"
+_GO_SKIP = r"(?m)^(?P<before>.*\n)?\s*\w+\.Skip(?:f|Now)?\((?P<reason>.*)$"
+_RUST = r"(?m)(?P<marks>(?:^[ \t]*#\[[^\n]*\n)+)[ \t]*(?:pub )?(?:async )?fn (?P<name>\w+)"
+_RUST_SKIP = r"#\[ignore(?P<reason>[^\]]*)\]"
+_JAVA = (
     r"(?m)(?P<marks>(?:^[ \t]*@\w[^\n]*\n)+)[ \t]*(?:public |private |protected |internal )*"
     r"(?:void|fun|class) +(?P<name>\w+)"
 )
-_JAVA_SKIP = re.compile(r"@(?:Disabled|Ignore)\b(?P<reason>[^\n]*)")
+_JAVA_SKIP = r"@(?:Disabled|Ignore)\b(?P<reason>[^\n]*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def read_tests(path: str, text: str | None) -> list[Definition]:
     reader = _reader(path)
     if reader is None or not text:
         return []
-    return list(reader(_COMMENTS.sub("", text[:_LIMIT_CHARACTERS])))
+    return list(reader(re.sub(_COMMENTS, "", text[:_LIMIT_CHARACTERS])))
 
 
 def compare_other_tests(pairs: Sequence[tuple[str, str | None, str | None]]) -> list[Change]:
@@ -95,20 +96,20 @@ def compare_other_tests(pairs: Sequence[tuple[str, str | None, str | None]]) -> 
 
 
 def _of_script(text: str) -> Iterator[Definition]:
-    for found in _SCRIPT.finditer(text):
+    for found in re.finditer(_SCRIPT, text):
         word, more = found["word"], found["more"]
-        skip = word if word.startswith("x") else next(iter(_SCRIPT_SKIPS.findall(more)), "")
+        skip = word if word.startswith("x") else next(iter(re.findall(_SCRIPT_SKIPS, more)), "")
         yield Definition(
             found["name"],
             _line(text, found.start()),
             f"{word}{more}" if skip else "",
-            word.startswith("f") or _SCRIPT_ONLY.search(more) is not None,
+            word.startswith("f") or re.search(_SCRIPT_ONLY, more) is not None,
         )
 
 
 def _of_go(text: str) -> Iterator[Definition]:
-    for found in _GO.finditer(text):
-        skip = _GO_SKIP.search(found["body"])
+    for found in re.finditer(_GO, text):
+        skip = re.search(_GO_SKIP, found["body"])
         # A skip under a condition is asked for where it stands, and its condition says why.
         condition = (skip["before"] or "") if skip else ""
         under = condition.strip().startswith("if ")
@@ -131,11 +132,11 @@ def _of_java(text: str) -> Iterator[Definition]:
     return _marked(text, _JAVA, _JAVA_SKIP, "Test")
 
 
-def _marked(text: str, definition: re.Pattern[str], skip: re.Pattern[str], word: str) -> Iterator[Definition]:
+def _marked(text: str, definition: str, skip: str, word: str) -> Iterator[Definition]:
     """Tests that are told by marks before them."""
-    for found in definition.finditer(text):
+    for found in re.finditer(definition, text):
         marks = found["marks"]
-        skips = skip.search(marks)
+        skips = re.search(skip, marks)
         if word in marks or skips:
             reason = skips[0] if skips else ""
             line = _line(text, found.start("name"))
@@ -146,16 +147,16 @@ def _line(text: str, offset: int) -> int:
     return text.count("\n", 0, offset) + 1
 
 
-_READERS: tuple[tuple[re.Pattern[str], Callable[[str], Iterator[Definition]]], ...] = (
+_READERS: tuple[tuple[str, Callable[[str], Iterator[Definition]]], ...] = (
     (
-        re.compile(r"(?:[._-](?:test|spec)|/tests?/.*|/__tests__/.*|/specs?/.*)\.(?:[cm]?[jt]sx?)$"),
+        r"(?:[._-](?:test|spec)|/tests?/.*|/__tests__/.*|/specs?/.*)\.(?:[cm]?[jt]sx?)$",
         _of_script,
     ),
-    (re.compile(r"_test\.go$"), _of_go),
-    (re.compile(r"\.rs$"), _of_rust),
-    (re.compile(r"(?:Tests?|IT|Spec)\.(?:java|kt)$|/src/test/.*\.(?:java|kt)$"), _of_java),
+    (r"_test\.go$", _of_go),
+    (r"\.rs$", _of_rust),
+    (r"(?:Tests?|IT|Spec)\.(?:java|kt)$|/src/test/.*\.(?:java|kt)$", _of_java),
 )
 
 
 def _reader(path: str) -> Callable[[str], Iterator[Definition]] | None:
-    return next((reader for pattern, reader in _READERS if pattern.search(f"/{path}")), None)
+    return next((reader for pattern, reader in _READERS if re.search(pattern, f"/{path}")), None)

@@ -289,11 +289,10 @@ def _hidden(before: Module, after: Module) -> Iterator[Change]:
 def tautologies(before: Module, after: Module) -> Iterator[Change]:
     """Added assertions that can't fail."""
     for test in after.tests.values():
-        for node in ast.walk(test.node):
-            why = _cannot_fail(node, test.name) if isinstance(node, ast.stmt) else ""
+        for node in (each for each in ast.walk(test.node) if isinstance(each, ast.stmt)):
+            why = _cannot_fail(node, test.name)
             if not why or before.holds(node):
                 continue
-            assert isinstance(node, ast.stmt)
             # What compares a thing with itself beside assertions that can fail takes nothing away.
             beside = _is_of_itself(node) and any(
                 _checks(each) and not (isinstance(each, ast.stmt) and _cannot_fail(each, test.name))
@@ -372,8 +371,7 @@ def added_hooks(before: Module, after: Module) -> Iterator[Change]:
                 line=node.lineno,
                 detail="added or changed",
             )
-        elif isinstance(node, ast.Call) and _is_exit(node.func) and not before.holds(node):
-            name = ast.unparse(node.func)
+        elif isinstance(node, ast.Call) and (name := _exit_of(node.func)) and not before.holds(node):
             yield Change(kind=ChangeKind.HOOK, path=after.path, name=name, line=node.lineno, detail="called")
         elif (name := _ignoring(node)) and not before.holds(node):
             assert isinstance(node, _TELLING)
@@ -386,12 +384,12 @@ def added_hooks(before: Module, after: Module) -> Iterator[Change]:
             )
 
 
-def _is_exit(function: ast.expr) -> bool:
-    return (
-        isinstance(function, ast.Attribute)
-        and any(name.endswith(f".{function.attr}") for name in _EXITS)
-        and ast.unparse(function) in _EXITS
-    )
+def _exit_of(function: ast.expr) -> str:
+    """Which of the exits a call is of; empty for any other."""
+    if not isinstance(function, ast.Attribute) or not isinstance(function.value, ast.Name):
+        return ""
+    name = f"{function.value.id}.{function.attr}"
+    return name if name in _EXITS else ""
 
 
 def _ignoring(node: ast.AST) -> str:

@@ -29,8 +29,8 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_SIGNATURES = 64
 """Most signatures in one envelope."""
 
-_MAX_VALUES = 10_000
 # Members that nobody knows are passed over, but not by the million.
+_MAX_VALUES = 10_000
 
 _STANDARD = re.compile("[A-Za-z0-9+/]*={0,2}")
 _URL_SAFE = re.compile("[A-Za-z0-9_-]*={0,2}")

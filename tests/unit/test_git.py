@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from dre_core.capture.git import Git, folder_tree, normalise_address
+from dre_core.errors import CaptureError
 
 
 @pytest.fixture
@@ -145,3 +146,31 @@ def test_without_git(tmp_path):
 )
 def test_addresses(address, normal):
     assert normalise_address(address) == normal
+
+
+def test_one_git_reads_a_commit_as_many_do(project, git):
+    files = {
+        "a b 7": b"one\n",
+        "empty": b"",
+        "big": b"x" * 300_000,
+        "odd": b"\xff\xfe",
+        "new\nline": b"two\n",
+    }
+    for name, data in files.items():
+        (project.path / name).write_bytes(data)
+    (project.path / "folder").mkdir()
+    (project.path / "folder" / "inner 12").write_text("three\n")
+    project.git("add", "-A")
+    project.git("commit", "-qm", "files")
+    with git.past("HEAD") as past:
+        for name in (*files, "gone", "not there 12", "folder/inner 12", "gone again"):
+            assert past.show(name) == git.show("HEAD", name), name
+        assert past.show("folder") is None
+
+
+def test_a_git_that_ends_too_early_is_no_absent_file(project, git):
+    with git.past("HEAD") as past:
+        past._process.kill()
+        past._process.wait()
+        with pytest.raises(CaptureError, match="ended"):
+            past.show("README.md")
