@@ -247,7 +247,7 @@ def place(function: Any) -> tuple[str, int]:
         if inner is None:
             return "", 0
         function = inner
-    return str(function.__code__.co_filename), int(function.__code__.co_firstlineno)
+    return intact.code_file(function), int(function.__code__.co_firstlineno)
 
 
 def _is_local(file: str, rootdir: Path) -> bool:

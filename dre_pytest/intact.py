@@ -281,8 +281,16 @@ def code_place(value: object) -> Place | None:
     """File and line of a function's code, or of a class's first method; None where there is no code."""
     value = plain(value)
     if isinstance(value, FunctionType):
-        return value.__code__.co_filename, value.__code__.co_firstlineno
+        return code_file(value), value.__code__.co_firstlineno
     return None
+
+
+def code_file(function: FunctionType) -> str:
+    """The file of a function's code; of code made from a text, that of the module that made it, if it says so."""
+    file = function.__code__.co_filename
+    if file.startswith("<") and not file.startswith("<frozen"):
+        return str(function.__globals__.get("__file__", file))
+    return file
 
 
 def plain(value: Any) -> object:
@@ -303,7 +311,7 @@ def _attributes(module: ModuleType, homes: tuple[str, ...], same: str = "") -> I
     for name, value in vars(module).copy().items():
         if isinstance(value, type):
             yield from _of_class(module, name, value, homes, same)
-        elif (place := _out_of_place(value, homes, same)) is not None:
+        elif (place := _out_of_place(name, value, homes, same)) is not None:
             yield name, place
 
 
@@ -316,11 +324,11 @@ def _of_class(
             yield name, (file, _class_line(kind, file))
         return
     for member, value in dict(vars(kind)).items():
-        if (place := _out_of_place(value, homes, same)) is not None:
+        if (place := _out_of_place(member, value, homes, same)) is not None:
             yield f"{name}.{member}", place
 
 
-def _out_of_place(value: object, homes: tuple[str, ...], same: str) -> Place | None:
+def _out_of_place(name: str, value: object, homes: tuple[str, ...], same: str) -> Place | None:
     """The place of a function, or of what it wraps, that is neither installed nor at home."""
     # Thousands are looked at, so that each is asked no more than it has to be.
     kind = type(value)
@@ -330,12 +338,24 @@ def _out_of_place(value: object, homes: tuple[str, ...], same: str) -> Place | N
     for _ in range(4):
         if not isinstance(function, FunctionType):
             return None
-        code = function.__code__
-        file = code.co_filename
+        file = function.__code__.co_filename
+        if file[:1] == "<":
+            file = code_file(function)
+            if homes and _is_nowhere(name, file):
+                return file, function.__code__.co_firstlineno
         if file != same and is_foreign(file) and not _below(file, homes):
-            return file, code.co_firstlineno
+            return file, function.__code__.co_firstlineno
         function = getattr(function, "__wrapped__", None)
     return None
+
+
+def _is_nowhere(name: str, file: str) -> bool:
+    """Whether code is from no file at all, and no method that the standard library makes from a text itself."""
+    return (
+        file.startswith("<")
+        and not file.startswith("<frozen")
+        and not (name.startswith("__") and name.endswith("__"))
+    )
 
 
 def _class_file(kind: type) -> str:

@@ -37,6 +37,7 @@ _REWRITTEN_BYTES_PER_SECOND = 1_000_000
 _MAX_ALTERED = 10
 _VITAL = ("dre_core.capture.journal", "dre_pytest.body", "dre_pytest.control", "dre_pytest.recorder")
 _CORE = (
+    "_pytest.assertion.rewrite",
     "_pytest.main",
     "_pytest.python",
     "_pytest.reports",
@@ -135,7 +136,10 @@ class Comparison:
         rate = _REWRITTEN_BYTES_PER_SECOND if rewritten else _COMPILED_BYTES_PER_SECOND
         if status.st_size < left * rate:
             self.compiled += 1
-            codes = _by_line(self._rewrite(source) if rewritten else _compile(source))
+            written = _compile(source)
+            codes = _by_line(self._rewrite(source) if rewritten else written)
+            if rewritten:
+                self.altered.extend(_weakened(module, _by_line(written)))
         else:
             codes = _by_line(_cached(source, status, rewritten))
         self.altered.extend(_altered(module, codes))
@@ -189,6 +193,16 @@ def _altered(module: ModuleType, codes: Codes) -> Iterator[tuple[str, str, int]]
             continue
         written = codes.get(code.co_firstlineno, ())
         if code not in written and not (instrumented and any(_holds(code, each) for each in written)):
+            yield f"{module.__name__}.{name}", file, code.co_firstlineno
+
+
+def _weakened(module: ModuleType, written: Codes) -> Iterator[tuple[str, str, int]]:
+    """Functions with fewer assertions than stand in the file, whatever was made of pytest's rewriter."""
+    file = str(module.__file__)
+    for name, function in functions(module):
+        code = function.__code__
+        sources = written.get(code.co_firstlineno, ()) if code.co_filename == file else ()
+        if sources and count_assertions(code) < min(map(count_assertions, sources)):
             yield f"{module.__name__}.{name}", file, code.co_firstlineno
 
 

@@ -104,6 +104,8 @@ def leave(name, tag, flags, change):
 
 """
 
+NO_ASSERTION = "lambda self, node: [(a := __import__('ast')).copy_location(a.Pass(), node)]"
+
 TRICKS = {
     "makereport-passed": Trick(
         "outcome-matches-body",
@@ -133,6 +135,19 @@ TRICKS = {
         "            body[:] = [ast.copy_location(ast.Pass(), n) if isinstance(n, ast.Assert) else n for n in body]\n"
         "    return tree\nast.parse = parse\n",
         PLAIN_TESTS,
+    ),
+    "rewriter-from-a-text": Trick(
+        "recorder-intact",
+        "import _pytest.assertion.rewrite as rewrite; rewrite.AssertionRewriter.visit_Assert = eval(  # culprit\n"
+        f"    {NO_ASSERTION!r})\n",
+        PLAIN_TESTS,
+    ),
+    "rewriter-that-names-another-file": Trick(
+        "subject-intact",
+        "import json, _pytest.assertion.rewrite as rewrite\n"
+        f"code = compile({NO_ASSERTION!r}, json.__file__, 'eval')\n"
+        "rewrite.AssertionRewriter.visit_Assert = eval(code, {})\n",
+        "import shop\n\n\ndef test_price():  # culprit\n    assert shop.double(2) == 4\n",
     ),
     "reader-that-changes-sources": Trick(
         "recorder-intact",
