@@ -171,6 +171,7 @@ class Bench:
             "PYTHONPATH": os.pathsep.join([*roots, *outside, str(folder)]),
             "PYTHONDONTWRITEBYTECODE": "1",
             "DRE_CELL_LINES": str(lines),
+            "DRE_CELL_PARENT": str(os.getpid()),
             "DRE_CELL_ALIASES": json.dumps([[a.module, a.name, a.new_module, a.new_name] for a in aliases]),
             "DRE_CELL_PACKAGES": os.pathsep.join(self.packages),
             "DRE_CELL_ROOT": str(clone.root),

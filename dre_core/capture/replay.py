@@ -8,9 +8,13 @@ only read.
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from dre_core.capture.cell import Bench
@@ -25,7 +29,10 @@ from dre_core.errors import CaptureError
 from dre_core.model.replay import Mode, Probed, ReplayedTest, ReplayFacts
 from dre_core.model.run import Source
 from dre_core.model.session import Session
+from dre_core.store.local import hold, remove_orphan
 
+_PREFIX = "dre-replay-"
+_WRITER = "writer"
 _LISTED = 2_000
 _SESSIONS_LIMIT = 8
 
@@ -69,18 +76,41 @@ def collect_replay(
     if source.vcs != "git" or not source.commit:
         raise CaptureError("there is no commit to run again", hint="commit the change first")
     try:
-        with tempfile.TemporaryDirectory(prefix="dre-replay-", ignore_cleanup_errors=True) as folder:
+        with _scratch() as folder:
             top = tuple(s for s in _top(sessions) if not s.collect_only)[:_SESSIONS_LIMIT]
             cells = Cells(
                 git=git,
-                bench=_bench(git, source, top, Path(folder), environ, python, budget_seconds),
-                folder=Path(folder),
+                bench=_bench(git, source, top, folder, environ, python, budget_seconds),
+                folder=folder,
                 total_seconds=total_seconds,
                 workers=workers or processors(),
             )
             return _run(cells, mode, source, top, directory or git.root, probe_functions)
     except OSError as error:
         raise CaptureError(f"a clone could not be made: {error}") from None
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder; those that replays left when they were killed go."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if _is_own(left) and remove_orphan(left / _WRITER):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with (folder / _WRITER).open("wb", buffering=0) as writer:
+            hold(writer.fileno())
+            writer.write(b"\n")
+            yield folder
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is this user's and no link that somebody put there."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == getattr(os, "geteuid", lambda: status.st_uid)()
 
 
 def _run(

@@ -17,6 +17,7 @@ import inspect
 import json
 import os
 import platform
+import signal
 import sys
 from typing import Any
 
@@ -27,6 +28,8 @@ _LINES = os.environ.get("DRE_CELL_LINES", "")
 _ROOT = os.environ.get("DRE_CELL_ROOT", "")
 _PACKAGES = os.environ.get("DRE_CELL_PACKAGES", "")
 _ALIASES = os.environ.get("DRE_CELL_ALIASES", "")
+_PARENT = os.environ.get("DRE_CELL_PARENT", "")
+_PR_SET_PDEATHSIG = 1
 
 
 _entered: dict[int, set[str]] = {}
@@ -46,6 +49,18 @@ def _write(*records: dict[str, Any], **record: Any) -> None:
             stream.write(
                 "".join(json.dumps(each) + "\n" for each in (*records, *([record] if record else [])))
             )
+
+
+def _die_with_parent() -> None:
+    """Nobody waits for this run once DRE was killed; where the kernel can't be told, it goes on to its end."""
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1 and _PARENT != "1":
+            os.kill(os.getpid(), signal.SIGKILL)  # DRE was killed before this could be asked for
 
 
 def _is_worker(config: Any) -> bool:
@@ -127,6 +142,7 @@ def pytest_configure(config: Any) -> None:
     # A clone is no run of its own: the recorder stays out of it, whatever the ini file says.
     if hasattr(config.option, "no_dre"):
         config.option.no_dre = True
+    _die_with_parent()
     if not _is_worker(config):
         _write(event="start", python=platform.python_version(), pytest=pytest.__version__)
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +114,61 @@ def test_without_a_recorded_session_there_is_nothing_to_replay(project):
     assert done.returncode == 1
     assert done.stderr.startswith(b"dre: error: ")
     assert b"Traceback" not in done.stderr
+
+
+ENDLESS = """
+import os, time
+
+def test_endless():
+    if "DRE_CELL_ROOT" in os.environ:
+        with open({pid!r}, "w") as stream:
+            stream.write(str(os.getpid()))
+        time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere no kernel tells it")
+def test_what_is_run_again_ends_with_who_asked_for_it(project, tmp_path):
+    pid = tmp_path / "pid"
+    project.write("test_shop.py", ENDLESS.format(pid=str(pid)))
+    project.commit("endless in a clone")
+    from tests.conftest import PYTEST
+
+    words = ("wrap", "--replay=clean", "--", *PYTEST, "--dre", "-q")
+    clones = tmp_path / "clones"
+    clones.mkdir()
+    there = {"TMPDIR": str(clones)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": {**os.environ, **there}}
+    dre = (sys.executable, "-m", "dre_ci.cli", *words)
+    with subprocess.Popen(dre, cwd=project.path, start_new_session=True, **quiet) as process:
+        try:
+            until(lambda: pid.is_file() and pid.read_text())
+        finally:
+            process.send_signal(signal.SIGKILL)
+    cell = int(pid.read_text())
+    try:
+        until(lambda: not runs(cell))
+    finally:
+        if runs(cell):
+            os.kill(cell, signal.SIGKILL)
+    assert project.dre("log", "check").returncode == 0
+    # The next one clears up.
+    assert len(list(clones.iterdir())) == 1
+    project.write("test_shop.py", "def test_it(): pass\n")
+    project.commit("with an end")
+    assert project.dre(*words, environ=there).returncode == 0
+    assert list(clones.iterdir()) == []
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def until(true, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "still not"
+        time.sleep(0.02)
