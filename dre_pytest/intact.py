@@ -288,9 +288,11 @@ def code_place(value: object) -> Place | None:
 def code_file(function: FunctionType) -> str:
     """The file of a function's code; of code made from a text, that of the module that made it, if it says so."""
     file = function.__code__.co_filename
-    if file.startswith("<") and not file.startswith("<frozen"):
-        return str(function.__globals__.get("__file__", file))
-    return file
+    return str(function.__globals__.get("__file__", file)) if _is_no_file(file) else file
+
+
+def _is_no_file(name: str) -> bool:
+    return name.startswith("<") and not name.startswith("<frozen")
 
 
 def plain(value: Any) -> object:
@@ -338,24 +340,17 @@ def _out_of_place(name: str, value: object, homes: tuple[str, ...], same: str) -
     for _ in range(4):
         if not isinstance(function, FunctionType):
             return None
-        file = function.__code__.co_filename
-        if file[:1] == "<":
-            file = code_file(function)
-            if homes and _is_nowhere(name, file):
-                return file, function.__code__.co_firstlineno
-        if file != same and is_foreign(file) and not _below(file, homes):
+        file = code_file(function)
+        is_nowhere = bool(homes) and _is_no_file(file) and not _is_special(name)
+        if is_nowhere or (file != same and is_foreign(file) and not _below(file, homes)):
             return file, function.__code__.co_firstlineno
         function = getattr(function, "__wrapped__", None)
     return None
 
 
-def _is_nowhere(name: str, file: str) -> bool:
-    """Whether code is from no file at all, and no method that the standard library makes from a text itself."""
-    return (
-        file.startswith("<")
-        and not file.startswith("<frozen")
-        and not (name.startswith("__") and name.endswith("__"))
-    )
+def _is_special(name: str) -> bool:
+    """Whether it is a method such as the standard library makes from a text itself, for records and named tuples."""
+    return name.startswith("__") and name.endswith("__")
 
 
 def _class_file(kind: type) -> str:
