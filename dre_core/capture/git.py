@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import subprocess
 
 _CHUNK_BYTES = 1 << 20
+_FOLDER_FILES = 20_000
+_FOLDER_BYTES = 2 << 30
 _TIMEOUT_SECONDS = 60
 _LISTED = 200
 _MISSING = ("000000", "0" * 64)
@@ -443,9 +445,23 @@ def normalise_address(address: str) -> str:
 
 
 def folder_tree(directory: str) -> Tree:
-    """The tree digest of a folder without git, less ``.dre`` and byte-code caches."""
+    """The tree digest of a folder without git, less ``.dre`` and byte-code caches.
+
+    Raises:
+        CaptureError: More than 20,000 files or 2 GiB: somebody's whole home rather than a project.
+    """
     root = os.fsencode(directory)
-    return _tree(root, list(_walk(root)), with_blob_ids=False)
+    paths: list[bytes] = []
+    size = 0
+    for path in _walk(root):
+        paths.append(path)
+        with suppress(OSError):
+            size += os.lstat(os.path.join(root, path)).st_size
+        if len(paths) > _FOLDER_FILES or size > _FOLDER_BYTES:
+            raise CaptureError(
+                f"no git work tree, and more than {_FOLDER_FILES:,} files or {_FOLDER_BYTES >> 30} GiB to digest"
+            )
+    return _tree(root, paths, with_blob_ids=False)
 
 
 def _walk(root: bytes) -> Iterable[bytes]:

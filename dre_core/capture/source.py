@@ -31,8 +31,7 @@ class SourceCollector:
     def before(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
         self._git = Git.find(str(scene.cwd))
         if self._git is None:
-            self._before = folder_tree(str(scene.root))
-            facts.source = Source(vcs="none", tree_before=self._before.digest)
+            self._digest_folder(scene, facts)
             refusal = Git.refusal(str(scene.cwd))
             if refusal:
                 hint = "git config --global --add safe.directory, or repair the checkout"
@@ -70,6 +69,15 @@ class SourceCollector:
             _json("git", "git", Vantage.OBSERVED, detail),
             *self._difference(modified if head.commit else (), facts),
         ]
+
+    def _digest_folder(self, scene: Scene, facts: Facts) -> None:
+        facts.source = Source(vcs="none")
+        try:
+            self._before = folder_tree(str(scene.cwd))
+        except CaptureError as error:
+            facts.gap("tree", str(error), "start the command in the project's own folder, or git init there")
+        else:
+            facts.source = replace(facts.source, tree_before=self._before.digest)
 
     def during(self, scene: Scene, moment: Moment) -> Iterable[Captured]:
         git = Git.find(str(scene.cwd))
@@ -110,7 +118,7 @@ class SourceCollector:
     def after(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
         if self._before is None:
             return []
-        tree = self._git.tree() if self._git else folder_tree(str(scene.root))
+        tree = self._git.tree() if self._git else folder_tree(str(scene.cwd))
         facts.source = replace(
             facts.source,
             tree_after=tree.digest,

@@ -11,6 +11,8 @@ import sys
 import junitparser
 import pytest
 
+from dre_core.capture.git import folder_tree
+
 FAILING = "def test_good():\n    assert True\n\ndef test_bad():\n    assert 1 == 2\n\ndef test_worse():\n    assert 0\n"
 
 
@@ -359,6 +361,22 @@ def test_two_wrappers_at_once_share_one_log(project):
     assert len(operations) == 4
     assert all(row["sealed"] for row in operations)
     assert project.dre("log", "check").returncode == 0
+
+
+def test_without_git_the_commands_own_folder_is_digested(tmp_path):
+    from tests.conftest import Project
+
+    home, made = Project(tmp_path), Project(tmp_path / "plain")
+    made.path.mkdir()
+    made.write("a.txt", "a")
+    with (tmp_path / "disk.img").open("wb") as file:
+        file.truncate(3 << 30)
+    trees = []
+    for folder in (home, made):
+        assert folder.dre("wrap", "--", "true", environ={"DRE_DIR": str(tmp_path / ".dre")}).returncode == 0
+        shown = json.loads(home.dre("evidence", "show", "--json").stdout)
+        trees.append(shown["source"]["treeBefore"])
+    assert trees == ["", folder_tree(str(made.path)).digest]
 
 
 def test_it_works_without_git(tmp_path):

@@ -132,6 +132,13 @@ def test_without_git(tmp_path):
     assert folder_tree(str(tmp_path)).changed_from(before) == ("b",)
 
 
+def test_a_whole_home_is_not_digested(tmp_path):
+    with (tmp_path / "disk.img").open("wb") as file:
+        file.truncate((2 << 30) + 1)
+    with pytest.raises(CaptureError, match="more than 20,000 files or 2 GiB"):
+        folder_tree(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("address", "normal"),
     [
