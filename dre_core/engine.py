@@ -33,6 +33,7 @@ from dre_core.declaring import Declared, in_force
 from dre_core.encryption import secrecy_of
 from dre_core.errors import UsageError
 from dre_core.intake import Intake
+from dre_core.masking import masker
 from dre_core.model import identifier
 from dre_core.model.digest import sha256
 from dre_core.model.event import Clock, rfc3339, utc_now
@@ -40,7 +41,6 @@ from dre_core.model.record import dataclass
 from dre_core.model.run import CommandFacts
 from dre_core.model.text import printable
 from dre_core.operation import Operation, new_nonce
-from dre_core.pipeline.mask import RULES, Masker, sensitive_values
 from dre_core.store import folder as folders
 from dre_core.store.folder import Folder
 from dre_core.store.local import LocalStore
@@ -49,7 +49,7 @@ from dre_core.store.log import Log
 if TYPE_CHECKING:
     from dre_core.capture.process import Command
     from dre_core.model.policy import Policy
-    from dre_core.pipeline.mask import AnyRule
+    from dre_core.pipeline.mask import Masker
     from dre_core.verification import Request, Verified
     from dre_core.verify.verifier import Verifier
     from dre_core.wrapping import Wrapped
@@ -132,13 +132,13 @@ class Engine:
         environment = os.environ if environ is None else environ
         here = Path.cwd() if directory is None else directory
         folder = folders.find(here, explicit=explicit or environment.get("DRE_DIR", ""))
-        settings = config.load(project_root(folder, here), folder.path, environment)
+        settings = config.load(folder.project(here), folder.path, environment)
         return cls(folder, settings, environment, here)
 
     @property
     def root(self) -> Path:
         """The project's root folder."""
-        return project_root(self.folder, self.directory)
+        return self.folder.project(self.directory)
 
     @property
     def checkout(self) -> str:
@@ -259,14 +259,7 @@ class Engine:
         Raises:
             ConfigError: The file of further rules can't be used.
         """
-        values = sensitive_values(self.environ)
-        named = [self.environ.get(name, "") for name in self.settings.mask.variables]
-        rules: tuple[AnyRule, ...] = RULES
-        if self.settings.mask.rules:
-            from dre_core.pipeline.rule_file import read_rules
-
-            rules = (*RULES, *read_rules(self.root / self.settings.mask.rules))
-        return Masker([*values, *(value for value in named if value)], rules=rules)
+        return masker(self.settings.mask, self.root, self.environ)
 
     def intake(self, masker: Masker, operation: str) -> Intake:
         """The way of an operation's evidence to disk.
@@ -335,12 +328,6 @@ class Engine:
         from dre_core.importing import import_archive
 
         return import_archive(self, path)
-
-
-def project_root(folder: Folder, directory: Path) -> Path:
-    """The project that a ``.dre`` folder serves; where it lies elsewhere, the folder the user stands in."""
-    inside = directory == folder.path.parent or folder.path.parent in directory.parents
-    return folder.path.parent if inside else directory
 
 
 def _programs(face: str, command: CommandFacts) -> tuple[str, ...]:

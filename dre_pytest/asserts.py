@@ -18,7 +18,7 @@ from types import CodeType, ModuleType
 
 import pytest
 
-from dre_core.capture.testfacts import CHECKING
+from dre_core.model.assertion import is_checking
 
 _ERROR = "AssertionError"
 _LOAD_GLOBAL = opmap["LOAD_GLOBAL"]
@@ -76,7 +76,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 @lru_cache(maxsize=4096)
 def _checks(name: str) -> bool:
-    return name != _ERROR and name.lstrip("_").lower().startswith(CHECKING)
+    return name != _ERROR and is_checking(name)
 
 
 def _statements(code: CodeType) -> int:

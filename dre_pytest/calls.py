@@ -12,7 +12,6 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from dre_core.capture.material import is_test_file
 from dre_pytest.intact import is_foreign
 
 _TOOLS = (4, 3)  # those that no debugger, profiler or coverage tool has for itself
@@ -65,6 +64,8 @@ class Calls:
         file = code.co_filename.replace("\\", "/")
         if not code.co_flags & _FUNCTION or not file.startswith(self._root) or not is_foreign(file):
             return False
+        from dre_core.capture.material import is_test_file
+
         return not is_test_file(file[len(self._root) :])
 
     def lap(self) -> bool | None:

@@ -52,14 +52,14 @@ def options(config: pytest.Config) -> list[JSON]:
 
 def ini(config: pytest.Config) -> dict[str, JSON]:
     """The settings of pytest in the ini file, as text, read from the file itself."""
-    from dre_core.capture.runnerfacts import sections
-
     if config.inipath is None:
         return {}
     try:
         text = config.inipath.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return {}
+    from dre_core.capture.inifile import sections
+
     values = sections(config.inipath.name, text)["pytest"]
     return {str(name): clean(str(value))[:_MAX_SETTING] for name, value in values.items()}
 

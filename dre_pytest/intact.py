@@ -57,6 +57,9 @@ _NO_FUNCTIONS = frozenset(
 )
 """Types of values that no code in Python stands behind; a subclass of one may have some."""
 
+_AROUND = (classmethod, staticmethod, MethodType, partial, property)
+"""Types of values that stand around a function."""
+
 _UNKNOWN = (0, "")
 
 Place = tuple[str, int]
@@ -127,6 +130,8 @@ class Subjects:
     def __init__(self, rootdir: Path) -> None:
         self._prefix = str(rootdir) + os.sep
         self._files: dict[str, tuple[int, str]] = {}
+        self._loaded: list[int] = []
+        self._own: list[tuple[str, str]] = []
         self._known: dict[str, list[list[int]]] = {}
         self._codes: WeakKeyDictionary[FunctionType, CodeType] = WeakKeyDictionary()
 
@@ -164,14 +169,21 @@ class Subjects:
 
     def _modules(self) -> Iterator[tuple[str, ModuleType, str]]:
         """As :func:`modules_below`, but each module is asked for its file only once."""
-        files = self._files
-        for name, module in sys.modules.copy().items():
-            known, file = files.get(name, _UNKNOWN)
-            if known != id(module):
-                file = _file_below(self._prefix, module)
-                files[name] = id(module), file
-            if file:
-                yield name, module, file
+        modules = sys.modules.copy()
+        loaded = list(map(id, modules.values()))
+        if loaded != self._loaded:
+            self._loaded = loaded
+            self._own = [
+                (name, file) for name, module in modules.items() if (file := self._file(name, module))
+            ]
+        return ((name, modules[name], file) for name, file in self._own)
+
+    def _file(self, name: str, module: ModuleType) -> str:
+        known, file = self._files.get(name, _UNKNOWN)
+        if known != id(module):
+            file = _file_below(self._prefix, module)
+            self._files[name] = id(module), file
+        return file
 
 
 def modules_below(prefix: str) -> Iterator[tuple[str, ModuleType, str]]:
@@ -298,14 +310,14 @@ def _is_no_file(name: str) -> bool:
 def plain(value: Any) -> object:
     """What a method, a partial or a property is made of; anything else is given back."""
     for _ in range(4):
-        if isinstance(value, (classmethod, staticmethod, MethodType)):
-            value = value.__func__
-        elif isinstance(value, partial):
+        if not isinstance(value, _AROUND):
+            break
+        if isinstance(value, partial):
             value = value.func
         elif isinstance(value, property):
             value = value.fget
         else:
-            break
+            value = value.__func__
     return value
 
 
@@ -334,15 +346,20 @@ def _out_of_place(name: str, value: object, homes: tuple[str, ...], same: str) -
     """The place of a function, or of what it wraps, that is neither installed nor at home."""
     # Thousands are looked at, so that each is asked no more than it has to be.
     kind = type(value)
-    if kind in _NO_FUNCTIONS:
-        return None
-    function: Any = value if kind is FunctionType else plain(value)
+    function: Any = value
+    if kind is not FunctionType:
+        if kind in _NO_FUNCTIONS or not isinstance(value, _AROUND):
+            return None
+        function = plain(value)
     for _ in range(4):
         if not isinstance(function, FunctionType):
             return None
-        file = code_file(function)
-        is_nowhere = bool(homes) and _is_no_file(file) and not _is_special(name)
-        if is_nowhere or (file != same and is_foreign(file) and not _below(file, homes)):
+        file = function.__code__.co_filename
+        if file[:1] == "<":
+            file = code_file(function)
+            if homes and _is_no_file(file) and not _is_special(name):
+                return file, function.__code__.co_firstlineno
+        if file != same and is_foreign(file) and not _below(file, homes):
             return file, function.__code__.co_firstlineno
         function = getattr(function, "__wrapped__", None)
     return None

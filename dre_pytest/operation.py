@@ -150,11 +150,6 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def open_mask(config: pytest.Config) -> Callable[[str], str]:
-    """The masker of a process that has no operation of its own (an xdist worker, a session inside a wrapper)."""
-    return Engine.open(config.invocation_params.dir).masker().text
-
-
 def open_operation(config: pytest.Config) -> OwnOperation:
     """Opens an operation for this session.
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dre_pytest.coverage import Measurement
     from dre_pytest.fixtures import Attach
     from dre_pytest.operation import OwnOperation
@@ -106,13 +108,12 @@ def _configure_worker(config: pytest.Config) -> None:
     if told is None:
         return
     try:
-        from dre_pytest.operation import open_mask
         from dre_pytest.recorder import Recorder
 
         recorder = Recorder(
             config,
             Path(told["directory"]),
-            open_mask(config),
+            _mask(config),
             told["session"],
             told["nonce"],
             worker=config.workerinput["workerid"],  # type: ignore[attr-defined]
@@ -135,6 +136,13 @@ def _measure_worker(config: pytest.Config, recorder: Recorder, folder: Path) -> 
         recorder.after_finish = lambda session: measurement.finish()
 
 
+def _mask(config: pytest.Config) -> Callable[[str], str]:
+    """The masker of a process that has no operation of its own: an xdist worker, a session inside a wrapper."""
+    from dre_core.masking import masker_of
+
+    return masker_of(config.invocation_params.dir, os.environ).text
+
+
 def _directory(config: pytest.Config, warnings: list[str]) -> tuple[Path, OwnOperation | None]:
     """Choose where the records go.
 
@@ -144,13 +152,13 @@ def _directory(config: pytest.Config, warnings: list[str]) -> tuple[Path, OwnOpe
     Returns:
         The operation's folder, and the operation if it is our own.
     """
-    from dre_pytest.operation import open_operation
-
     if name := os.environ.get("DRE_OPERATION"):
         folder = _outer_operation(name, config)
         if folder is not None:
             return folder, None
         warnings.append(f"DRE_OPERATION names {name[:80]!r}, which is not running; recording on my own")
+    from dre_pytest.operation import open_operation
+
     operation = open_operation(config)
     return operation.journal_dir.parent, operation
 
@@ -204,14 +212,13 @@ class Face:
         """Open the journal, in an operation of our own or in the wrapper's."""
         import secrets
 
-        from dre_pytest.operation import open_mask
         from dre_pytest.recorder import Recorder
 
         self._folder, self.operation = _directory(self.config, self.warnings)
         recorder = Recorder(
             self.config,
             self.operation.journal_dir if self.operation else self._folder / "journal",
-            self.operation.mask if self.operation else open_mask(self.config),
+            self.operation.mask if self.operation else _mask(self.config),
             secrets.token_hex(16),
             secrets.token_hex(16),
             attachments=self._attachments(),

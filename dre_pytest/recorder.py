@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from hashlib import sha256
 from json.encoder import encode_basestring
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -265,7 +265,7 @@ class Recorder:
             masked: Their ids as they may be kept.
         """
         found: dict[str, Description] = {}
-        by_code: dict[CodeType, int] = {}
+        by_code: dict[int, int] = {}
         # Most tests are like many others, so that they share what is said of them.
         known: dict[tuple[int | None, tuple[str, ...]], tuple[str, str, int | None, tuple[str, ...]]] = {}
         inherited: dict[int, frozenset[str]] = {}
@@ -273,8 +273,8 @@ class Recorder:
             names = _marker_names(item, inherited)
             code = own_code(item)
             asserts = None
-            if code is not None and (asserts := by_code.get(code)) is None:
-                asserts = by_code[code] = count_assertions(code)
+            if code is not None and (asserts := by_code.get(id(code))) is None:
+                asserts = by_code[id(code)] = count_assertions(code)
             description = known.get((asserts, names))
             if description is None:
                 text = "" if asserts is None else f'"asserts":{asserts},'
@@ -586,12 +586,12 @@ class Recorder:
         }
 
     def _compare(self) -> Comparison:
-        """Compare what ran with the sources: half a hundredth of the session's time to compile, and to read."""
+        """Compare what ran with the sources: a four-hundredth of the session's time to compile, and to read."""
         comparison = Comparison(self.config, self._started)
         if not self._controller:
             comparison.read(core_modules())
             took = time.time() - self._started
-            comparison.run(own_modules(self._rootdir), max(_LEAST_SECONDS, took / 200))
+            comparison.run(own_modules(self._rootdir), max(_LEAST_SECONDS, took / 400))
         return comparison
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

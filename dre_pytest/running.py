@@ -223,13 +223,15 @@ def microseconds(report: Any) -> int:
         return 0
 
 
-def phase_microseconds(*reports: Any) -> tuple[int, ...]:
-    """The durations of several phases."""
+def phase_microseconds(setup: Any, call: Any, teardown: Any) -> tuple[int, int, int]:
+    """The durations of the three phases of a test."""
     try:
-        found = tuple([int(report.duration * 1e6) for report in reports])
+        found = int(setup.duration * 1e6), int(call.duration * 1e6), int(teardown.duration * 1e6)
     except (AttributeError, TypeError, ValueError, OverflowError):
-        found = (-1,)
-    return found if min(found) >= 0 and sum(found) <= _LONGEST_US else tuple(map(microseconds, reports))
+        found = -1, 0, 0
+    if found[0] >= 0 and found[1] >= 0 and found[2] >= 0 and sum(found) <= _LONGEST_US:
+        return found
+    return microseconds(setup), microseconds(call), microseconds(teardown)
 
 
 class Stopwatch:

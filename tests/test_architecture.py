@@ -22,7 +22,7 @@ LAYERS = (
     ("dre_core.pipeline",),
     ("dre_core.store",),
     # Configuration and policy are data with a reader of their own; the collectors are handed the configuration.
-    ("dre_core.config", "dre_core.policy_file", "dre_core.capture"),
+    ("dre_core.config", "dre_core.masking", "dre_core.policy_file", "dre_core.capture"),
     ("dre_core.verify",),
     ("dre_core.report",),
     # The engine and the modules it is cut into.

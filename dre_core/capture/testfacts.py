@@ -12,11 +12,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import field
 
+from dre_core.model.assertion import is_checking
 from dre_core.model.changes import CONDITION, Change, ChangeKind
 from dre_core.model.record import dataclass
 
 _SKIPS = ("skip", "skipif", "skipIf", "skipUnless", "skipTest", "xfail", "expectedFailure", "importorskip")
-CHECKING = ("assert", "check", "verify", "expect", "raises", "warns", "deprecated_call", "fail", "approve")
 _HOOKS = (
     "pytest_runtest_makereport", "pytest_sessionfinish", "pytest_pyfunc_call", "pytest_collection_modifyitems",
     "pytest_runtest_call", "pytest_runtest_protocol", "pytest_report_teststatus", "pytest_ignore_collect",
@@ -196,7 +196,7 @@ def assertion_lines(tree: ast.AST) -> set[int]:
 
 def _checks(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
-        return _last_name(node).lstrip("_").lower().startswith(CHECKING)
+        return is_checking(_last_name(node))
     return isinstance(node, ast.Assert)
 
 

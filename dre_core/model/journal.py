@@ -257,7 +257,7 @@ _NUMBER = rb"(0|[1-9][0-9]{0,14})"
 _TEXT = rb'"([^"\\\x00-\x1f]*)"'
 _FLAG = rb"(true|false|null)"
 _PHASE = rb'\["passed",%b,%b\]' % (_NUMBER, _NUMBER)
-_PASSED = re.compile(
+_PASSED = (
     rb'\{(?:"asserts":%b,)?"body_called":%b,"body_raised":%b,"call":%b,"file":%b,"id":%b,"kind":"test","line":%b,'
     rb'(?:"markers":\["([\w",]+)"\],)?"outcome":"passed","prev":"([0-9a-f]{64})",(?:"reaches":(true|false),)?"seq":%b,'
     rb'"setup":%b,"teardown":%b\}'
@@ -267,12 +267,18 @@ _ALL_PASSED = {"setup": "passed", "call": "passed", "teardown": "passed"}
 _FLAGS_BY_WORD = {b"true": True, b"false": False, b"null": None, None: None}
 
 
+@lru_cache(maxsize=1)
+def _form_of_passed() -> re.Pattern[bytes]:
+    """Made when a journal is read, for its writers share this module."""
+    return re.compile(_PASSED)
+
+
 def _read_passed(line: bytes, worker: str) -> tuple[_Entry, int, str] | None:
     """Read a line as :meth:`Journal.passed` writes it, at a third of the price; None for any other.
 
     The pattern admits no escapes, so what it matches says the same to any JSON reader.
     """
-    match = _PASSED.fullmatch(line)
+    match = _form_of_passed().fullmatch(line)
     if match is None:
         return None
     (

@@ -56,6 +56,11 @@ class Folder:
         """Whether it was initialised."""
         return self.log.exists()
 
+    def project(self, directory: Path) -> Path:
+        """The root of the project it serves; where it lies elsewhere, the folder the user stands in."""
+        parent = self.path.parent
+        return parent if directory == parent or parent in directory.parents else directory
+
     def create(self) -> None:
         """Makes the folder and its ``.gitignore``; what is there already stays.
 

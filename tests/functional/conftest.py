@@ -13,6 +13,7 @@ from dre_core.model.session import Session
 PLAIN_OPERATION = '''
 """An operation that is only a folder: journals without sealing."""
 import sys, types
+import dre_core.masking
 from pathlib import Path
 
 root = Path({root!r})
@@ -40,7 +41,7 @@ class Operation:
 module = types.ModuleType("dre_pytest.operation")
 module.OwnOperation = Operation
 module.open_operation = lambda config: Operation()
-module.open_mask = lambda config: Operation.mask
+dre_core.masking.masker_of = lambda directory, environ: types.SimpleNamespace(text=Operation.mask)
 sys.modules["dre_pytest.operation"] = module
 '''
 
