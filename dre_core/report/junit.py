@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple
 
 from dre_core.capture.programmatic import JUnitCase, junit_id
@@ -28,7 +29,7 @@ MAX_OUTPUT = 65_536
 TEXTS_BYTES = 16 << 20
 _SHORT = 400
 _SKIP_TYPES = {Outcome.SKIPPED: "pytest.skip", Outcome.XFAILED: "pytest.xfail"}
-_FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN = "[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _PLAIN = re.compile("[ !#-%'-;=?-~]*")
 _REFERENCES = (
     ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\r", "&#13;"), ("\n", "&#10;"), ("\t", "&#09;"),
@@ -166,7 +167,9 @@ def escape(text: str) -> str:
 
     Source: https://www.w3.org/TR/xml/#charsets
     """
-    return _FORBIDDEN.sub(lambda match: _backslash(ord(match[0])), text)
+    if text.isascii() and text.isprintable():
+        return text
+    return re.sub(_FORBIDDEN, lambda match: _backslash(ord(match[0])), text)
 
 
 def _backslash(code: int) -> str:
@@ -223,9 +226,9 @@ def _is_bare(case: Case) -> bool:
 
 def _line(case: Case, name: str) -> bytes:
     """A case without children, as ``_element(...).tostring()`` gives it."""
-    place = f' file="{_attribute(case.file)}"' if case.file else ""
+    place = f' file="{_repeated(case.file)}"' if case.file else ""
     line = f' line="{case.line}"' if case.line > 0 else ""
-    classname = _attribute(case.classname)
+    classname = _repeated(case.classname)
     seconds = round(case.seconds, 6)
     return (
         f'<testcase name="{_attribute(name)}" classname="{classname}" time="{seconds}"{place}{line} />\n'
@@ -240,6 +243,10 @@ def _attribute(text: str) -> str:
     for sign, reference in _REFERENCES:
         text = text.replace(sign, reference)
     return text
+
+
+_repeated = lru_cache(maxsize=64)(_attribute)
+"""For what one test after the other has in common."""
 
 
 def _named(cases: Iterable[Case]) -> Iterator[tuple[Case, str]]:
