@@ -13,7 +13,6 @@ from dre_core.model.session import Session
 PLAIN_OPERATION = '''
 """An operation that is only a folder: journals without sealing."""
 import sys, types
-import dre_core.masking
 from pathlib import Path
 
 root = Path({root!r})
@@ -41,8 +40,10 @@ class Operation:
 module = types.ModuleType("dre_pytest.operation")
 module.OwnOperation = Operation
 module.open_operation = lambda config: Operation()
-dre_core.masking.masker_of = lambda directory, environ: types.SimpleNamespace(text=Operation.mask)
 sys.modules["dre_pytest.operation"] = module
+module = types.ModuleType("dre_core.masking")
+module.masker_of = lambda directory, environ: types.SimpleNamespace(text=Operation.mask)
+sys.modules["dre_core.masking"] = module
 '''
 
 
