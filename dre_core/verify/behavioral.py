@@ -6,10 +6,12 @@ not seen is no finding unless the observation was complete.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dre_core.hooks import hookimpl
 from dre_core.model.replay import CellState
 from dre_core.model.run import RunOutcome
-from dre_core.model.text import command_line
+from dre_core.model.text import command_line, plain
 from dre_core.model.verdict import MethodResult, Vantage, Weight
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.past import PAST_CHECKS
@@ -160,6 +162,41 @@ def retries_used(evidence: Evidence) -> Ruling:
     return found(warn("retries-used", Vantage.IN_PROCESS, message, tests=tuple(retried[:20])))
 
 
+def io_touches_tests(evidence: Evidence) -> Ruling:
+    """Whether the files that the tests are said to stand in were read, as far as anybody saw.
+
+    A file is open for less than a look takes, so one that was not seen open says nothing. What is named are tests from
+    files outside of the session's folder, of which the commit knows nothing.
+    """
+    files = dict.fromkeys(test.file for s in evidence.top_sessions for test in s.tests if test.file)
+    if not files:
+        return not_applicable("no session that says where its tests stand")
+    assert evidence.observation is not None
+    opened = [file for file in files if _was_open(file, evidence.observation.files)]
+    outside = [file for file in files if file.startswith(("/", "../"))]
+    seen = f"{len(opened)} of {len(files)} files with tests were seen open"
+    if outside:
+        message = (
+            f"tests stand in files outside of the project: {plain(', '.join(outside[:3]), 300)} ({seen})"
+        )
+        return found(info("io-touches-tests", Vantage.IN_PROCESS, message, where=plain(outside[0], 200)))
+    if opened:
+        return passed(Vantage.OBSERVED, seen)
+    return passed(
+        Vantage.IN_PROCESS, f"{seen}, which proves nothing: the session says that it collected them"
+    )
+
+
+def _was_open(file: str, opened: Sequence[str]) -> bool:
+    """Whether a path that was seen open is the file, or what it was compiled to."""
+    folder, slash, name = file.rpartition("/")
+    compiled = f"{folder}{slash}__pycache__/{name.removesuffix('.py')}."
+    return any(
+        path == file or path.endswith(f"/{file}") or (compiled in path and path.endswith(".pyc"))
+        for path in opened
+    )
+
+
 def leftovers(evidence: Evidence) -> Ruling:
     """Processes that still held the command's output when it had ended."""
     held = [gap for gap in evidence.run.gaps if gap.reason.startswith("output-after-exit")]
@@ -176,6 +213,7 @@ CHECKS = (
     Check("killed-or-oom", killed_in_tree),
     Check("retries-used", retries_used, weight=0.2),
     Check("leftovers", leftovers, weight=0.2),
+    Check("io-touches-tests", io_touches_tests, weight=0.0),
     *PAST_CHECKS,
 )
 

@@ -28,10 +28,11 @@ from dre_core.model.observation import Observation
 from dre_core.model.policy import Policy
 from dre_core.model.record import dataclass
 from dre_core.model.replay import ReplayFacts
-from dre_core.model.run import Item, Run
+from dre_core.model.run import Item, Run, RunOutcome
 from dre_core.model.session import Counts, Outcome, Session
 from dre_core.pipeline import codec
 from dre_core.store.sealed import Blobs, cipher_of
+from dre_core.verify.ending import TAIL_BYTES, Ending, ending, recorded_text
 from dre_core.verify.shown import LIMIT_BYTES as SHOWN_LIMIT_BYTES
 from dre_core.verify.shown import Shown, compare, hidden
 
@@ -42,6 +43,7 @@ T = TypeVar("T")
 JSON_LIMIT_BYTES = 64 << 20
 JOURNAL_LIMIT_BYTES = 2 << 30
 JUNIT_LIMIT_BYTES = 256 << 20
+ENDING_LIMIT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ class Evidence:
         changes: What the change did to the tests and their runner, read from git; None without a base.
         shown: What of the output can be seen; None where it could not be looked at.
         covered: What coverage data say about the change and the tests; None where nothing was measured.
+        ending: The error that nobody caught, where a command that ended well and ran no tests ends its output with one.
     """
 
     run: Run
@@ -86,6 +89,7 @@ class Evidence:
     changes: Changes | None = None
     covered: Covered | None = None
     shown: Shown | None = None
+    ending: Ending | None = None
     locked: Locked | None = None
     declaration: Declaration | None = None
     declaration_refused: bool = False
@@ -230,6 +234,7 @@ def load(run: Run, blobs: Blobs, policy: Policy, folded: Mapping[str, Session] |
         replay=attempt("replay", partial(one, "replay", ReplayFacts.parse)),
         changes=attempt("changes", partial(one, "changes", Changes.parse)),
         shown=_shown(run, blobs),
+        ending=_ending(run, blobs),
         covered=attempt("covered", partial(one, "covered", Covered.parse)),
         locked=attempt("dependencies", partial(one, "dependencies", Locked.parse)),
         unreadable=tuple(unreadable),
@@ -254,6 +259,34 @@ def _shown(run: Run, blobs: Blobs) -> Shown | None:
     except DREError:
         return None
     return Shown(recorded_alike=alike, hidden=found[0], offset=found[1])
+
+
+def _ending(run: Run, blobs: Blobs) -> Ending | None:
+    """How the output of a command ends that ran no tests and says that all went well."""
+    if run.claim.outcome is not RunOutcome.PASSED or run.items_of("session") or run.items_of("junit"):
+        return None
+    outputs = [item for item in run.items_of("output") if item.size]
+    if not all(item.kept and item.size <= ENDING_LIMIT_BYTES for item in outputs):
+        return None
+    recordings = [
+        i for i in run.items_of("recording") if i.kept and i.size <= ENDING_LIMIT_BYTES and not i.note
+    ]
+    try:
+        tails = {item.name: _tail(blobs, item, TAIL_BYTES).decode("utf-8", "replace") for item in outputs}
+        recorded = None
+        if len(recordings) == 1:
+            # Each line of a recording holds a piece of text, escaped: some more of it than of the text itself.
+            recorded = recorded_text(_tail(blobs, recordings[0], 8 * TAIL_BYTES).split(b"\n"))
+    except DREError:
+        return None
+    return ending(tails, recorded)
+
+
+def _tail(blobs: Blobs, item: Item, size: int) -> bytes:
+    tail = b""
+    for chunk in read_item(blobs, item, ENDING_LIMIT_BYTES):
+        tail = (tail + chunk)[-size:]
+    return tail
 
 
 def _report(blobs: Blobs, item: Item) -> Report:

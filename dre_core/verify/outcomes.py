@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from dre_core.model.session import Outcome, Session
 from dre_core.model.text import plain
 from dre_core.model.verdict import Finding, Vantage, Weight
@@ -17,6 +19,9 @@ from dre_core.verify.wording import (
     major,
     plural,
 )
+
+# More than one skipped test beside nine that ran is named.
+_MANY_SKIPPED = 1 / 9
 
 
 def something_executed(evidence: Evidence) -> Ruling:
@@ -96,6 +101,25 @@ def every_test_ran(evidence: Evidence) -> Ruling:
                 )
             )
     return passed(Vantage.IN_PROCESS, "every selected test ran, or the session says why not")
+
+
+def skip_ratio(evidence: Evidence) -> Ruling:
+    """How many of the tests were skipped: for the reader alone, as honest suites skip half of theirs."""
+    counts = evidence.counts
+    if counts is None:
+        return not_applicable("no tests on record")
+    vantage = Vantage.IN_PROCESS if evidence.top_sessions else Vantage.REPORTED
+    ran = counts.passed + counts.failed + counts.errors + counts.xfailed + counts.xpassed
+    message = f"{counts.skipped} of {plural(ran + counts.skipped, 'test')} skipped"
+    if counts.skipped <= ran * _MANY_SKIPPED:
+        return passed(vantage, message)
+    skipped = [t for s in evidence.top_sessions for t in s.tests if t.outcome is Outcome.SKIPPED]
+    reasons = Counter(plain(test.reason, 80) for test in skipped if test.reason)
+    if reasons:
+        reason, count = reasons.most_common(1)[0]
+        message = f"{message}, {count} of them for one reason: {reason}"
+    tests = tuple(test.id for test in skipped[:NAMED_TESTS])
+    return found(info("skip-ratio", vantage, message, tests=tests))
 
 
 def outcome_witnessed(evidence: Evidence) -> Ruling:

@@ -27,10 +27,17 @@ from dre_core.verify.outcomes import (
     outcome_matches_body,
     outcome_witnessed,
     recorder_intact,
+    skip_ratio,
     something_executed,
     subject_intact,
 )
-from dre_core.verify.told import hidden_text, printed_count_agrees, report_agrees, report_fresh
+from dre_core.verify.told import (
+    error_log_exit0,
+    hidden_text,
+    printed_count_agrees,
+    report_agrees,
+    report_fresh,
+)
 from dre_core.verify.verifier import Check, Ruling, fail, found, passed, run_checks
 
 
@@ -56,6 +63,7 @@ CHECKS = (
     Check("session-finished", session_finished),
     Check("something-executed", something_executed, weight=2),
     Check("every-test-ran", every_test_ran),
+    Check("skip-ratio", skip_ratio, weight=0.0),
     Check("outcome-matches-body", outcome_matches_body),
     Check("outcome-witnessed", outcome_witnessed),
     Check("body-called", body_called),
@@ -67,6 +75,7 @@ CHECKS = (
     Check("report-agrees", report_agrees),
     Check("printed-count-agrees", printed_count_agrees),
     Check("hidden-text", hidden_text, weight=0.0),
+    Check("error-log-exit0", error_log_exit0, weight=0.0),
     Check("asserts-enabled", asserts_enabled),
     Check("recorder-intact", recorder_intact),
     Check("hooks-named", hooks_named, weight=0.0),

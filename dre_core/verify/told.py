@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dre_core.model.observation import Observation
 from dre_core.model.session import Session
+from dre_core.model.text import command_line, plain
 from dre_core.model.verdict import Finding, Vantage
+from dre_core.verify.ending import died_of
 from dre_core.verify.evidence import Evidence, Report
 from dre_core.verify.verifier import Ruling, found, not_applicable, passed, veto, warn
-from dre_core.verify.wording import bad_tests, claims_success, critical, culprit, major, plural
+from dre_core.verify.wording import (
+    bad_tests,
+    claims_success,
+    command_text,
+    critical,
+    culprit,
+    major,
+    plural,
+)
 
 
 def report_fresh(evidence: Evidence) -> Ruling:
@@ -134,6 +144,44 @@ def hidden_text(evidence: Evidence) -> Ruling:
             remedy="look at the raw output: dre evidence cat stdout",
             evidence=tuple(item.digest for item in evidence.run.items_of("output")),
             where=f"offset {evidence.shown.offset}",
+        )
+    )
+
+
+def error_log_exit0(evidence: Evidence) -> Ruling:
+    """A command without tests that says all went well, and whose output ends with an error that nobody caught.
+
+    The text alone accuses nobody: a program may print the traceback of an error that it has dealt with. It contradicts
+    only where the process was seen to end badly, last of all, and nothing was said after it.
+    """
+    if not claims_success(evidence):
+        return not_applicable("no success is claimed")
+    observation = evidence.observation
+    if evidence.has_tests or (observation is not None and observation.runners()):
+        return not_applicable("tests ran, and their record says how they ended")
+    if observation is None or not evidence.run.items_of("output"):
+        return not_applicable("no output was kept")
+    end = evidence.ending
+    if end is None:
+        return passed(Vantage.OBSERVED, "the output does not end with an error that nobody caught")
+    error = plain(end.error, 160)
+    more = {
+        "evidence": tuple(i.digest for i in evidence.run.items_of("output") if i.name == end.stream),
+        "remedy": "let the command return the status of what it runs (no `|| true`, no `; exit 0`, set -o pipefail)",
+    }
+    dead = died_of(end, observation)
+    if dead is None:
+        message = f"the output ends with an error that nobody caught ({error}), but {command_text(evidence)} returned 0"
+        return found(warn("error-log-exit0", Vantage.OBSERVED, message, **more))
+    judged = veto if end.is_last else major
+    then = "" if end.is_last else " after something else was started or said"
+    return found(
+        judged(
+            "error-log-exit0",
+            Vantage.OBSERVED,
+            f"`{command_line(dead.argv)}` ended with {dead.exit_code} and an error that nobody caught ({error}), "
+            f"but {command_text(evidence)} returned 0{then}",
+            **more,
         )
     )
 
