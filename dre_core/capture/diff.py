@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from dre_core.capture.buildfacts import compare_build, is_build_file
 from dre_core.capture.git import Git, Past
 from dre_core.capture.material import is_golden, is_test_file
 from dre_core.capture.othertests import compare_other_tests, is_other_test
@@ -63,6 +64,10 @@ def _read(git: Git, past: Past, base: str) -> Changes:
             changes += compare_config(path, past.show(path), _on_disk(git, path))
         if is_script(path):
             changes += compare_script(printable(path), past.show(path), _on_disk(git, path))
+        if is_build_file(path):
+            changes += compare_build(
+                printable(path), past.show(path), _on_disk(git, path), _other_tests_of(git, base)
+            )
         if is_golden(path) and past.show(path) is not None:
             changes.append(Change(kind=ChangeKind.GOLDEN, path=printable(path), name=path.rpartition("/")[2]))
     others = [path for path in paths[:_FILES_LIMIT] if is_other_test(path)]
@@ -83,6 +88,17 @@ def _read(git: Git, past: Past, base: str) -> Changes:
         declares_plugin=declared,
         gaps=tuple(printable(gap) for gap in gaps),
     )
+
+
+def _other_tests_of(git: Git, base: str) -> list[str]:
+    """Test files of other languages that the base had and that are there still."""
+    names = git.run("ls-tree", "-r", "-z", "--name-only", base).split(b"\0")
+    paths = [os.fsdecode(name) for name in names if name]
+    return [
+        printable(path)
+        for path in paths
+        if is_other_test(path) and os.path.exists(os.path.join(git.root, path))
+    ]
 
 
 def _changed(git: Git, base: str) -> list[str]:

@@ -3,7 +3,8 @@
 What a file says is the workload's word (``reported``). What DRE sees of the file itself is recorded beside it:
 whether it is new, rewritten, or just as it was before the run (``note.fresh``), and whether its modification time
 lies between the start of the run and this moment (``note.window``). Of an artifact that the run left as it was, also
-which tracked file is newer (``note.newer``): what it is made of has changed since.
+which tracked file is newer (``note.newer``): what it is made of has changed since. Reports that nobody named are taken
+where Maven and Gradle put theirs (``note.found``), if the run wrote them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from dre_core.capture.buildreports import written_by_convention
 from dre_core.capture.collector import Captured, Facts, Moment, Scene
 from dre_core.errors import CaptureError
 from dre_core.hooks import hookimpl
@@ -58,16 +60,19 @@ class FilesCollector:
         self._stamps: dict[Path, _Stamp] = {}
         self._began_ns = 0
         self._tracked: list[Path] | None = None
+        self._by_convention: set[Path] = set()
 
     def before(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
         self._began_ns = time.time_ns()
         for _, path in _matches(scene):
             self._stamps[path] = _stamp(path)
+        for path in written_by_convention(Path(scene.cwd)):
+            self._stamps[path] = _stamp(path)
         return []
 
     def after(self, scene: Scene, facts: Facts) -> Iterable[Captured]:
         found: set[str] = set()
-        for kind, path in _matches(scene):
+        for kind, path in [*_matches(scene), *self._unnamed(scene)]:
             name = f"{kind}/{_relative(path, scene.cwd)}"
             if name in found:
                 continue
@@ -101,9 +106,17 @@ class FilesCollector:
                 "fresh": fresh,
                 "mtime": str(status.st_mtime_ns),
                 "window": self._window(status.st_mtime_ns),
+                **({"found": "by convention"} if path in self._by_convention else {}),
                 **(self._newer(path, status.st_mtime_ns, scene) if (kind, fresh) == _LEFT else {}),
             },
         )
+
+    def _unnamed(self, scene: Scene) -> Iterable[tuple[str, Path]]:
+        """Reports by convention that this run wrote; which ones lie there from earlier runs says nothing about it."""
+        for path in written_by_convention(Path(scene.cwd)):
+            if self._stamps.get(path) != _stamp(path):
+                self._by_convention.add(path)
+                yield "junit", path
 
     def _newer(self, artifact: Path, mtime_ns: int, scene: Scene) -> dict[str, str]:
         """The first tracked file that was modified after an artifact, documents left out."""

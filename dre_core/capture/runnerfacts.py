@@ -29,7 +29,9 @@ _TESTING = re.compile(r"test|check|jest|mocha|verify|cargo|gradle|mvn|tox|nox", 
 _SWALLOWING = re.compile(
     r"\|\|\s*(?:true|:|exit 0|echo\b)|;\s*(?:exit 0|true)\s*[\"']?,?$|continue-on-error:\s*true|allow_failure:\s*true|"
     r"continueOnError:\s*true|\bset \+e\b|--passWithNoTests|--pass-with-no-tests|"
-    r"ignore_(?:outcome|errors)\s*=\s*true",
+    r"ignore_(?:outcome|errors)\s*=\s*true|"
+    r"-D(?:skipTests|maven\.test\.(?:skip|failure\.ignore))\b(?!=false)|--fail-never\b|\bmvnw? (?:.* )?-fn\b|"
+    r"gradlew? .*-x\s*:?[\w:]*test\b",
     re.I,
 )
 _LEAVING_OUT = ("omit", "exclude_lines", "exclude_also", "exclude", "partial_branches")

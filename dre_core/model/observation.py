@@ -6,8 +6,8 @@ observed, what they say is the workload's word. Not the raw samples' meaning: th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, takewhile
 
 from dre_core.model.canonical import JSON
 from dre_core.model.fields import Fields
@@ -339,6 +339,10 @@ class Observation:
         found = {p.pid: p for p in self.processes if p.runner}
         return tuple(p for p in found.values() if p.parent_pid not in found)
 
+    def told_not_to_test(self) -> SeenProcess | None:
+        """A build that was told to leave its tests out, if there was one."""
+        return next((p for p in self.processes if not p.runner and leaves_tests_out(p.argv)), None)
+
     def excludes_tests(self) -> bool:
         """Whether no tests can have run: nothing was missed, and every program was one that runs none.
 
@@ -428,7 +432,14 @@ _VERBS: Mapping[str, frozenset[str]] = {
     "gradle": _GRADLE,
     "gradlew": _GRADLE,
 }
-_SKIPPED = frozenset(("-DskipTests", "-DskipTests=true", "-Dmaven.test.skip=true", "-Dmaven.test.skip"))
+# By these Maven and Gradle are told to run no tests all the same.
+_SKIPPED = frozenset(
+    f"{option}{value}"
+    for option in ("-DskipTests", "-Dmaven.test.skip", "-Dmaven.test.skip.exec")
+    for value in ("", "=true")
+) | {"--dry-run"}
+_LEFT_OUT = ("-x", "--exclude-task")
+_SHELLS = ("sh", "bash", "dash")
 _ANY_WORD = ("mvn", "mvnw", "gradle", "gradlew")
 # Main classes of Java programs: what they are.
 _JAVA = {
@@ -445,6 +456,8 @@ def runner_of(argv: tuple[str, ...]) -> str:
         return ""
     if words[0] == "node" and _runs_tests(words):
         return "node --test"
+    if words[0] in _SHELLS and words[1:2] and words[1] in _ANY_WORD:
+        words = words[1:]
     if words[0].startswith(_INTERPRETERS):
         words = _after_interpreter(words)
     if words[:2] == ["coverage", "run"]:
@@ -461,14 +474,32 @@ def runner_of(argv: tuple[str, ...]) -> str:
     return _told_to_test([name.removesuffix(".cmd").removesuffix(".exe"), *words[1:]])
 
 
+def leaves_tests_out(argv: tuple[str, ...]) -> bool:
+    """Whether Maven or Gradle are told by an option to run no tests."""
+    names = {word.rsplit("/", 1)[-1] for word in argv}
+    if names.isdisjoint((*_ANY_WORD, *_JAVA)):
+        return False
+    return bool(_SKIPPED.intersection(argv)) or "test" in _excluded_tasks(argv)
+
+
+def _excluded_tasks(words: Sequence[str]) -> set[str]:
+    """Tasks that Gradle is told to leave out, without their projects."""
+    pairs = pairwise(words)
+    return {value.rpartition(":")[2] for word, value in pairs if word in _LEFT_OUT}
+
+
 def _told_to_test(words: list[str]) -> str:
     """The program with the word by which it was told to run tests; empty if it was told something else."""
     name, verbs = words[0], _VERBS.get(words[0], frozenset())
     given = [word for word in words[1:] if not word.startswith(("-", "+"))]
     if name in _ANY_WORD:
         # A task of Gradle may name its project: `:app:test`.
+        left_out = _excluded_tasks(words)
+        given = [word for word in given if word.rpartition(":")[2] not in left_out]
         verb = next((last for word in given if (last := word.rpartition(":")[2]) in verbs), "")
-        return f"{name} {verb}" if verb and not _SKIPPED.intersection(words) else ""
+        return (
+            f"{name} {verb}" if verb and "test" not in left_out and not _SKIPPED.intersection(words) else ""
+        )
     if given[:1] in (["run"], ["run-script"]):
         given = given[1:]
     return f"{name} {given[0]}" if given and given[0] in verbs else ""

@@ -53,6 +53,11 @@ class Report:
     item: Item
     junit: JUnitReport
 
+    @property
+    def by_convention(self) -> bool:
+        """Whether nobody named it: Maven or Gradle wrote it where they always do."""
+        return self.item.note.get("found") == "by convention"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:

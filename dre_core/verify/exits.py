@@ -169,6 +169,14 @@ def _asks_for_a_record(evidence: Evidence) -> str:
     """What is missing where tests left no record, said of the runner that was seen."""
     seen = evidence.observation.runners() if evidence.observation is not None else ()
     others = [process.runner for process in seen if process.runner not in ("pytest", "")]
+    left_out = evidence.observation.told_not_to_test() if evidence.observation is not None else None
+    if left_out is not None and not seen:
+        return f"the tests, which `{command_line(left_out.argv)}` was told to leave out"
+    if others and all(name.startswith(("mvn", "gradle")) for name in others) and len(others) == len(seen):
+        return (
+            f"a report that {others[0]} wrote in this run: it found no tests, left them out, or had nothing to do as "
+            "nothing has changed (gradle --rerun-tasks)"
+        )
     if seen and others and len(others) == len(seen):
         return (
             f"no report of the tests that {others[0]} ran: let it write one in JUnit's format, and name it: "

@@ -40,12 +40,14 @@ def report_fresh(evidence: Evidence) -> Ruling:
 
 def report_agrees(evidence: Evidence) -> Ruling:
     """A report that tells another story than the session on record."""
-    if not evidence.reports or not evidence.top_sessions:
+    # What Maven or Gradle wrote is of other tests than pytest's.
+    reports = [report for report in evidence.reports if not report.by_convention]
+    if not reports or not evidence.top_sessions:
         return not_applicable("no report and session to compare")
-    if len(evidence.reports) != len(evidence.top_sessions):
+    if len(reports) != len(evidence.top_sessions):
         return not_applicable("reports and sessions can't be matched one to one")
     findings = []
-    for report, session in zip(evidence.reports, evidence.top_sessions, strict=True):
+    for report, session in zip(reports, evidence.top_sessions, strict=True):
         findings += _disagreements(evidence, report, session)
     if findings:
         return found(*findings)
@@ -201,14 +203,15 @@ def _printed_beside_reports(evidence: Evidence, observation: Observation) -> Rul
     told_bad = sum(report.junit.tests.failed + report.junit.tests.errors for report in evidence.reports)
     if not observation.closing_lines:
         return not_applicable("no closing line in the output")
-    # A run may write more reports than were named, and print more lines than one.
+    # A run may write more reports than were named, and print more lines than one; Maven's and Gradle's are all there.
     alone = len(observation.closing_lines) == 1 and len(evidence.reports) == 1
-    if alone and bad > told_bad and claims_success(evidence):
+    whole = all(report.by_convention for report in evidence.reports)
+    if (alone or whole) and bad > told_bad and claims_success(evidence):
         return found(
             veto(
                 "printed-count-agrees",
                 Vantage.REPORTED,
-                f"the output says {bad} failed, {evidence.reports[0].item.name} reports {told_bad}",
+                f"the output says {bad} failed, {_named(evidence.reports)} {told_bad}",
                 evidence=(evidence.reports[0].item.digest,),
                 where=f"offset {observation.closing_lines[0].offset}",
                 against_interest=True,
@@ -225,6 +228,10 @@ def _printed_beside_reports(evidence: Evidence, observation: Observation) -> Rul
             )
         )
     return passed(Vantage.REPORTED, f"the output says {printed} passed, the reports {told}")
+
+
+def _named(reports: tuple[Report, ...]) -> str:
+    return f"{reports[0].item.name} reports" if len(reports) == 1 else f"the {len(reports)} reports tell of"
 
 
 def _printed_alone(evidence: Evidence, observation: Observation) -> Ruling:

@@ -1,0 +1,92 @@
+"""Reports where Gradle puts them, by a script in its place: which of them a run wrote, and what they tell."""
+
+from __future__ import annotations
+
+import pytest
+
+REPORT = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<testsuite name="com.shop.CartTest" tests="2" skipped="0" failures="{bad}" errors="0" time="0.031">
+  <testcase name="two()" classname="com.shop.CartTest" time="0.02"/>
+  <testcase name="four()" classname="com.shop.CartTest" time="0.001">{failure}</testcase>
+</testsuite>
+"""
+FAILURE = '<failure message="expected: 4 but was: 5" type="AssertionFailedError">at CartTest.java:9</failure>'
+GREEN, RED = REPORT.format(bad=0, failure=""), REPORT.format(bad=1, failure=FAILURE)
+SCRIPT = """\
+#!/bin/sh
+mkdir -p app/build/test-results/test
+test -f report.xml && cp report.xml app/build/test-results/test/TEST-com.shop.CartTest.xml
+echo 'BUILD SUCCESSFUL in 1s'
+exit 0
+"""
+PLACE = "app/build/test-results/test/TEST-com.shop.CartTest.xml"
+
+
+@pytest.fixture
+def gradle(project):
+    project.git("rm", "-q", "test_shop.py", "shop.py")
+    project.write(".gitignore", "build\n.dre\nreport.xml\n")
+    project.write("settings.gradle", "include 'app'\n")
+    project.write("app/build.gradle", "plugins { id 'java' }\n")
+    project.write("gradlew", SCRIPT)
+    (project.path / "gradlew").chmod(0o755)
+    project.commit("base")
+
+    def judge(*words):
+        project.dre("wrap", "--", "./gradlew", *words)
+        told = project.verdict()
+        return told, project.findings(told)
+
+    return project, judge
+
+
+def test_what_the_run_wrote_is_believed_as_far_as_it_goes(gradle):
+    project, judge = gradle
+    project.write("report.xml", GREEN)
+    told, _ = judge("check")
+    assert told["claim"]["tests"]["passed"] == 2
+    assert told["verdict"] == "supported", told["missing"]
+
+
+def test_a_failure_that_does_not_count_contradicts(gradle):
+    project, judge = gradle
+    project.write("report.xml", RED)
+    told, found = judge("test")
+    assert (told["verdict"], found["failures-exit0"]) == ("contradicted", "veto")
+
+
+def test_what_lay_there_before_is_no_report_of_this_run(gradle):
+    project, judge = gradle
+    project.write(PLACE, GREEN)
+    told, found = judge("test")
+    assert told["verdict"] == "inconclusive"
+    assert "report-fresh" not in found
+    assert any("gradle --rerun-tasks" in line for line in told["missing"])
+    told, _ = judge("build", "-x", "test")
+    assert any("was told to leave out" in line for line in told["missing"])
+
+
+def test_a_report_of_gradles_is_not_held_against_pytests_session(project):
+    from tests.conftest import PYTEST
+
+    project.write("settings.gradle", "")
+    many = "".join(f'<testcase name="n{n}" classname="c" time="0"/>' for n in range(50))
+    project.write("report.xml", f'<testsuite name="c" tests="50">{many}</testsuite>')
+    copy = "mkdir -p build/test-results/test\ncp report.xml build/test-results/test/TEST-c.xml\n"
+    project.write("both.sh", f"{copy}{' '.join(PYTEST)} --dre -q\n")
+    project.commit("both")
+    project.dre("wrap", "--", "sh", "both.sh")
+    told = project.verdict()
+    assert told["verdict"] == "supported", (told["missing"], project.findings(told))
+
+
+def test_an_exclusion_that_the_change_brings_is_a_skipped_test(gradle):
+    project, _ = gradle
+    project.write("app/src/test/java/com/shop/CartTest.java", "class CartTest { @Test void two() {} }\n")
+    base = project.commit("a test")
+    project.write("app/build.gradle", "plugins { id 'java' }\ntest {\n    exclude '**/CartTest*'\n}\n")
+    project.write("report.xml", GREEN)
+    project.dre("wrap", "--base", base, "--", "./gradlew", "test")
+    found = project.findings(project.verdict())
+    assert (found["tests-skipped"], found["runner-config-changed"]) == ("fail", "warn")
