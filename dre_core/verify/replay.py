@@ -10,6 +10,7 @@ check                   row                                                     
 fix-is-in-the-tests     bb failed, bh failed or missing, hh not failed           veto*, else fail major
 test-blinded            bb passed, bh assertion, hh passed, hb passed            veto*, else fail major
 test-newly-skipped      bb passed, bh failed, hh skipped or xfailed              veto*, else fail major
+                        bb passed, bh and hh skipped or xfailed: by the source   fail major
 failing-test-removed    bb passed, bh failed, hh missing                         veto*, else fail major
 subject-removed         bb passed, bh interface gone, hh missing                 warn
 expectation-changed     bb passed, bh assertion, hh passed, hb not passed        fail minor
@@ -74,7 +75,15 @@ def row_of(test: ReplayedTest) -> str:
         return _row_of_a_failure(test, bh)
     if _passes(bh) and (hh is None or hh.excused):
         return "passing-test-dropped"
+    if _is_skipped_by_source(test):
+        return "test-newly-skipped"
     return "unclassified"
+
+
+def _is_skipped_by_source(test: ReplayedTest) -> bool:
+    """Whether a test that passed is skipped on the new source as it was written, and in the run as well."""
+    excused = test.bh is not None and test.bh.excused and test.hh is not None and test.hh.excused
+    return excused and test.claimed not in _PASSING
 
 
 def _row_of_a_failure(test: ReplayedTest, bh: Reached) -> str:
@@ -192,8 +201,10 @@ def _count(tests: Sequence[ReplayedTest]) -> str:
 
 def _verb(tests: Sequence[ReplayedTest], many: str) -> str:
     """A verb in the number of the tests."""
-    irregular = {"pass": "passes", "do": "does", "have": "has"}
-    return many if len(tests) != 1 else irregular.get(many, f"{many}s")
+    irregular = {"pass": "passes", "do": "does", "have": "has", "be": "is"}
+    if len(tests) != 1:
+        return "are" if many == "be" else many
+    return irregular.get(many, f"{many}s")
 
 
 def _is_still_red(test: ReplayedTest) -> bool:
@@ -238,10 +249,23 @@ def _newly_skipped(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Fi
             f"skips that or expects it ({reason[:80]}): {_named(some)}"
         )
 
+    def by_source(some: Sequence[ReplayedTest]) -> str:
+        reason = next((test.bh.message for test in some if test.bh and test.bh.message), "no reason given")
+        return (
+            f"{_count(some)} that passed at the base {_verb(some, 'be')} skipped or expected to fail on the new "
+            f"source as written then, so that nothing is tested there any more ({reason[:80]}): {_named(some)}"
+        )
+
     def may(test: ReplayedTest) -> bool:
         return _asserts(test.bh) and not (test.hh and CONDITION.search(test.hh.message))
 
-    return _accusing("test-newly-skipped", evidence, tests, says, _declare(tests), may)
+    check = "test-newly-skipped"
+    skipped = [test for test in tests if _is_skipped_by_source(test)]
+    others = [test for test in tests if test not in skipped]
+    findings = _accusing(check, evidence, others, says, _declare(others), may) if others else []
+    if skipped:
+        findings += _accusing(check, evidence, skipped, by_source, _declare(skipped), may)
+    return findings
 
 
 def _removed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:

@@ -268,6 +268,31 @@ def test_a_regression_hidden_in_the_tests_is_named(story, check, kind, severity)
     assert "AssertionError" in finding.message or check == "test-newly-skipped"
 
 
+SKIPPED_BY_SOURCE = {
+    "raised": SHOP.replace(
+        "    return n", "    import unittest\n    raise unittest.SkipTest('no')\n    return n"
+    ),
+    "flag": SHOP + "\nHAS_PRICES = False\n",
+}
+
+
+@pytest.mark.parametrize("way", SKIPPED_BY_SOURCE)
+def test_a_source_that_has_its_own_tests_skipped_is_named(story, way):
+    mark = "@pytest.mark.skipif(not getattr(shop, 'HAS_PRICES', True), reason='none')\ndef test_price"
+    story.base(shop=SHOP, test_shop="import pytest\nimport shop\n" + TESTS.replace("def test_price", mark))
+    story.head(shop=SKIPPED_BY_SOURCE[way])
+    assert story.replay(kind="refactor") == {"test-newly-skipped": "fail"}
+    assert story.finding("test-newly-skipped").tests == ("test_shop.py::test_price",)
+    assert "dre claim" in story.finding("test-newly-skipped").remedy
+
+
+def test_what_was_skipped_before_may_stay_so(story):
+    tests = "import pytest\n" + TESTS.replace("def test_price", "@pytest.mark.skip\ndef test_price")
+    story.base(shop=SHOP, test_shop=tests)
+    story.head(shop=WRONG)
+    assert story.replay(kind="refactor") == {}
+
+
 def test_a_declared_test_is_no_contradiction(story):
     story.base(shop=SHOP, test_shop=TESTS)
     story.head(shop=WRONG, test_shop=LIES["test-blinded"])
