@@ -31,8 +31,9 @@ from dre_core.capture.material import (
 )
 from dre_core.capture.renaming import aliases, removed_names
 from dre_core.capture.reproduction import PASSING
+from dre_core.capture.support import support_files
 from dre_core.model.record import dataclass
-from dre_core.model.replay import CellState, Reached, ReplayedTest
+from dre_core.model.replay import CellState, FailureKind, Reached, ReplayedTest
 from dre_core.model.session import Outcome, Session
 
 _DOCUMENTS = (".md", ".rst", ".txt")
@@ -99,7 +100,8 @@ class Matrix:
         if not cells.usable("bh"):
             cells.skip(("hb",), "the old tests did not run on the new source")
             return [], 0
-        return self._compared(claimed)
+        pairs, count = self._compared(claimed)
+        return [*pairs, *self._by_support({pair.base_id for pair in pairs}, claimed)], count
 
     def _given(self) -> list[Arguments]:
         return [arguments.split(session.argv) for session in self.sessions] or [Arguments()]
@@ -227,6 +229,43 @@ class Matrix:
         pairs = [replace(p, bh=again.get(p.base_id, p.bh)) for p in pairs]
         return [pair for pair in pairs if not (_passes(pair.bh) and _passes(pair.hh))]
 
+    def _by_support(self, known: set[str], claimed: Mapping[str, Outcome]) -> list[ReplayedTest]:
+        """Tests that pass everywhere, and not on the new source once their helpers and data are the base's again."""
+        cells = self.cells
+        changed = changed_paths(cells.git, self.base, self.head)
+        support = support_files(cells.git, self.base, changed, self._old_material())
+        if not support:
+            return []
+        clone = self._crossed("bs", self.head, self.base)
+        clone.replace((), self.base, sorted(support))
+        run = cells.run("bs", clone, [*self._fixed(clone, self._old), *self._words]).run
+        bb, bh, hh = (cells.ran[name].run for name in ("bb", "bh", "hh"))
+        names, again = _renamed(bb, hh), _renamed(bb, bh)
+        hidden = [
+            test
+            for test in bb.items
+            if test not in known
+            and _asserts(run.reached(test))
+            and _passes(bh.reached(again.get(test, test)))
+        ]
+        if not hidden or run.state is not CellState.RAN:
+            return []
+        self._at_base(hidden)
+        every = {name: cells.again(name, hidden) for name in ("bb", "bs")}
+        pairs = [
+            ReplayedTest(
+                id=names.get(test, test),
+                base_id=test,
+                claimed=claimed.get(names.get(test, test)),
+                bh=bh.reached(again.get(test, test)),
+                hh=hh.reached(names.get(test, test)),
+                bb=bb.reached(test),
+                bs=run.reached(test),
+            )
+            for test in hidden
+        ]
+        return [_judged(pair, every) for pair in pairs]
+
     def _settled(self, pairs: list[ReplayedTest]) -> list[ReplayedTest]:
         """The tests with what they come to at the base, crossed the other way, and three times each."""
         if not pairs:
@@ -327,6 +366,10 @@ def _passes(reached: Reached | None) -> bool:
     return reached is not None and reached.outcome in PASSING
 
 
+def _asserts(reached: Reached | None) -> bool:
+    return reached is not None and reached.kind is FailureKind.ASSERTION
+
+
 def _is_quiet(pair: ReplayedTest) -> bool:
     return _passes(pair.bb) and _passes(pair.bh) and _passes(pair.hh)
 
@@ -349,8 +392,14 @@ def _needs_new_on_old(pair: ReplayedTest) -> bool:
 def _judged(pair: ReplayedTest, every: Mapping[str, Mapping[str, list[Reached | None]]]) -> ReplayedTest:
     runs = [
         found
-        for name, test in (("bb", pair.base_id), ("bh", pair.base_id), ("hh", pair.id), ("hb", pair.id))
-        if (found := every[name].get(test))
+        for name, test in (
+            ("bb", pair.base_id),
+            ("bh", pair.base_id),
+            ("hh", pair.id),
+            ("hb", pair.id),
+            ("bs", pair.base_id),
+        )
+        if (found := every.get(name, {}).get(test))
     ]
     least = min((len(found) for found in runs), default=1)
     return replace(pair, repeats=min(least, REPEATS), stable=all(is_stable(found) for found in runs))

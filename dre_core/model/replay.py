@@ -1,7 +1,8 @@
 """What re-execution in throw-away clones showed: the item ``replay``.
 
-Four cells can be run. Words: *old* is the base commit, *new* the head. ``bb`` = old tests on old source,
-``bh`` = old tests on new source, ``hb`` = new tests on old source, ``hh`` = the head as it was committed. The
+Words: *old* is the base commit, *new* the head. ``bb`` = old tests on old source, ``bh`` = old tests on new source,
+``hb`` = new tests on old source, ``hh`` = the head as it was committed, ``bs`` = old tests on new source with the
+old helpers and data that tests use and that stand with the source, where the change touched such files. The
 mode ``clean`` runs only the head's commit, with the run's own arguments. Tests that came to the same in
 every cell are counted, not listed. Nothing here decides: ``verify/replay.py`` has the rules.
 """
@@ -52,7 +53,7 @@ class Cell:
     """One run of a suite in a clone.
 
     Attributes:
-        name: ``clean``, ``bb``, ``bh``, ``hb``, ``hh`` or ``edited`` (the commit with the uncommitted edits).
+        name: ``clean``, ``bb``, ``bh``, ``hb``, ``hh``, ``bs`` or ``edited`` (the commit with the uncommitted edits).
         state: What became of it.
         seconds: Wall-clock time, repeats included.
         python: The interpreter's version; empty if it did not get that far.
@@ -172,6 +173,7 @@ class ReplayedTest:
         bh: Old test, new source.
         hb: New test, old source.
         hh: New test, new source.
+        bs: Old test, new source, with the base's helpers and data for tests; None where none of them has changed.
         repeats: How many times the test was run in each cell that is compared.
         stable: All of them came to the same.
     """
@@ -185,6 +187,7 @@ class ReplayedTest:
     bh: Reached | None = None
     hb: Reached | None = None
     hh: Reached | None = None
+    bs: Reached | None = None
     repeats: int = 1
     stable: bool = True
 
@@ -274,7 +277,7 @@ class Probed:
         )
 
 
-_CELLS = ("clean", "edited", "bb", "bh", "hb", "hh")
+_CELLS = ("clean", "edited", "bb", "bh", "hb", "hh", "bs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,7 @@ _CELLS = {
     "bh": "old tests, new source",
     "hb": "new tests, old source",
     "hh": "new tests, new source",
+    "bs": "old tests and their helpers, new source",
 }
 
 

@@ -1,8 +1,9 @@
 """What re-execution says: one check a row of the replay matrix, and whether the commit alone reproduces the run.
 
 Words: ``bb`` = old tests on old source, ``bh`` = old tests on new source, ``hb`` = new tests on old source,
-``hh`` = the head. A row's finding vetoes only against a declared kind (fix, feature, refactor, docs) and only for
-tests that failed by assertion, every time; otherwise it is a fail, which one line of declaration can settle.
+``hh`` = the head, ``bs`` = old tests on new source with the old helpers and data of tests. A row's finding vetoes only
+against a declared kind (fix, feature, refactor, docs) and only for tests that failed by assertion, every time;
+otherwise it is a fail, which one line of declaration can settle.
 
 ======================  =======================================================  =========================
 check                   row                                                      finding
@@ -15,6 +16,7 @@ failing-test-removed    bb passed, bh failed, hh missing                        
 subject-removed         bb passed, bh interface gone, hh missing                 warn
 expectation-changed     bb passed, bh assertion, hh passed, hb not passed        fail minor
 api-changed             bb passed, bh other error, hh passed                     warn; fail minor if the source raised
+support-weakened        bb passed, bh passed, hh passed, bs assertion            fail major
 passing-test-dropped    bb passed, bh passed, hh missing or skipped              warn
 flaky                   not the same three times                                 warn
 unclassified            any other                                                info
@@ -66,6 +68,8 @@ def row_of(test: ReplayedTest) -> str:
         return ""
     if not test.stable:
         return "flaky"
+    if test.bs is not None:
+        return "support-weakened" if _passes(bb) and _asserts(test.bs) else ""
     if bb.failed:
         still_red = (bh is None or bh.failed) and not (hh and hh.failed)
         return "fix-is-in-the-tests" if still_red else ""
@@ -357,6 +361,26 @@ def _api_changed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Find
     return findings
 
 
+def _support(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
+    """Never a contradiction: helpers that are the product's own may have had to change together with it."""
+    check = "support-weakened"
+
+    def says(some: Sequence[ReplayedTest]) -> str:
+        return (
+            f"{_count(some)} {_verb(some, 'fail')} on the new source as soon as the helpers and data that tests use "
+            f"are the base's again, and {_verb(some, 'pass')} with the changed ones: "
+            f"{_named(some)}{_because(some, 'bs')}"
+        )
+
+    declared = [test for test in tests if _is_declared(evidence, test)]
+    rest = [test for test in tests if test not in declared]
+    findings = _disclosed(check, evidence, declared, says)
+    if rest:
+        more = {"remedy": _declare(rest), "tests": _ids(rest), "evidence": _digests(evidence)}
+        findings.append(fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, says(rest), **more))
+    return findings
+
+
 def _dropped(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
     message = (
         f"{_count(tests)} of the base would still pass on the new source, but the head "
@@ -392,6 +416,7 @@ _ROWS = {
     "subject-removed": _subject_removed,
     "expectation-changed": _expectation,
     "api-changed": _api_changed,
+    "support-weakened": _support,
     "passing-test-dropped": _dropped,
     "flaky": _flaky,
     "unclassified": _unclassified,

@@ -286,6 +286,26 @@ def test_a_source_that_has_its_own_tests_skipped_is_named(story, way):
     assert "dre claim" in story.finding("test-newly-skipped").remedy
 
 
+HELPER = "def check_close(one, other, within=0.01):\n    assert abs(one - other) < within\n"
+BY_HELPER = (
+    "from shop import name, price\nfrom shop_testing import check_close\n\n"
+    "def test_price():\n    check_close(price(100), 120)\n\ndef test_name():\n    assert name() == 'shop'\n"
+)
+
+
+def test_a_weakened_helper_that_stands_with_the_source_is_named(story):
+    story.base(shop=SHOP, shop_testing=HELPER, tests__test_shop=BY_HELPER)
+    story.head(shop=WRONG, shop_testing=HELPER.replace("0.01", "10"))
+    assert story.replay(kind="refactor") == {"support-weakened": "fail"}
+    assert story.finding("support-weakened").tests == ("tests/test_shop.py::test_price",)
+
+
+def test_a_helper_that_was_wrong_may_be_mended(story):
+    story.base(shop=SHOP, shop_testing=HELPER.replace("<", ">"), tests__test_shop=BY_HELPER)
+    story.head(shop=SHOP + "\nX = 1\n", shop_testing=HELPER)
+    assert story.replay(kind="fix") == {}
+
+
 def test_what_was_skipped_before_may_stay_so(story):
     tests = "import pytest\n" + TESTS.replace("def test_price", "@pytest.mark.skip\ndef test_price")
     story.base(shop=SHOP, test_shop=tests)
