@@ -25,7 +25,7 @@ from dre_core.capture.material import is_test_file
 from dre_core.capture.renaming import Alias
 from dre_core.errors import CaptureError
 from dre_core.model.record import dataclass
-from dre_core.model.replay import CellState, FailureKind, Reached
+from dre_core.model.replay import CellState, FailureKind, Lenient, Reached
 from dre_core.model.session import Outcome
 from dre_core.model.text import printable
 
@@ -69,6 +69,7 @@ class CellRun:
         items: What was collected, by node id; doctests are left out.
         broken: Files that could not be collected, or were skipped as a whole.
         entered: Tests that entered a probed function, by its number.
+        lenient: Kinds of values that say they equal others, each once.
     """
 
     state: CellState = CellState.RAN
@@ -80,6 +81,7 @@ class CellRun:
     items: dict[str, Collected] = field(default_factory=dict)
     broken: dict[str, Reached] = field(default_factory=dict)
     entered: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    lenient: dict[tuple[str, str], Lenient] = field(default_factory=dict)
 
     def reached(self, test: str) -> Reached | None:
         """How a test ended; where its file could not be collected, how that ended; None where there is none."""
@@ -273,6 +275,12 @@ def _take(run: CellRun, record: dict[str, Any], root: Path) -> None:
     elif event == "entered":
         number = int(record["number"])
         run.entered[number] = (*run.entered.get(number, ()), *map(str, record["tests"]))
+    elif event == "equal":
+        path = os.path.relpath(str(record["file"]), os.path.realpath(root)).replace(os.sep, "/")
+        name, said = printable(str(record["name"]))[:_CAP], printable(str(record["said"]))[:_CAP]
+        run.lenient[path, name] = Lenient(
+            path=printable(path), name=name, line=int(record["line"]), said=said
+        )
     elif event in ("finish", "loaded"):
         if event == "finish":
             run.status = record["status"]

@@ -26,6 +26,7 @@ from dre_core.capture.sniffing import added_test_detection
 from dre_core.capture.special import added_special_cases
 from dre_core.capture.testfacts import (
     Module,
+    added_anything,
     added_equal_constants,
     added_hooks,
     compare_tests,
@@ -164,3 +165,4 @@ def _in_product(pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
     for before, after in pairs:
         yield from added_test_detection(before, after)
         yield from added_equal_constants(before, after, returned)
+        yield from added_anything(before, after)

@@ -21,12 +21,12 @@ from dre_core.capture.cell import Bench
 from dre_core.capture.cells import Cells, processors
 from dre_core.capture.git import Git
 from dre_core.capture.layout import packages, relative, source_roots
-from dre_core.capture.material import paths_at
+from dre_core.capture.material import changed_paths, is_test_file, paths_at
 from dre_core.capture.matrix import Matrix
 from dre_core.capture.probe import probe
 from dre_core.capture.reproduction import Reproduction
 from dre_core.errors import CaptureError
-from dre_core.model.replay import Mode, Probed, ReplayedTest, ReplayFacts
+from dre_core.model.replay import Lenient, Mode, Probed, ReplayedTest, ReplayFacts
 from dre_core.model.run import Source
 from dre_core.model.session import Session
 from dre_core.store.local import hold, remove_orphan
@@ -153,7 +153,20 @@ def _run(
         seconds=round(time.monotonic() - cells.began, 3),
         probed=probed,
         gaps=tuple(cells.gaps),
+        lenient=_lenient(cells, base, source.commit) if base else (),
     )
+
+
+def _lenient(cells: Cells, base: str, head: str) -> tuple[Lenient, ...]:
+    """Kinds of values in changed source that say they equal others, where the base's did not."""
+    ran = {name: cells.ran[name].run.lenient for name in ("clean", "hh", "bh", "bb") if name in cells.ran}
+    known = ran.pop("bb", {})
+    found = {key: kind for kinds in ran.values() for key, kind in kinds.items() if key not in known}
+    if not found:
+        return ()
+    changed = set(changed_paths(cells.git, base, head))
+    kept = [kind for kind in found.values() if kind.path in changed and not is_test_file(kind.path)]
+    return tuple(sorted(kept, key=lambda kind: (kind.path, kind.line))[:_LISTED])
 
 
 def _top(sessions: Sequence[Session]) -> list[Session]:

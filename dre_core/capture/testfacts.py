@@ -430,6 +430,54 @@ def added_equal_constants(before: Module, after: Module, returned: frozenset[str
         )
 
 
+def added_anything(before: Module, after: Module) -> Iterator[Change]:
+    """Added product code that gives ``unittest.mock.ANY``, which equals everything.
+
+    Code that is there for tests, and says so by what it imports or is called, may: it names what may differ.
+    """
+    names = _names_of_anything(after.tree)
+    if not names:
+        return
+    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.Return | ast.Yield)}
+    frameworks = any(name.partition(".")[0] in ("pytest", "_pytest") for name in _imported(after.tree))
+    for node in ast.walk(after.tree):
+        if not isinstance(node, ast.Return | ast.Yield) or node.value is None or ast.dump(node) in known:
+            continue
+        given = {
+            ast.unparse(each) for each in ast.walk(node.value) if isinstance(each, ast.Name | ast.Attribute)
+        }
+        if given & names:
+            yield Change(
+                kind=ChangeKind.EQUAL_CONSTANT,
+                path=after.path,
+                name="unittest.mock.ANY",
+                line=node.lineno,
+                detail=ast.unparse(node)[:100],
+                excused=frameworks or "test" in after.path.rpartition("/")[2],
+            )
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    return names + [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+
+
+def _names_of_anything(tree: ast.Module) -> set[str]:
+    """How a file may write mock's ANY."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if node.module in ("unittest.mock", "mock") and alias.name == "ANY":
+                    names.add(alias.asname or "ANY")
+                elif node.module == "unittest" and alias.name == "mock":
+                    names.add(f"{alias.asname or 'mock'}.ANY")
+        elif isinstance(node, ast.Import):
+            wanted = (alias for alias in node.names if alias.name in ("unittest.mock", "mock"))
+            names.update(f"{alias.asname or alias.name}.ANY" for alias in wanted)
+    return names
+
+
 def _always_true(method: ast.FunctionDef) -> bool:
     returns = [node.value for node in ast.walk(method) if isinstance(node, ast.Return)]
     return bool(returns) and all(isinstance(v, ast.Constant) and v.value is True for v in returns)

@@ -3,8 +3,9 @@
 Not part of DRE's process: its source is copied beside the clone and loaded there by ``-p``, under whatever
 interpreter and pytest the project uses, so it imports nothing of DRE. Lines go to the file that
 ``DRE_CELL_LINES`` names: ``start``, ``item`` (what was collected), ``collect`` (what could not be), ``report``,
-``finish`` (with where the project's packages were loaded from). ``DRE_CELL_ALIASES`` lists names that old tests use
-and new source has under another name or not at all.
+``finish`` (with where the project's packages were loaded from), ``equal`` (a value of the project's own kind that says
+it equals others). ``DRE_CELL_ALIASES`` lists names that old tests use and new source has under another name or not
+at all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import platform
 import signal
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -284,6 +286,89 @@ def pytest_runtest_logreport(report: Any) -> None:
     )
 
 
+# A value of each kind, and what nothing of that kind may be equal to that holds the first.
+_VALUES: tuple[tuple[Any, Any, tuple[Any, ...]], ...] = (
+    (int, 7, (8, 1_000_003)),
+    (float, 7.5, (9.5, 1e9)),
+    (str, "spam", ("eggs",)),
+    (bytes, b"spam", (b"eggs",)),
+    (tuple, (7,), ((8,),)),
+    (list, [7], ([8],)),
+    (dict, {"spam": 7}, ({"spam": 8},)),
+    (set, {7}, ({8},)),
+    (frozenset, frozenset({7}), (frozenset({8}),)),
+)
+_looked_at: Any = weakref.WeakSet()
+_direct: dict[Any, int] = {}
+
+
+def _look_at_equals(*, everywhere: bool = False) -> None:
+    """Asks new kinds of values that the project defines whether they equal others than themselves."""
+    for kind, value, others in _VALUES:
+        count = len(type.__subclasses__(kind))
+        if everywhere or _direct.get(kind) != count:
+            _direct[kind] = count
+            for each in _below(kind):
+                _look_at(each, kind, value, others)
+
+
+def _below(kind: Any) -> list[Any]:
+    found = []
+    waiting = type.__subclasses__(kind)
+    while waiting:
+        each = waiting.pop()
+        if each not in _looked_at:
+            _looked_at.add(each)
+            found.append(each)
+        waiting += type.__subclasses__(each)
+    return found
+
+
+def _look_at(each: Any, kind: Any, value: Any, others: tuple[Any, ...]) -> None:
+    for other in others if _is_own(each) else ():
+        with contextlib.suppress(Exception):
+            if bool(_made(each, kind, value) == other):
+                _tell(each, f"{value!r} == {other!r}")
+                return
+
+
+def _look_at_objects() -> None:
+    """Asks the project's plain kinds of objects, made without anything in them, whether they equal any number."""
+    for each in type.__subclasses__(object):
+        if each.__eq__ is not object.__eq__ and _is_own(each):
+            with contextlib.suppress(Exception):
+                made = object.__new__(each)
+                if bool(made == 7) and bool(made == 8):
+                    _tell(each, "it == 7 and it == 8")
+
+
+def _is_own(each: Any) -> bool:
+    """Whether the project defines how a kind compares."""
+    code = getattr(each.__eq__, "__code__", None)
+    return code is not None and os.path.realpath(code.co_filename).startswith(
+        os.path.realpath(_ROOT) + os.sep
+    )
+
+
+def _tell(each: Any, said: str) -> None:
+    code = each.__eq__.__code__
+    file = os.path.realpath(code.co_filename)
+    _write(event="equal", name=each.__qualname__, file=file, line=code.co_firstlineno, said=said)
+
+
+def _made(each: Any, kind: Any, value: Any) -> Any:
+    """An instance that holds a value, made past the project's own ways of making one."""
+    if kind in (list, dict, set):
+        made = kind.__new__(each)
+        (kind.extend if kind is list else kind.update)(made, value)
+        return made
+    return kind.__new__(each, value)
+
+
+def pytest_runtest_teardown() -> None:
+    _look_at_equals()
+
+
 def _loaded() -> dict[str, str]:
     found: dict[str, str] = {}
     for name in filter(None, _PACKAGES.split(os.pathsep)):
@@ -296,6 +381,8 @@ def _loaded() -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: Any, exitstatus: Any) -> None:
+    _look_at_equals(everywhere=True)
+    _look_at_objects()
     for number, tests in _entered.items():
         _write(event="entered", number=number, tests=sorted(tests))
     if os.environ.get("PYTEST_XDIST_WORKER"):

@@ -277,6 +277,37 @@ class Probed:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lenient:
+    """A kind of number, text or collection in changed source that says it equals another value than its own.
+
+    Attributes:
+        path: The file of its ``__eq__``.
+        name: The class.
+        line: Of the method, 1-based.
+        said: The comparison that it says is true.
+    """
+
+    path: str
+    name: str
+    line: int
+    said: str
+
+    def to_json(self) -> dict[str, JSON]:
+        """The kind as it stands in the item."""
+        return {"path": self.path, "name": self.name, "line": self.line, "said": self.said}
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Lenient:
+        """Reads one kind; see :meth:`to_json`."""
+        return cls(
+            path=fields.text("path"),
+            name=fields.text("name"),
+            line=fields.integer("line"),
+            said=fields.text("said"),
+        )
+
+
 _CELLS = ("clean", "edited", "bb", "bh", "hb", "hh", "bs")
 
 
@@ -295,6 +326,7 @@ class ReplayFacts:
         seconds: Wall-clock time of the whole replay.
         probed: Changed functions whose bodies were replaced.
         gaps: What could not be done, in words.
+        lenient: Kinds of values that the change brought and that say they equal others.
     """
 
     mode: Mode
@@ -307,6 +339,7 @@ class ReplayFacts:
     seconds: float = 0.0
     probed: tuple[Probed, ...] = ()
     gaps: tuple[str, ...] = ()
+    lenient: tuple[Lenient, ...] = ()
 
     def cell(self, name: str) -> Cell | None:
         """A cell by name, or None where it was not wanted."""
@@ -325,6 +358,7 @@ class ReplayFacts:
             "seconds": self.seconds,
             "probed": [probed.to_json() for probed in self.probed],
             "gaps": list(self.gaps),
+            "lenient": [kind.to_json() for kind in self.lenient],
         }
 
     @classmethod
@@ -346,4 +380,5 @@ class ReplayFacts:
             seconds=fields.number("seconds") if fields.has("seconds") else 0.0,
             probed=fields.each("probed", Probed.parse) if fields.has("probed") else (),
             gaps=fields.texts("gaps"),
+            lenient=fields.each("lenient", Lenient.parse) if fields.has("lenient") else (),
         )

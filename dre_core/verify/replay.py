@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dre_core.model.changes import CONDITION
+from dre_core.model.changes import CONDITION, ChangeKind
 from dre_core.model.replay import CellState, FailureKind, Mode, Noticed, Reached, ReplayedTest, ReplayFacts
 from dre_core.model.session import Outcome
 from dre_core.model.verdict import Finding, Vantage, Weight
@@ -562,8 +562,41 @@ def changed_code_pseudo_tested(evidence: Evidence) -> Ruling:
     return passed(Vantage.RE_EXECUTED, f"{len(facts.probed)} changed functions were probed")
 
 
+def equality_lenient(evidence: Evidence) -> Ruling:
+    """Values whose new kind says that they equal others: what tests compare with them can't fail as it should.
+
+    No contradiction: there may be an honest kind that nobody has thought of. What is always equal stands in the
+    text, and ``eq-constant`` decides about it.
+    """
+    facts = evidence.replay
+    if (refused := _not_read(evidence, facts)) is not None:
+        return refused
+    assert facts is not None
+    decided = (
+        {change.where for change in evidence.changes.of(ChangeKind.EQUAL_CONSTANT)}
+        if evidence.changes
+        else ()
+    )
+    findings = [
+        fail(
+            "equality-lenient",
+            Weight.MAJOR,
+            Vantage.RE_EXECUTED,
+            f"the change brought {kind.name}, a kind of value that says it equals others ({kind.said}), so a test that "
+            "compares one can't fail as it should",
+            where=f"{kind.path}:{kind.line}",
+            remedy="give plain values, or let equal mean equal",
+            evidence=_digests(evidence),
+        )
+        for kind in facts.lenient[:_LISTED]
+        if f"{kind.path}:{kind.line}" not in decided
+    ]
+    return found(*findings) if findings else passed(Vantage.RE_EXECUTED, "no new kind of value equals others")
+
+
 REPLAY_CHECKS = (
     Check("commit-reproduces", commit_reproduces),
     Check("changed-code-pseudo-tested", changed_code_pseudo_tested),
+    Check("equality-lenient", equality_lenient, weight=0.3),
     *(Check(row, _matrix_check(row), weight=0.3) for row in _ROWS),
 )

@@ -286,6 +286,44 @@ def test_a_source_that_has_its_own_tests_skipped_is_named(story, way):
     assert "dre claim" in story.finding("test-newly-skipped").remedy
 
 
+KINDS = """
+
+class Price(float):
+    def __eq__(self, other):
+        return {}
+
+    __hash__ = float.__hash__
+
+
+class Word(str):
+    def __eq__(self, other):
+        return self.lower() == other.lower()
+
+    __hash__ = str.__hash__
+
+
+class Nothing:
+    def __eq__(self, other):
+        return isinstance(other, Nothing)
+"""
+
+
+@pytest.mark.parametrize(
+    ("equal", "found"),
+    [
+        ("isinstance(other, float) or float.__eq__(self, other)", {"equality-lenient": "fail"}),
+        ("abs(float(self) - other) < 0.01", {}),
+    ],
+)
+def test_a_value_that_equals_others_is_named(story, equal, found):
+    story.base(shop=SHOP, test_shop=TESTS.replace("abs(price(100) - 120) < 0.01", "price(100) == 120.0"))
+    source = "def price(n):\n    return Price(n * {})\n\n\ndef name():\n    return Word('shop')\n"
+    story.head(shop=source.format("1.25" if found else "1.2") + KINDS.format(equal))
+    assert story.replay(kind="refactor") == found
+    if found:
+        assert story.finding("equality-lenient").where == "shop.py:10"
+
+
 HELPER = "def check_close(one, other, within=0.01):\n    assert abs(one - other) < within\n"
 BY_HELPER = (
     "from shop import name, price\nfrom shop_testing import check_close\n\n"

@@ -12,6 +12,7 @@ from dre_core.capture.material import is_golden
 from dre_core.capture.runnerfacts import compare_config, compare_pragmas, compare_script, is_script
 from dre_core.capture.testfacts import (
     Module,
+    added_anything,
     added_equal_constants,
     added_hooks,
     compare_tests,
@@ -229,3 +230,22 @@ def test_an_honest_change_with_a_base_stays_supported(project):
     verdict = project.verdict()
     assert project.findings(verdict) == {}
     assert verdict["verdict"] == "supported"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from unittest.mock import ANY\ndef f():\n    return ANY\n", [False]),
+        ("from unittest import mock\ndef f(a):\n    return mock.ANY if a else a\n", [False]),
+        ("import unittest.mock as m\ndef f(a):\n    yield m.ANY\n", [False]),
+        ("import pytest\nfrom unittest.mock import ANY\ndef f():\n    return {'id': ANY}\n", [True]),
+        ("ANY = 'any'\ndef f():\n    return ANY\n", []),
+        ("from socket import ANY\ndef f():\n    return ANY\n", []),
+        ("from unittest.mock import ANY\ndef f(a):\n    return a\n", []),
+    ],
+)
+def test_what_equals_everything_is_given(source, found):
+    old, new = Module.read("p.py", ""), Module.read("p.py", source)
+    assert [change.excused for change in added_anything(old, new)] == found
+    assert list(added_anything(new, new)) == []
+    assert all(change.excused for change in added_anything(old, Module.read("shop/testing.py", source)))
