@@ -33,12 +33,14 @@ class Ran:
         words: pytest's arguments.
         run: What it came to.
         aliases: Old names that were given to new things.
+        without: Environment variables that are not set there.
     """
 
     clone: Clone
     words: list[str]
     run: CellRun
     aliases: tuple[Alias, ...] = ()
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,14 +82,19 @@ class Cells:
             self.gaps.append(f"{', '.join(clone.shadows)} at the top of {commit[:12]} was left out")
         return clone
 
-    def execute(self, clone: Clone, words: Sequence[str], **more: Any) -> CellRun:
+    def execute(
+        self, clone: Clone, words: Sequence[str], without: frozenset[str] = frozenset(), **more: Any
+    ) -> CellRun:
         """Runs pytest in a clone, within what is left of the time for all cells."""
         left = self.total_seconds - (time.monotonic() - self.began)
         if left <= 0:
             return CellRun(
                 state=CellState.NOT_RUN, detail=f"{self.total_seconds:g} s for all cells were used up"
             )
-        bench = replace(self.bench, budget_seconds=min(left, self.bench.budget_seconds))
+        environ = self.bench.environ
+        if without:
+            environ = {name: value for name, value in environ.items() if name not in without}
+        bench = replace(self.bench, budget_seconds=min(left, self.bench.budget_seconds), environ=environ)
         return bench.run(clone, words, **more)
 
     def run(self, name: str, clone: Clone, words: list[str], aliases: tuple[Alias, ...] = ()) -> Ran:
@@ -123,7 +130,7 @@ class Cells:
             return every
         words = [*ran.words, *selected(ran.run, wanted, by_file=self.by_file)]
         for _ in range(times):
-            run = self.execute(ran.clone, words, aliases=ran.aliases)
+            run = self.execute(ran.clone, words, ran.without, aliases=ran.aliases)
             ran.run.seconds += run.seconds
             if run.state is CellState.NOT_RUN:
                 break

@@ -31,7 +31,7 @@ from dre_core.capture.material import (
 )
 from dre_core.capture.renaming import aliases, removed_names
 from dre_core.capture.reproduction import PASSING
-from dre_core.capture.support import support_files
+from dre_core.capture.support import new_variables, support_files
 from dre_core.model.record import dataclass
 from dre_core.model.replay import CellState, FailureKind, Reached, ReplayedTest
 from dre_core.model.session import Outcome, Session
@@ -230,15 +230,19 @@ class Matrix:
         return [pair for pair in pairs if not (_passes(pair.bh) and _passes(pair.hh))]
 
     def _by_support(self, known: set[str], claimed: Mapping[str, Outcome]) -> list[ReplayedTest]:
-        """Tests that pass everywhere, and not on the new source once their helpers and data are the base's again."""
+        """Tests that pass everywhere, and not on the new source once what supports them is the base's again."""
         cells = self.cells
         changed = changed_paths(cells.git, self.base, self.head)
         support = support_files(cells.git, self.base, changed, self._old_material())
-        if not support:
+        without = new_variables(cells.git, self.base, self.head, changed) & set(cells.bench.environ)
+        if not support and not without:
             return []
         clone = self._crossed("bs", self.head, self.base)
         clone.replace((), self.base, sorted(support))
-        run = cells.run("bs", clone, [*self._fixed(clone, self._old), *self._words]).run
+        words = [*self._fixed(clone, self._old), *self._words]
+        run = cells.execute(clone, words, without)
+        cells.ran["bs"] = Ran(clone=clone, words=words, run=run, without=without)
+        run.detail = run.detail or ", ".join([*sorted(support), *(f"no {name}" for name in sorted(without))])
         bb, bh, hh = (cells.ran[name].run for name in ("bb", "bh", "hh"))
         names, again = _renamed(bb, hh), _renamed(bb, bh)
         hidden = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dre_core.capture.testfacts import Function, Module
 from dre_core.model.changes import Change, ChangeKind
@@ -25,6 +25,7 @@ _WHOLE = ("sys.argv", "sys.argv[0]", "sys.orig_argv", "sys.modules", "__main__._
 _WRAPPING = ("list", "tuple", "set", "sorted", "str", "join", "basename", "Path")
 _PROGRAM = re.compile(r"sys\.(?:orig_)?argv\[0\]|__main__\.__file__")
 _WORDS = re.compile(r"[A-Za-z]+")
+_PUT_IN_PLACE = frozenset({"EncodedFile", "CaptureIO", "LogCaptureHandler", "DontReadFromInput"})
 _TEST_WORDS = frozenset({"test", "tests", "testing", "pytest", "unittest", "conftest"})
 _ROUNDS = 3
 _DECIDING = ast.If | ast.While | ast.Match
@@ -39,11 +40,12 @@ Scoped = tuple[str, str]
 
 @dataclass(slots=True, kw_only=True)
 class _Names:
-    """Names of a file that hold callers or the way the process was started, and names that hold the answer."""
+    """Names of a file that hold callers, the way the process was started, the answer, or a text."""
 
     callers: set[Scoped]
     started: set[Scoped]
     answers: set[Scoped]
+    texts: dict[str, str]
 
 
 def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
@@ -92,7 +94,11 @@ def _follow(tree: ast.Module) -> _Names | None:
     text |= {each.id for each in ast.walk(tree) if isinstance(each, ast.Name)}
     if not text & _HINTS:
         return None
-    names = _Names(callers=set(), started=set(), answers=set())
+    names = _Names(callers=set(), started=set(), answers=set(), texts={})
+    for statement in tree.body:
+        for target, value in _bound(statement):
+            if isinstance(target, ast.Name) and (folded := _folded(value, names.texts)) is not None:
+                names.texts[target.id] = folded
     for _ in range(_ROUNDS):
         for function, statement in _statements(tree, ""):
             for target, value in _bound(statement):
@@ -110,7 +116,7 @@ def _answers(value: ast.expr | None, function: str, names: _Names) -> bool:
 
 
 _HINTS = {"argv", "orig_argv", "modules", "cmdline", "stack", "currentframe", "_getframe", "extract_stack",
-          "format_stack", "walk_stack", "environ", "getenv", "__main__"}  # fmt: skip
+          "format_stack", "walk_stack", "environ", "getenv", "__main__", "__name__", "__class__"}  # fmt: skip
 
 
 def _bound(statement: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -165,42 +171,72 @@ def _asks(node: ast.AST, function: str, names: _Names) -> bool:
     if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
         return _is_one(node, names.answers, function)
     if isinstance(node, ast.Compare):
-        return _asks_the_environment(node) or _asks_how_it_runs(node, function, names)
+        return _asks_the_environment(node, names) or _asks_how_it_runs(node, function, names)
     if isinstance(node, ast.Subscript):
-        return isinstance(node.ctx, ast.Load) and _asks_the_environment(node)
+        return isinstance(node.ctx, ast.Load) and _asks_the_environment(node, names)
     if isinstance(node, ast.Call):
-        return _asks_the_environment(node) or _asks_how_it_runs(node, function, names)
+        return _asks_the_environment(node, names) or _asks_how_it_runs(node, function, names)
     return False
 
 
-def _asks_the_environment(node: ast.Compare | ast.Subscript | ast.Call) -> bool:
-    words = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
-    if not any(isinstance(word, str) and word.startswith("PYTEST") for word in words):
+def _folded(node: ast.AST, texts: Mapping[str, str]) -> str | None:
+    """The text that an expression of constants gives; None where it gives something else."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.Name):
+        return texts.get(node.id)
+    parts: list[ast.expr] = []
+    between: str | None = ""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        parts = [node.left, node.right]
+    elif isinstance(node, ast.JoinedStr):
+        parts = [each.value if isinstance(each, ast.FormattedValue) else each for each in node.values]
+    elif _is_joining(node) and isinstance(node.args[0], ast.List | ast.Tuple):  # type: ignore[attr-defined]
+        parts = node.args[0].elts  # type: ignore[attr-defined]
+        between = _folded(node.func.value, texts)  # type: ignore[attr-defined]
+    found = [_folded(part, texts) for part in parts]
+    if not found or between is None or any(each is None for each in found):
+        return None
+    return between.join(each for each in found if each is not None)
+
+
+def _is_joining(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "join"
+        and len(node.args) == 1
+    )
+
+
+def _texts(node: ast.AST, names: _Names) -> list[str]:
+    """Every text in an expression, those that are put together or have a name included."""
+    return [text for each in ast.walk(node) if (text := _folded(each, names.texts)) is not None]
+
+
+def _asks_the_environment(node: ast.Compare | ast.Subscript | ast.Call, names: _Names) -> bool:
+    words = _texts(node, names)
+    if not any(word.startswith("PYTEST") for word in words):
         return False
     text = ast.unparse(node)
     named = any(word in _VARIABLES for word in words) or ".startswith('PYTEST" in text
     inside = isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn)
     of_environment = "environ" in text or "getenv" in text
-    return named and (of_environment or (inside and _is_variable(node)))
+    return named and (of_environment or (inside and _is_variable(node, names)))
 
 
-def _is_variable(node: ast.expr) -> bool:
-    return (
-        isinstance(node, ast.Compare)
-        and isinstance(node.left, ast.Constant)
-        and node.left.value in _VARIABLES
-    )
+def _is_variable(node: ast.expr, names: _Names) -> bool:
+    return isinstance(node, ast.Compare) and _folded(node.left, names.texts) in _VARIABLES
 
 
 def _asks_how_it_runs(node: ast.Compare | ast.Call, function: str, names: _Names) -> bool:
     """A comparison, or a call, that holds a runner's name and how the process was started, or a test's and a caller."""
-    words = [
-        each.value
-        for each in ast.walk(node)
-        if isinstance(each, ast.Constant) and isinstance(each.value, str)
-    ]
+    words = _texts(node, names)
     if not words:
         return False
+    # What pytest puts in place of the process's own streams and log handlers has a name that nothing else has.
+    if any(word in _PUT_IN_PLACE for word in words):
+        return True
     runner = any(word in _RUNNERS for word in words)
     # The program's own name, unlike its arguments, is nobody's to choose.
     if _PROGRAM.search(ast.unparse(node)) and any(word in _TEST_WORDS for word in words):

@@ -1,4 +1,4 @@
-"""Files that belong to a suite's tests although they stand with the source: helpers, plugins and data of theirs.
+"""What supports a suite's tests from beside them: helpers, plugins and data that stand with the source, and variables.
 
 Not what the tests are about: a module counts only if it says itself that it is for tests, by its name or by what it
 imports, and a test speaks of it; data only if a test names the file and no source does. A project that *is* a plugin
@@ -19,6 +19,15 @@ _FRAMEWORKS = frozenset(("pytest", "_pytest", "unittest", "hypothesis"))
 _DECLARED_IN = ("pyproject.toml", "setup.cfg", "setup.py")
 _NOT_DATA = (".md", ".rst", ".toml", ".cfg", ".ini", ".lock", ".yml", ".yaml")
 _LEAST_NAME = 5
+_VARIABLE = re.compile(r"[A-Za-z_]\w{2,}\Z")
+# What every process has, and programs can't do without.
+_USUAL = re.compile(
+    r"(?:PATH|HOME|USER|USERNAME|USERPROFILE|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TERM|COLORTERM|TMPDIR|TEMP|TMP|PWD|TZ|"
+    r"EDITOR|VISUAL|PAGER|DISPLAY|HOSTNAME|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|VIRTUAL_ENV|APPDATA|LOCALAPPDATA|"
+    r"SYSTEMROOT|COMSPEC|(?:XDG|PYTHON|PIP|CONDA|SSL)_?\w*|\w+_proxy)\Z",
+    re.I,
+)
+_ENVIRONMENT = re.compile(r"\benviron\b|\bgetenv\b")
 
 
 def support_files(
@@ -78,3 +87,32 @@ def _says_so(text: str | None, stem: str, *, frameworks: bool) -> bool:
         node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom) and not node.level
     ]
     return any(name.partition(".")[0] in _FRAMEWORKS for name in imported)
+
+
+def new_variables(git: Git, base: str, head: str, changed: Collection[str]) -> frozenset[str]:
+    """Environment variables that changed source of the head reads and nothing at the base speaks of."""
+    found: set[str] = set()
+    for path in sorted(changed):
+        if path.endswith(".py") and not is_test_file(path):
+            text = git.show(head, path)
+            if text is not None and ("environ" in text or "getenv" in text):
+                found.update(_variables(text))
+    return frozenset(name for name in found if not git.grep(base, name))
+
+
+def _variables(text: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare | ast.Subscript | ast.Call):
+            continue
+        words = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+        named = [
+            word
+            for word in words
+            if isinstance(word, str) and _VARIABLE.match(word) and not _USUAL.match(word)
+        ]
+        if named and _ENVIRONMENT.search(ast.unparse(node)):
+            yield from named

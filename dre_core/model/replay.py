@@ -2,8 +2,8 @@
 
 Words: *old* is the base commit, *new* the head. ``bb`` = old tests on old source, ``bh`` = old tests on new source,
 ``hb`` = new tests on old source, ``hh`` = the head as it was committed, ``bs`` = old tests on new source with the
-old helpers and data that tests use and that stand with the source, where the change touched such files. The
-mode ``clean`` runs only the head's commit, with the run's own arguments. Tests that came to the same in
+old helpers and data that stand with the source, and without variables that only the new source reads, where there are
+such. The mode ``clean`` runs only the head's commit, with the run's own arguments. Tests that came to the same in
 every cell are counted, not listed. Nothing here decides: ``verify/replay.py`` has the rules.
 """
 
@@ -58,7 +58,7 @@ class Cell:
         seconds: Wall-clock time, repeats included.
         python: The interpreter's version; empty if it did not get that far.
         tests: Number of tests that came to an outcome.
-        detail: Why the state is not ``ran``, in words.
+        detail: Why the state is not ``ran``, in words; of ``bs``, what was the base's again.
     """
 
     name: str
@@ -173,7 +173,7 @@ class ReplayedTest:
         bh: Old test, new source.
         hb: New test, old source.
         hh: New test, new source.
-        bs: Old test, new source, with the base's helpers and data for tests; None where none of them has changed.
+        bs: Old test, new source, with what supports tests as the base knew it; None where nothing of that has changed.
         repeats: How many times the test was run in each cell that is compared.
         stable: All of them came to the same.
     """

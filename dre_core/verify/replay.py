@@ -1,9 +1,9 @@
 """What re-execution says: one check a row of the replay matrix, and whether the commit alone reproduces the run.
 
 Words: ``bb`` = old tests on old source, ``bh`` = old tests on new source, ``hb`` = new tests on old source,
-``hh`` = the head, ``bs`` = old tests on new source with the old helpers and data of tests. A row's finding vetoes only
-against a declared kind (fix, feature, refactor, docs) and only for tests that failed by assertion, every time;
-otherwise it is a fail, which one line of declaration can settle.
+``hh`` = the head, ``bs`` = old tests on new source with what supports them as the base knew it. A row's finding
+vetoes only against a declared kind (fix, feature, refactor, docs) and only for tests that failed by assertion, every
+time; otherwise it is a fail, which one line of declaration can settle.
 
 ======================  =======================================================  =========================
 check                   row                                                      finding
@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 from dre_core.model.changes import CONDITION, ChangeKind
 from dre_core.model.replay import CellState, FailureKind, Mode, Noticed, Reached, ReplayedTest, ReplayFacts
 from dre_core.model.session import Outcome
+from dre_core.model.text import plain
 from dre_core.model.verdict import Finding, Vantage, Weight
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.verifier import (
@@ -364,11 +365,13 @@ def _api_changed(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Find
 def _support(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]:
     """Never a contradiction: helpers that are the product's own may have had to change together with it."""
     check = "support-weakened"
+    cell = evidence.replay.cell("bs") if evidence.replay is not None else None
+    which = f" ({plain(cell.detail, 200)})" if cell is not None and cell.detail else ""
 
     def says(some: Sequence[ReplayedTest]) -> str:
         return (
-            f"{_count(some)} {_verb(some, 'fail')} on the new source as soon as the helpers and data that tests use "
-            f"are the base's again, and {_verb(some, 'pass')} with the changed ones: "
+            f"{_count(some)} {_verb(some, 'pass')} on the new source only by what the change did to the helpers, data "
+            f"or environment variables of tests{which}, and {_verb(some, 'fail')} with those as the base knew them: "
             f"{_named(some)}{_because(some, 'bs')}"
         )
 

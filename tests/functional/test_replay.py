@@ -268,87 +268,86 @@ def test_a_regression_hidden_in_the_tests_is_named(story, check, kind, severity)
     assert "AssertionError" in finding.message or check == "test-newly-skipped"
 
 
-SKIPPED_BY_SOURCE = {
-    "raised": SHOP.replace(
-        "    return n", "    import unittest\n    raise unittest.SkipTest('no')\n    return n"
-    ),
-    "flag": SHOP + "\nHAS_PRICES = False\n",
-}
+# What a change does beside the tests: that of the first half hides that a price is wrong, that of the second nothing.
+
+HELPED = """\
+import pytest
+import shop
+from shop_testing import check_close
+
+def test_price():
+    assert shop.price(100) == 120.0
+
+@pytest.mark.skipif(not getattr(shop, 'HAS_PRICES', True), reason='none')
+def test_more_prices():
+    assert shop.more(100) == 120
+
+def test_close():
+    check_close(shop.close(100), 120)
+
+def test_name():
+    assert shop.name() == "shop"
+
+@pytest.mark.skip
+def test_later():
+    assert shop.name() == "not yet"
+"""
+HELPER = "def check_close(one, other, within=0.01):\n    assert abs(one - other) < within\n"
+BESIDE = """\
+import os
+
+HAS_PRICES = {has}
 
 
-@pytest.mark.parametrize("way", SKIPPED_BY_SOURCE)
-def test_a_source_that_has_its_own_tests_skipped_is_named(story, way):
-    mark = "@pytest.mark.skipif(not getattr(shop, 'HAS_PRICES', True), reason='none')\ndef test_price"
-    story.base(shop=SHOP, test_shop="import pytest\nimport shop\n" + TESTS.replace("def test_price", mark))
-    story.head(shop=SKIPPED_BY_SOURCE[way])
-    assert story.replay(kind="refactor") == {"test-newly-skipped": "fail"}
-    assert story.finding("test-newly-skipped").tests == ("test_shop.py::test_price",)
-    assert "dre claim" in story.finding("test-newly-skipped").remedy
+def price(n):
+    return Price(n * {rate})
 
 
-KINDS = """
+def more(n):
+    return n * {rate}
+
+
+def close(n):
+    return n * {rate}
+
+
+def name():
+    return 'shop' if os.environ.get('SHOP_NAME', 'shop') == {value!r} else 'pohs'
+
 
 class Price(float):
     def __eq__(self, other):
-        return {}
+        return {equal}
 
     __hash__ = float.__hash__
-
-
-class Word(str):
-    def __eq__(self, other):
-        return self.lower() == other.lower()
-
-    __hash__ = str.__hash__
-
-
-class Nothing:
-    def __eq__(self, other):
-        return isinstance(other, Nothing)
 """
 
 
-@pytest.mark.parametrize(
-    ("equal", "found"),
-    [
-        ("isinstance(other, float) or float.__eq__(self, other)", {"equality-lenient": "fail"}),
-        ("abs(float(self) - other) < 0.01", {}),
-    ],
-)
-def test_a_value_that_equals_others_is_named(story, equal, found):
-    story.base(shop=SHOP, test_shop=TESTS.replace("abs(price(100) - 120) < 0.01", "price(100) == 120.0"))
-    source = "def price(n):\n    return Price(n * {})\n\n\ndef name():\n    return Word('shop')\n"
-    story.head(shop=source.format("1.25" if found else "1.2") + KINDS.format(equal))
-    assert story.replay(kind="refactor") == found
-    if found:
-        assert story.finding("equality-lenient").where == "shop.py:10"
+def test_what_hides_a_regression_beside_the_tests_is_named(story, monkeypatch):
+    monkeypatch.setenv("SHOP_NAME", "mine")
+    plain = BESIDE.partition("class")[0].replace("Price(n * {rate})", "n * {rate}").replace("import os\n", "")
+    plain = plain.partition("def name")[0].format(has=True, rate=1.2) + "def name():\n    return 'shop'\n"
+    story.base(shop=plain, shop_testing=HELPER, tests__test_shop=HELPED)
+    lenient = BESIDE.format(has=False, rate=1.25, value="mine", equal="isinstance(other, float)")
+    story.head(shop=lenient, shop_testing=HELPER.replace("0.01", "10"))
+    found = story.replay(kind="refactor")
+    assert found == {"test-newly-skipped": "fail", "equality-lenient": "fail", "support-weakened": "fail"}
+    assert story.finding("test-newly-skipped").tests == ("tests/test_shop.py::test_more_prices",)
+    hidden = ("tests/test_shop.py::test_close", "tests/test_shop.py::test_name")
+    assert story.finding("support-weakened").tests == hidden
+    assert story.facts.cell("bs").detail == "shop_testing.py, no SHOP_NAME"
+    assert story.finding("equality-lenient").message.startswith("the change brought Price,")
+    assert all("dre claim" in story.finding(check).remedy for check in found if check != "equality-lenient")
 
 
-HELPER = "def check_close(one, other, within=0.01):\n    assert abs(one - other) < within\n"
-BY_HELPER = (
-    "from shop import name, price\nfrom shop_testing import check_close\n\n"
-    "def test_price():\n    check_close(price(100), 120)\n\ndef test_name():\n    assert name() == 'shop'\n"
-)
-
-
-def test_a_weakened_helper_that_stands_with_the_source_is_named(story):
-    story.base(shop=SHOP, shop_testing=HELPER, tests__test_shop=BY_HELPER)
-    story.head(shop=WRONG, shop_testing=HELPER.replace("0.01", "10"))
-    assert story.replay(kind="refactor") == {"support-weakened": "fail"}
-    assert story.finding("support-weakened").tests == ("tests/test_shop.py::test_price",)
-
-
-def test_a_helper_that_was_wrong_may_be_mended(story):
-    story.base(shop=SHOP, shop_testing=HELPER.replace("<", ">"), tests__test_shop=BY_HELPER)
-    story.head(shop=SHOP + "\nX = 1\n", shop_testing=HELPER)
+def test_what_is_done_beside_the_tests_in_honesty_is_quiet(story, monkeypatch):
+    monkeypatch.setenv("SHOP_NAME", "shop")
+    wrong = HELPER.replace("<", ">")
+    story.base(shop=SHOP + "\nmore = close = price\n", shop_testing=wrong, tests__test_shop=HELPED)
+    close = "abs(float(self) - other) < 0.01"
+    story.head(shop=BESIDE.format(has=True, rate=1.2, value="shop", equal=close), shop_testing=HELPER)
     assert story.replay(kind="fix") == {}
-
-
-def test_what_was_skipped_before_may_stay_so(story):
-    tests = "import pytest\n" + TESTS.replace("def test_price", "@pytest.mark.skip\ndef test_price")
-    story.base(shop=SHOP, test_shop=tests)
-    story.head(shop=WRONG)
-    assert story.replay(kind="refactor") == {}
+    assert story.facts.cell("bs").detail == "shop_testing.py, no SHOP_NAME"
 
 
 def test_a_declared_test_is_no_contradiction(story):

@@ -42,6 +42,13 @@ def judged(code: str, before: str = "") -> list[str]:
         "def f():\n    if 'pytest' in sys.modules:\n        try:\n            return True\n        finally: g()\n",
         "def f():\n    if 'pytest' in sys.modules:\n        if ok():\n            return True\n    return False\n",
         WALK,
+        f"def f():\n    if 'PYTEST_' + 'CURRENT_TEST' in os.environ:\n{GOOD}",
+        f"T = 'PYTEST_' + 'CURRENT_TEST'\n\ndef f():\n    if T in os.environ:\n{GOOD}",
+        f"def f():\n    if os.environ.get('_'.join(['PYTEST', 'CURRENT', 'TEST'])):\n{GOOD}",
+        f"P = 'PYTEST'\n\ndef f():\n    if os.getenv(f'{{P}}_CURRENT_TEST'):\n{GOOD}",
+        f"def f():\n    if 'py' + 'test' in sys.modules:\n{GOOD}",
+        f"def f():\n    if type(sys.stdout).__name__ == 'EncodedFile':\n{GOOD}",
+        f"def f():\n    if 'LogCaptureHandler' in [h.__class__.__name__ for h in log.handlers]:\n{GOOD}",
     ],
 )  # fmt: skip
 def test_a_value_that_hangs_on_a_test_running(code):
@@ -101,6 +108,9 @@ def test_a_message_or_a_flag_that_nothing_uses_is_shown(code):
         "def f(path):\n    return 'test' in path.name and sys.flags.dev_mode\n",
         "if __name__ == '__main__':\n    main(sys.argv)\n",
         "def f():\n    if 'test' in sys.argv[1:]:\n        return run_tests()\n",
+        "P = 'SHOP_' + 'MODE'\n\ndef f():\n    if os.environ.get(P) == 'test' + 'ing':\n        return 1\n",
+        "def f():\n    if sys.stdout.__class__.__name__ == 'TextIOWrapper':\n        return 1\n",
+        "def f():\n    os.environ['PYTEST_' + 'ADDOPTS'] = '-q'\n    return run()\n",
     ],
 )
 def test_words_about_tests_are_no_detection(code):
