@@ -201,6 +201,8 @@ def _weakened(module: ModuleType, written: Codes) -> Iterator[tuple[str, str, in
     file = str(module.__file__)
     for name, function in functions(module):
         code = function.__code__
+        if _is_installed(function, module):
+            continue
         sources = written.get(code.co_firstlineno, ()) if code.co_filename == file else ()
         if sources and count_assertions(code) < min(map(count_assertions, sources)):
             yield f"{module.__name__}.{name}", file, code.co_firstlineno
