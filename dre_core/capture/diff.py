@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from dre_core.capture.buildfacts import compare_build, is_build_file
+from dre_core.capture.equality import added_anything, weakened_equality
 from dre_core.capture.git import Git, Past
 from dre_core.capture.material import is_golden, is_test_file
 from dre_core.capture.othertests import compare_other_tests, is_other_test
@@ -26,7 +27,6 @@ from dre_core.capture.sniffing import added_test_detection
 from dre_core.capture.special import added_special_cases
 from dre_core.capture.testfacts import (
     Module,
-    added_anything,
     added_equal_constants,
     added_hooks,
     compare_tests,
@@ -166,3 +166,4 @@ def _in_product(pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
         yield from added_test_detection(before, after)
         yield from added_equal_constants(before, after, returned)
         yield from added_anything(before, after)
+        yield from weakened_equality(before, after)

@@ -150,17 +150,32 @@ def _of_branch(function: str, node: ast.AST, parameters: frozenset[str]) -> Iter
     if isinstance(node, ast.Match):
         yield from _of_match(function, node, parameters)
         return
-    if isinstance(node, ast.If) and isinstance(node.body[0], ast.Return | ast.Assign):
-        answer = node.body[0].value
-    elif isinstance(node, ast.IfExp):
-        answer = node.body
-    else:
+    if not isinstance(node, ast.If | ast.IfExp):
         return
-    if answer is None or not _is_literal(answer):
-        return
-    for given in _compared(node.test, parameters):
-        if _is_telling(given):
-            yield Case(function, getattr(node, "lineno", 0), ast.unparse(given), ast.unparse(answer))
+    for answer, test in ((_answer(node.body), node.test), (_answer(node.orelse), _opposite(node.test))):
+        if answer is None or test is None or not _is_literal(answer):
+            continue
+        for given in _compared(test, parameters):
+            if _is_telling(given):
+                yield Case(function, getattr(node, "lineno", 0), ast.unparse(given), ast.unparse(answer))
+
+
+def _answer(branch: ast.expr | list[ast.stmt]) -> ast.expr | None:
+    """What a branch gives, as far as its first statement says."""
+    if isinstance(branch, ast.expr):
+        return branch
+    first = branch[0] if branch else None
+    return first.value if isinstance(first, ast.Return | ast.Assign) else None
+
+
+def _opposite(test: ast.expr) -> ast.expr | None:
+    """The condition of the other branch, where one asks whether something is not a value."""
+    ways: dict[type[ast.cmpop], ast.cmpop] = {ast.NotEq: ast.Eq(), ast.NotIn: ast.In(), ast.IsNot: ast.Is()}
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return test.operand
+    if isinstance(test, ast.Compare) and len(test.ops) == 1 and type(test.ops[0]) in ways:
+        return ast.Compare(left=test.left, ops=[ways[type(test.ops[0])]], comparators=test.comparators)
+    return None
 
 
 def _of_match(function: str, node: ast.Match, parameters: frozenset[str]) -> Iterator[Case]:

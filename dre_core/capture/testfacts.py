@@ -145,22 +145,20 @@ def _parametrized(node: Function) -> str:
     return "".join(ast.dump(each) for each in node.decorator_list if "parametrize" in ast.unparse(each))
 
 
-def _last_name(node: ast.expr) -> str:
+def last_name(node: ast.expr) -> str:
     node = node.func if isinstance(node, ast.Call) else node
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _decorated(decorators: list[ast.expr]) -> frozenset[str]:
-    return frozenset(ast.unparse(each) for each in decorators if _last_name(each) in _SKIPS)
+    return frozenset(ast.unparse(each) for each in decorators if last_name(each) in _SKIPS)
 
 
 def _marks(body: list[ast.stmt]) -> frozenset[str]:
     """What a module or class skips as a whole: ``pytestmark``, or a call at its top level."""
     found: set[str] = set()
     for node in body:
-        if isinstance(node, ast.Assign) and any(
-            _last_name(target) == "pytestmark" for target in node.targets
-        ):
+        if isinstance(node, ast.Assign) and any(last_name(target) == "pytestmark" for target in node.targets):
             values = node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value]
             found |= _decorated(values)
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -176,7 +174,7 @@ def _skip_calls(node: ast.AST, conditions: str = "") -> Iterator[str]:
             under = f"{conditions}if {ast.unparse(child.test)}: "
         if (
             isinstance(child, ast.Call)
-            and _last_name(child) in _SKIPS
+            and last_name(child) in _SKIPS
             and isinstance(node, ast.Expr | ast.Assign)
         ):
             yield conditions + ast.unparse(child)
@@ -196,7 +194,7 @@ def assertion_lines(tree: ast.AST) -> set[int]:
 
 def _checks(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
-        return is_checking(_last_name(node))
+        return is_checking(last_name(node))
     return isinstance(node, ast.Assert)
 
 
@@ -324,7 +322,7 @@ def _cannot_fail(node: ast.stmt, test: str) -> str:
     if isinstance(node, ast.With) and _asserts(node.body):
         for item in node.items:
             text = ast.unparse(item.context_expr)
-            if _last_name(item.context_expr) == "suppress" and _catches(text):
+            if last_name(item.context_expr) == "suppress" and _catches(text):
                 return f"a failing assertion is swallowed by {text}"
     return ""
 
@@ -430,54 +428,6 @@ def added_equal_constants(before: Module, after: Module, returned: frozenset[str
         )
 
 
-def added_anything(before: Module, after: Module) -> Iterator[Change]:
-    """Added product code that gives ``unittest.mock.ANY``, which equals everything.
-
-    Code that is there for tests, and says so by what it imports or is called, may: it names what may differ.
-    """
-    names = _names_of_anything(after.tree)
-    if not names:
-        return
-    known = {ast.dump(node) for node in ast.walk(before.tree) if isinstance(node, ast.Return | ast.Yield)}
-    frameworks = any(name.partition(".")[0] in ("pytest", "_pytest") for name in _imported(after.tree))
-    for node in ast.walk(after.tree):
-        if not isinstance(node, ast.Return | ast.Yield) or node.value is None or ast.dump(node) in known:
-            continue
-        given = {
-            ast.unparse(each) for each in ast.walk(node.value) if isinstance(each, ast.Name | ast.Attribute)
-        }
-        if given & names:
-            yield Change(
-                kind=ChangeKind.EQUAL_CONSTANT,
-                path=after.path,
-                name="unittest.mock.ANY",
-                line=node.lineno,
-                detail=ast.unparse(node)[:100],
-                excused=frameworks or "test" in after.path.rpartition("/")[2],
-            )
-
-
-def _imported(tree: ast.Module) -> list[str]:
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    return names + [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-
-
-def _names_of_anything(tree: ast.Module) -> set[str]:
-    """How a file may write mock's ANY."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                if node.module in ("unittest.mock", "mock") and alias.name == "ANY":
-                    names.add(alias.asname or "ANY")
-                elif node.module == "unittest" and alias.name == "mock":
-                    names.add(f"{alias.asname or 'mock'}.ANY")
-        elif isinstance(node, ast.Import):
-            wanted = (alias for alias in node.names if alias.name in ("unittest.mock", "mock"))
-            names.update(f"{alias.asname or alias.name}.ANY" for alias in wanted)
-    return names
-
-
 def _always_true(method: ast.FunctionDef) -> bool:
     returns = [node.value for node in ast.walk(method) if isinstance(node, ast.Return)]
     return bool(returns) and all(isinstance(v, ast.Constant) and v.value is True for v in returns)
@@ -486,7 +436,7 @@ def _always_true(method: ast.FunctionDef) -> bool:
 def returned_types(module: Module) -> frozenset[str]:
     """Names that a file's functions return an instance of."""
     return frozenset(
-        _last_name(node.value)
+        last_name(node.value)
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Return) and isinstance(node.value, ast.Call)
     )

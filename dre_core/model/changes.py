@@ -37,6 +37,7 @@ class ChangeKind(str, Enum):
     COVERAGE_CONFIG = "coverage-config"
     TEST_ENVIRONMENT = "test-environment"
     EQUAL_CONSTANT = "equal-constant"
+    EQUAL_WEAKENED = "equal-weakened"
     SPECIAL_CASE = "special-case"
     GOLDEN = "golden"
 

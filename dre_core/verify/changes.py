@@ -23,6 +23,7 @@ detects-test-env         added product code asks whether a test is running      
                          ... and what it gives does                                        veto
 input-special-cased      added code answers an input by heart as a test of the base asks it  fail major
 eq-constant              an added ``__eq__`` always says yes                               veto
+equality-weakened        instances are compared by less than they were                fail minor
 coverage-config-weakened less is measured, or a lower threshold accepted                   fail minor
 =======================  ================================================================  ====================
 """
@@ -277,6 +278,17 @@ def _equal_constant(evidence: Evidence, changes: Sequence[Change]) -> list[Findi
     return findings
 
 
+def _equal_weakened(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
+    named = ", ".join(f"{change.name} ({change.detail})" for change in changes[:_NAMED])
+    noun = "a class" if len(changes) == 1 else f"{len(changes)} classes"
+    message = f"instances of {noun} are compared by less than at the base, so tests that compare them see less: {named}"
+    remedy = (
+        f"compare by what counts; what is meant, a maintainer excuses: dre claim --excuse {changes[0].path}"
+    )
+    more = {**_about(evidence, changes), "tests": ()}
+    return [fail("equality-weakened", Weight.MINOR, Vantage.STATIC, message, remedy=remedy, **more)]
+
+
 CHANGE_CHECKS = (
     _check("tests-removed", _removed, ChangeKind.TEST_REMOVED),
     _check("tests-skipped", _skipped, ChangeKind.TEST_SKIPPED),
@@ -289,5 +301,6 @@ CHANGE_CHECKS = (
     _check("detects-test-env", _test_environment, ChangeKind.TEST_ENVIRONMENT),
     _check("input-special-cased", _special_cases, ChangeKind.SPECIAL_CASE),
     _check("eq-constant", _equal_constant, ChangeKind.EQUAL_CONSTANT),
+    _check("equality-weakened", _equal_weakened, ChangeKind.EQUAL_WEAKENED),
     _check("coverage-config-weakened", _coverage_config, ChangeKind.COVERAGE_CONFIG),
 )

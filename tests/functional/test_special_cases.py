@@ -61,6 +61,14 @@ def special(project):
             "'cat' gives 'cats'",
         ),
         (BRANCH.replace("return 'cats'", "many = 'cats'"), "'cat' gives 'cats'"),
+        (
+            "def plural(word, count=2):\n    return word + 'z' if word != 'cat' else 'cats'\n",
+            "'cat' gives 'cats'",
+        ),
+        (
+            "def plural(w):\n    if not w == 'cat':\n        return w + 'z'\n    else:\n        return 'cats'\n",
+            "'cat' gives 'cats'",
+        ),
     ],
 )
 def test_an_answer_by_heart_is_seen(special, source, detail):

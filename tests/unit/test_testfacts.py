@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from dre_core.capture.diff import read_changes
+from dre_core.capture.equality import added_anything, weakened_equality
 from dre_core.capture.git import Git
 from dre_core.capture.material import is_golden
 from dre_core.capture.runnerfacts import compare_config, compare_pragmas, compare_script, is_script
 from dre_core.capture.testfacts import (
     Module,
-    added_anything,
     added_equal_constants,
     added_hooks,
     compare_tests,
@@ -249,3 +249,34 @@ def test_what_equals_everything_is_given(source, found):
     assert [change.excused for change in added_anything(old, new)] == found
     assert list(added_anything(new, new)) == []
     assert all(change.excused for change in added_anything(old, Module.read("shop/testing.py", source)))
+
+
+ITEM = "@dataclass\nclass Item:\n    name: str\n    price: int = 0\n"
+POINT = (
+    "class Point:\n    def __init__(self, x, y):\n        self.x, self.y = x, y\n\n    def __eq__(self, other):\n"
+    "        return isinstance(other, Point) and self.x == other.x and self.y == other.y\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "detail"),
+    [
+        (ITEM, ITEM.replace("= 0", "= field(default=0, compare=False)"), "no longer by price"),
+        (ITEM, ITEM.replace("@dataclass", "@dataclass(eq=False)")
+         + "\n    def __eq__(self, other):\n        return self.name == other.name\n", "no longer by price"),
+        (ITEM, ITEM + "\n    def __eq__(self, other):\n        return type(self) is type(other)\n",
+         "no longer by name, price"),
+        (POINT, POINT.replace(" and self.y == other.y", ""), "no longer by y"),
+        # A new part that does not count, one that is gone, one that has another name, the same in other words.
+        (ITEM, ITEM + "    cache: dict = field(default_factory=dict, compare=False)\n", ""),
+        (ITEM, ITEM.replace("    price: int = 0\n", ""), ""),
+        (ITEM, ITEM.replace("price", "cost"), ""),
+        (POINT, POINT.replace("self.x == other.x and self.y == other.y", "key(self) == key(other)"), ""),
+        (POINT, POINT.replace("self.x == other.x and self.y == other.y", "(self.x, self.y) == (other.x, other.y)"), ""),
+        (ITEM, ITEM.replace("@dataclass", "@dataclass(eq=False)"), ""),
+        ("class A:\n    pass\n", "class A:\n    def __eq__(self, other):\n        return self.a == other.a\n", ""),
+    ],
+)  # fmt: skip
+def test_what_is_compared_by_less(old, new, detail):
+    found = weakened_equality(Module.read("p.py", old), Module.read("p.py", new))
+    assert [change.detail for change in found] == ([detail] if detail else [])
