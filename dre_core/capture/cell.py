@@ -126,6 +126,7 @@ class Bench:
         directory: str = "",
         addopts: bool = False,
         aliases: Sequence[Alias] = (),
+        values: Sequence[tuple[str, str, str]] = (),
     ) -> CellRun:
         """Runs pytest in a clone.
 
@@ -135,6 +136,7 @@ class Bench:
             directory: Working directory relative to the top; default: the rootdir.
             addopts: Whether the environment's own options for pytest apply.
             aliases: Names that are given to other things before tests are imported.
+            values: Module, name and source of numbers that names of the source are given.
 
         Raises:
             CaptureError: The interpreter can't be started.
@@ -148,7 +150,10 @@ class Bench:
             status, killed = self._wait(
                 command,
                 cwd=clone.root / (directory or self.rootdir),
-                environ=self._environ(clone, folder, lines, addopts, aliases),
+                environ={
+                    **self._environ(clone, folder, lines, addopts, aliases),
+                    "DRE_CELL_VALUES": json.dumps(values),
+                },
                 output=output,
             )
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))

@@ -34,6 +34,7 @@ class Ran:
         run: What it came to.
         aliases: Old names that were given to new things.
         without: Environment variables that are not set there.
+        values: Numbers of the source that are others there: module, name and source.
     """
 
     clone: Clone
@@ -41,6 +42,7 @@ class Ran:
     run: CellRun
     aliases: tuple[Alias, ...] = ()
     without: frozenset[str] = frozenset()
+    values: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class Cells:
             return every
         words = [*ran.words, *selected(ran.run, wanted, by_file=self.by_file)]
         for _ in range(times):
-            run = self.execute(ran.clone, words, ran.without, aliases=ran.aliases)
+            run = self.execute(ran.clone, words, ran.without, aliases=ran.aliases, values=ran.values)
             ran.run.seconds += run.seconds
             if run.state is CellState.NOT_RUN:
                 break

@@ -31,7 +31,7 @@ from dre_core.capture.material import (
 )
 from dre_core.capture.renaming import aliases, removed_names
 from dre_core.capture.reproduction import PASSING
-from dre_core.capture.support import new_variables, support_files
+from dre_core.capture.support import new_variables, support_files, widened
 from dre_core.model.record import dataclass
 from dre_core.model.replay import CellState, FailureKind, Reached, ReplayedTest
 from dre_core.model.session import Outcome, Session
@@ -235,14 +235,19 @@ class Matrix:
         changed = changed_paths(cells.git, self.base, self.head)
         support = support_files(cells.git, self.base, changed, self._old_material())
         without = new_variables(cells.git, self.base, self.head, changed) & set(cells.bench.environ)
-        if not support and not without:
+        values = widened(
+            cells.git, self.base, self.head, changed, self._old_material(), cells.bench.source_roots
+        )
+        if not support and not without and not values:
             return []
         clone = self._crossed("bs", self.head, self.base)
         clone.replace((), self.base, sorted(support))
         words = [*self._fixed(clone, self._old), *self._words]
-        run = cells.execute(clone, words, without)
-        cells.ran["bs"] = Ran(clone=clone, words=words, run=run, without=without)
-        run.detail = run.detail or ", ".join([*sorted(support), *(f"no {name}" for name in sorted(without))])
+        run = cells.execute(clone, words, without, values=values)
+        cells.ran["bs"] = Ran(clone=clone, words=words, run=run, without=without, values=values)
+        variables = (f"no {name}" for name in sorted(without))
+        numbers = (f"{module}.{name} = {value}" for module, name, value in values)
+        run.detail = run.detail or ", ".join([*sorted(support), *variables, *numbers])
         bb, bh, hh = (cells.ran[name].run for name in ("bb", "bh", "hh"))
         names, again = _renamed(bb, hh), _renamed(bb, bh)
         hidden = [

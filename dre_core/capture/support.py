@@ -20,6 +20,20 @@ _DECLARED_IN = ("pyproject.toml", "setup.cfg", "setup.py")
 _NOT_DATA = (".md", ".rst", ".toml", ".cfg", ".ini", ".lock", ".yml", ".yaml")
 _LEAST_NAME = 5
 _VARIABLE = re.compile(r"[A-Za-z_]\w{2,}\Z")
+_LESS = ast.Lt | ast.LtE | ast.Gt | ast.GtE
+_TOLERANCES = (
+    "rel",
+    "abs",
+    "rtol",
+    "atol",
+    "rel_tol",
+    "abs_tol",
+    "delta",
+    "tolerance",
+    "tol",
+    "eps",
+    "epsilon",
+)
 # What every process has, and programs can't do without.
 _USUAL = re.compile(
     r"(?:PATH|HOME|USER|USERNAME|USERPROFILE|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TERM|COLORTERM|TMPDIR|TEMP|TMP|PWD|TZ|"
@@ -76,17 +90,103 @@ def _says_so(text: str | None, stem: str, *, frameworks: bool) -> bool:
         return False
     if _TELLING.search(stem):
         return True
-    if not frameworks:
-        return False
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    tree = _parsed(text)
+    if not frameworks or tree is None:
         return False
     imported = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     imported += [
         node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom) and not node.level
     ]
     return any(name.partition(".")[0] in _FRAMEWORKS for name in imported)
+
+
+def widened(
+    git: Git,
+    base: str,
+    head: str,
+    changed: Collection[str],
+    old_tests: Collection[str],
+    roots: Collection[str],
+) -> tuple[tuple[str, str, str], ...]:
+    """Tolerances that tests take from the source and that the change made larger.
+
+    Args:
+        git: The repository.
+        base: The base commit.
+        head: The head commit.
+        changed: Paths that the change touched.
+        old_tests: Paths of the base that belong to its tests.
+        roots: Folders that packages are imported from, relative to the top.
+
+    Returns:
+        Module, name and the base's value, as source.
+    """
+    found = []
+    for path in sorted(changed):
+        if not path.endswith(".py") or path in old_tests:
+            continue
+        old, new = (_numbers(git.show(commit, path)) for commit in (base, head))
+        for name in sorted(old.keys() & new.keys()):
+            if abs(new[name]) > abs(old[name]) and any(
+                _is_tolerance(git.show(base, test), name) for test in _named(git, base, name) & set(old_tests)
+            ):
+                found += [(module, name, repr(old[name])) for module in _modules(path, roots)]
+    return tuple(found)
+
+
+def _numbers(text: str | None) -> dict[str, float]:
+    """The numbers that a module gives names to at its top level."""
+    tree = _parsed(text)
+    return {
+        node.targets[0].id: node.value.value
+        for node in (tree.body if tree else ())
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, int | float)
+        and not isinstance(node.value.value, bool)
+    }
+
+
+def _is_tolerance(text: str | None, name: str) -> bool:
+    """Whether a test compares a distance with a name, or gives it as a tolerance."""
+    for node in ast.walk(_parsed(text) or ast.Module(body=[], type_ignores=[])):
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], _LESS):
+            sides = (node.left, node.comparators[0])
+            if any(_is_name(side, name) for side in sides) and any(_is_distance(side) for side in sides):
+                return True
+        if isinstance(node, ast.keyword) and node.arg in _TOLERANCES and _is_name(node.value, name):
+            return True
+    return False
+
+
+def _is_name(node: ast.expr, name: str) -> bool:
+    return (isinstance(node, ast.Name) and node.id == name) or (
+        isinstance(node, ast.Attribute) and node.attr == name
+    )
+
+
+def _is_distance(node: ast.expr) -> bool:
+    return any(
+        isinstance(each, ast.Call)
+        and ast.unparse(each.func).rpartition(".")[2] in ("abs", "fabs", "norm", "dist")
+        for each in ast.walk(node)
+    )
+
+
+def _modules(path: str, roots: Collection[str]) -> Iterator[str]:
+    for root in roots:
+        inner = path[len(root) + 1 :] if root and path.startswith(f"{root}/") else "" if root else path
+        if inner:
+            yield inner.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            return
+
+
+def _parsed(text: str | None) -> ast.Module | None:
+    try:
+        return ast.parse(text) if text is not None else None
+    except (SyntaxError, ValueError, RecursionError):
+        return None
 
 
 def new_variables(git: Git, base: str, head: str, changed: Collection[str]) -> frozenset[str]:
@@ -101,11 +201,7 @@ def new_variables(git: Git, base: str, head: str, changed: Collection[str]) -> f
 
 
 def _variables(text: str) -> Iterator[str]:
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return
-    for node in ast.walk(tree):
+    for node in ast.walk(_parsed(text) or ast.Module(body=[], type_ignores=[])):
         if not isinstance(node, ast.Compare | ast.Subscript | ast.Call):
             continue
         words = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]

@@ -5,7 +5,7 @@ interpreter and pytest the project uses, so it imports nothing of DRE. Lines go 
 ``DRE_CELL_LINES`` names: ``start``, ``item`` (what was collected), ``collect`` (what could not be), ``report``,
 ``finish`` (with where the project's packages were loaded from), ``equal`` (a value of the project's own kind that says
 it equals others). ``DRE_CELL_ALIASES`` lists names that old tests use and new source has under another name or not
-at all.
+at all, ``DRE_CELL_VALUES`` numbers of the source that are the base's again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _LINES = os.environ.get("DRE_CELL_LINES", "")
 _ROOT = os.environ.get("DRE_CELL_ROOT", "")
 _PACKAGES = os.environ.get("DRE_CELL_PACKAGES", "")
 _ALIASES = os.environ.get("DRE_CELL_ALIASES", "")
+_OLD_VALUES = os.environ.get("DRE_CELL_VALUES", "")
 _PARENT = os.environ.get("DRE_CELL_PARENT", "")
 _PR_SET_PDEATHSIG = 1
 
@@ -137,6 +138,9 @@ def _set(place: Any, name: str, value: Any) -> None:
 def pytest_load_initial_conftests() -> None:
     if _ALIASES and _ALIASES != "[]":
         _give_names(json.loads(_ALIASES))
+    for module, name, value in json.loads(_OLD_VALUES or "[]"):
+        if (place := _import(module)) is not None:
+            _set(place, name, ast.literal_eval(value))
 
 
 @pytest.hookimpl(tryfirst=True)

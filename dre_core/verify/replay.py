@@ -370,9 +370,9 @@ def _support(evidence: Evidence, tests: Sequence[ReplayedTest]) -> list[Finding]
 
     def says(some: Sequence[ReplayedTest]) -> str:
         return (
-            f"{_count(some)} {_verb(some, 'pass')} on the new source only by what the change did to the helpers, data "
-            f"or environment variables of tests{which}, and {_verb(some, 'fail')} with those as the base knew them: "
-            f"{_named(some)}{_because(some, 'bs')}"
+            f"{_count(some)} {_verb(some, 'pass')} on the new source only by what the change did to the helpers, data, "
+            f"tolerances or environment variables of tests{which}, and {_verb(some, 'fail')} with those as the "
+            f"base knew them: {_named(some)}{_because(some, 'bs')}"
         )
 
     declared = [test for test in tests if _is_declared(evidence, test)]
