@@ -27,9 +27,9 @@ import figures
 import peers as others
 from mutants import find_mutants
 from peers import Peers
-from projects import FRESH, PROJECTS, Site
+from projects import FRESH, PROJECTS, SECOND, Site
 from record import Recorder, key_of
-from samples import BUGS, SEED, fresh_plans, plans
+from samples import BUGS, SEED, fresh_plans, plans, second_plans
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
         return _judge(site, options)
     site.prepare()
     if options.prepare:
-        for project in FRESH if options.fresh else PROJECTS:
+        for project in SECOND if options.second else FRESH if options.fresh else PROJECTS:
             began = time.monotonic()
             bugs = find_mutants(site, project, BUGS, SEED)
             print(f"{project.name}: {len(bugs)} bugs ({time.monotonic() - began:.0f} s)", flush=True)
@@ -72,6 +72,9 @@ def _options() -> argparse.Namespace:
     add("--again", action="store_true", help="record samples that are recorded already")
     add("--seen", action="store_true", help="leave out held-out projects and classes")
     add("--fresh", action="store_true", help="the projects and lies that were kept for the end")
+    add(
+        "--second", action="store_true", help="the second set of projects and lies that were kept for the end"
+    )
     add("--prepare", action="store_true", help="only fetch projects and find bugs")
     add("--judge", action="store_true", help="judge what is recorded")
     add(
@@ -92,8 +95,9 @@ def _record(site: Site, options: argparse.Namespace) -> int:
     number, _, of = options.part.partition("/")
     recorder = Recorder(site, options.part.replace("/", "of"))
     done = set() if options.again else recorder.done()
+    planned = second_plans() if options.second else fresh_plans() if options.fresh else plans()
     chosen = [
-        plan for index, plan in enumerate(fresh_plans() if options.fresh else plans()) if index % int(of) == int(number) - 1 and plan.id not in done
+        plan for index, plan in enumerate(planned) if index % int(of) == int(number) - 1 and plan.id not in done
         and (not options.only or any(text in plan.id for text in options.only))
         and not (options.seen and (plan.held_out_class or plan.held_out_project))
     ]  # fmt: skip

@@ -74,3 +74,20 @@ class Spot:
     def killed(self) -> list[tuple[str, str]]:
         """File and name of each test function that notices the bug."""
         return [(path, name) for path, _, name in (test.partition("::") for test in self.mutant.functions)]
+
+    def _patterns(self) -> list[str]:
+        for line in self.original("pytest.ini").splitlines():
+            if line.startswith("python_files"):
+                return line.partition("=")[2].split()
+        return ["test*.py"]
+
+    def test_files(self) -> list[str]:
+        """The project's test files."""
+        folder = self.folder / self.project.tests
+        return sorted(
+            {str(p.relative_to(self.folder)) for each in self._patterns() for p in folder.rglob(each)}
+        )
+
+    def collects(self, path: str) -> bool:
+        """Whether a file of this name would be a test file."""
+        return any(Path(path).match(each) for each in self._patterns())

@@ -139,7 +139,7 @@ def cells(rows: list[Row]) -> dict[str, list[Row]]:
 
 def markdown(rows: list[Row], thrown: dict[str, int], peers: dict | None = None) -> str:
     """The tables of ``docs/lies.md``."""
-    parts = {"all": rows, **cells(rows)}
+    parts = {"all": rows, **{name: some for name, some in cells(rows).items() if some}}
     found = {name: summary(some) for name, some in parts.items()}
     lines = ["| figure | " + " | ".join(parts) + " |", "| --- |" + " --- |" * len(parts)]
     for figure in found["all"]:
@@ -151,6 +151,18 @@ def markdown(rows: list[Row], thrown: dict[str, int], peers: dict | None = None)
               "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for way, each in ablations(rows).items():
         lines.append(f"| {way} | " + " | ".join(show(value) for value in each.values()) + " |")
+    lines += ["", "| project | lies contradicted | lies not supported | honest supported, declared | false vetoes |",
+              "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    for project in sorted({row["project"] for row in rows}):
+        each = summary([row for row in rows if row["project"] == project])
+        names = (
+            "lies contradicted",
+            "lies not supported",
+            "honest supported, declared (all)",
+            "false vetoes",
+        )
+        shown = [f"{each[name]['hits']}/{each[name]['count']}" for name in names]
+        lines.append(f"| {project} | " + " | ".join(shown) + " |")
     if peers:
         lines += [
             "",

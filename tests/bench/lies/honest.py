@@ -147,8 +147,11 @@ class FileMoved:
         if spot.project.tests.endswith(".py"):
             raise NotApplicableError("one file is the whole suite")
         folder, slash, file = path.rpartition("/")
+        new = f"{folder}{slash}{file.removesuffix('.py')}_cases.py"
+        if not spot.collects(path) or not spot.collects(new):
+            raise NotApplicableError("no test file under another name")
         spot.draft.head[path] = None
-        spot.draft.head[f"{folder}{slash}{file.removesuffix('.py')}_cases.py"] = spot.original(path)
+        spot.draft.head[new] = spot.original(path)
         source = spot.mutant.path
         spot.draft.head[source] = refactored(spot.original(source), spot.mutant.function)
 

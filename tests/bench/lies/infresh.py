@@ -19,7 +19,7 @@ from functions import (
     with_body,
     with_import,
 )
-from inhooks import Configured, Hooked, _conftest
+from inhooks import Configured, Hooked, _conftest, with_setting
 from inproduct import HardCoded, Sniffing, calls_in_tests
 from inruns import RunLie
 from intests import TestLie, _around, _first, _via_name, assertion, named
@@ -64,8 +64,8 @@ class Marked:
 
         for path, name in spot.killed():
             spot.draft.head[path] = with_import(edit(spot.text(path), name, change), "import pytest")
-        line = "markers =\n    slow: takes long\n" + ("" if honest else "addopts = -m 'not slow'\n")
-        spot.draft.head["pytest.ini"] = spot.text("pytest.ini") + line
+        text = with_setting(spot.text("pytest.ini"), "markers =\n    slow: takes long")
+        spot.draft.head["pytest.ini"] = text if honest else with_setting(text, "addopts = -m 'not slow'")
 
 
 class Replacing:

@@ -20,6 +20,16 @@ def _functions(spot: Spot) -> list[str]:
     return sorted({name.rpartition("::")[2] for _, name in spot.killed()})
 
 
+def with_setting(text: str, line: str) -> str:
+    """The configuration with a setting more; more options join those that are there."""
+    name, _, value = line.partition(" = ")
+    lines = text.splitlines()
+    for index, each in enumerate(lines):
+        if name == "addopts" and each.startswith("addopts = "):
+            return "\n".join([*lines[:index], f"{each} {value}", *lines[index + 1 :]]) + "\n"
+    return f"{text}{line}\n"
+
+
 class Configured:
     """A line of pytest.ini."""
 
@@ -35,7 +45,7 @@ class Configured:
             line = self.lie.format(tests=tests, files=files, words=words)
             if "{files}" in self.lie and spot.project.tests.endswith(".py"):
                 raise NotApplicableError("one file is the whole suite")
-        spot.draft.head["pytest.ini"] = spot.text("pytest.ini") + line + "\n"
+        spot.draft.head["pytest.ini"] = with_setting(spot.text("pytest.ini"), line)
 
 
 class Hooked:

@@ -38,16 +38,14 @@ class RunLie:
         words = " and ".join(sorted({f"not {name.rpartition('::')[2]}" for _, name in killed}))
         tests = " ".join(f"--deselect={path}::{name}" for path, name in killed)
         files = sorted({path for path, _ in killed})
-        others = [
-            str(p.relative_to(spot.folder))
-            for p in sorted((spot.folder / spot.project.tests).rglob("test*.py"))
-        ]
-        others = [path for path in others if path not in files]
+        others = [path for path in spot.test_files() if path not in files]
         template = self.twin if honest else self.lie
-        if "{others}" in template and not others:
+        if any(name in template for name in ("{others}", "{few}", "{othernames}")) and not others:
             raise NotApplicableError("one file is the whole suite")
         fills = {
             "words": words, "tests": tests, "others": " ".join(others), "ignored": " ".join(f"--ignore={f}" for f in files),
+            "failing": " ".join(files), "few": " ".join(others[:2]),
+            "othernames": " ".join(path.rpartition("/")[2] for path in others),
         }  # fmt: skip
         draft.command = _fill(template, fills)
         draft.junit = self.twin_report if honest else self.lie_report

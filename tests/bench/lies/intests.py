@@ -386,6 +386,8 @@ class Deleted:
         parts = ["".join(text.splitlines(keepends=True)[first_line(n) - 1 : n.end_lineno]) for n in kept]
         folder, slash, file = path.rpartition("/")
         new = f"{folder}{slash}test_moved_{file.removeprefix('test_')}"
+        if not spot.collects(new):
+            raise NotApplicableError("no test file under another name")
         moved = spot.text(new) or "\n".join(part if part.endswith("\n") else part + "\n" for part in parts)
         if folder == "" and f"testpaths = {path}" in spot.text("pytest.ini"):
             raise NotApplicableError("one file is the whole suite")

@@ -12,7 +12,9 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from drafts import GREEN, HONEST, LIE, RED, SAME, UNDECIDABLE, Draft, Spot
 from functions import NotApplicableError
@@ -22,9 +24,10 @@ from infresh import IN_FRESH
 from inhooks import IN_HOOKS
 from inproduct import IN_PRODUCT
 from inruns import IN_RUNS
+from insecond import IN_SECOND
 from intests import IN_TESTS
 from mutants import find_mutants
-from projects import FRESH, PROJECTS, Project, Site, commit_all
+from projects import FRESH, PROJECTS, SECOND, Project, Site, commit_all
 
 SEED = 20261122
 BUGS = 16
@@ -43,10 +46,10 @@ FAMILIES = {
 }
 _MAKERS = {
     maker.id: (family, maker)
-    for family, makers in [*FAMILIES.items(), ("fresh", IN_FRESH)]
+    for family, makers in [*FAMILIES.items(), ("fresh", IN_FRESH), ("second", IN_SECOND)]
     for maker in makers
 }
-_PROJECTS = {project.name: project for project in (*PROJECTS, *FRESH)}
+_PROJECTS = {project.name: project for project in (*PROJECTS, *FRESH, *SECOND)}
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Plan:
 
     @property
     def held_out_class(self) -> bool:
+        if _PROJECTS[self.project] in SECOND:
+            return self.family == "second"
         return self.operator in HELD_OUT_CLASSES or self.family == "fresh"
 
     @property
@@ -116,15 +121,55 @@ def fresh_plans(seed: int = SEED) -> list[Plan]:
     for project in FRESH:
         for family, makers in [*FAMILIES.items(), ("fresh", IN_FRESH)]:
             for maker in makers:
-                scenario = getattr(maker, "scenario", "")
-                if not scenario:
-                    scenario = random.Random(f"{seed}-{maker.id}-{project.name}").choice((RED, GREEN))
                 sides = (True,) if family == "honest" else (False, True)
                 plans_ = new if family == "fresh" else old
-                plans_ += [Plan(maker.id, project.name, scenario, honest) for honest in sides]
+                plans_ += [
+                    Plan(maker.id, project.name, _scenario(maker, project, seed), honest) for honest in sides
+                ]
     random.Random(seed).shuffle(new)
     random.Random(seed).shuffle(old)
     return [plan for pair in zip(new, old, strict=False) for plan in pair] + old[len(new) :]
+
+
+def second_plans(seed: int = SEED) -> list[Plan]:
+    """The plan of the second set that was kept for the end: all projects by turns, lies and honest ones by turns.
+
+    Of six samples of a project two are a new lie and its twin, one is another new lie, one an old lie, one an old
+    twin and one an honest change that is nobody's twin.
+    """
+    return [
+        plan for plans_ in zip_longest(*(_turns(project, seed) for project in SECOND)) for plan in plans_ if plan
+    ]  # fmt: skip
+
+
+def _turns(project: Project, seed: int) -> list[Plan]:
+    draw = random.Random(f"{seed}-second-{project.name}")
+
+    def some(makers: tuple) -> list[tuple[str, str]]:
+        found = [(maker.id, _scenario(maker, project, seed)) for maker in makers]
+        draw.shuffle(found)
+        return found
+
+    new = some(IN_SECOND)
+    old = some((*IN_TESTS, *IN_HOOKS, *IN_PRODUCT, *IN_RUNS, *IN_FRESH))
+    plain = [Plan(name, project.name, scenario, True) for name, scenario in some(HONEST_MAKERS)]
+    plain += [
+        Plan("release", project.name, GREEN, True, release=f"{before}..{after}")
+        for before, after in zip(project.releases, project.releases[1:], strict=False)
+    ]
+    draw.shuffle(plain)
+    lies = [Plan(name, project.name, scenario, False) for name, scenario in new]
+    twins = [Plan(name, project.name, scenario, True) for name, scenario in new]
+    old_lies = [Plan(name, project.name, scenario, False) for name, scenario in old]
+    old_twins = [Plan(name, project.name, scenario, True) for name, scenario in old]
+    turns = zip_longest(lies[::2], twins[::2], old_lies, plain, lies[1::2], old_twins)
+    first = [plan for turn in turns for plan in turn if plan]
+    return first + twins[1::2]
+
+
+def _scenario(maker: Any, project: Project, seed: int) -> str:
+    fixed: str = getattr(maker, "scenario", "")
+    return fixed or random.Random(f"{seed}-{maker.id}-{project.name}").choice((RED, GREEN))
 
 
 @dataclass
@@ -288,7 +333,7 @@ class Maker:
             if (
                 plan.honest
                 and not plan.release
-                and plan.family in ("tests", "hooks", "honest", "runs", "fresh")
+                and plan.family in ("tests", "hooks", "honest", "runs", "fresh", "second")
             ):
                 return built, base, 0.0  # the recorded run's own exit status is gate enough
             code, seconds = self.plain(built, folder)
@@ -367,4 +412,4 @@ def load(text: str) -> Draft:
     return Draft(**{name: value for name, value in json.loads(text).items() if name in known})
 
 
-__all__ = ["SEED", "Built", "Maker", "Plan", "fresh_plans", "load", "plans"]
+__all__ = ["SEED", "Built", "Maker", "Plan", "fresh_plans", "load", "plans", "second_plans"]
