@@ -116,6 +116,7 @@ class Recorder:
         self._alerts = Alerts(self._journal, self._rootdir, self.problem)
         self._calls = Calls(self._rootdir)
         self._started = time.time()
+        self._comparison = Comparison(config, self._started)
         self._cpu: dict[str, int] = {}
         self._cpu_last = 0
         self._known: dict[str, Description] = {}
@@ -216,15 +217,14 @@ class Recorder:
         masked = self._masked(selected)
         self._modules = modules_of(session.items)
         found = self._at_start = hooks.implementations(manager)
-        comparison = Comparison(self.config, self._started)
-        comparison.read(core_modules())
+        self._comparison.read(core_modules())
         notes = [
             *hooks.local_notes(found, self._rootdir),
             *hooks.elsewhere_notes(found, manager, self._rootdir),
             *hooks.outside_notes(found, self, self.body, self._rootdir),
             *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
             *hooks.subject_notes(Subjects(self._rootdir), self._rootdir, "patched-subject"),
-            *hooks.altered_notes(comparison.altered, self._rootdir),
+            *hooks.altered_notes(self._comparison.altered, self._rootdir),
             *suspects(
                 self._local_files(found), [str(module.__file__) for module in self._modules], self._rootdir
             ),
@@ -365,7 +365,8 @@ class Recorder:
             running.restart(report)
         elif when == "setup":
             running.setup = report
-            running.again = False
+            if running.again:
+                running.again = False
         elif running.again:
             return
         elif when == "call":
@@ -384,7 +385,7 @@ class Recorder:
     def _take_subtest(self, running: Running, report: pytest.TestReport) -> None:
         running.subtests += 1
         if len(running.parts) < MAX_PARTS:
-            running.parts.append(part_of(report))
+            running.parts += (part_of(report),)
         if report.failed:
             running.subtests_failed += 1
             running.subtest = running.subtest or report
@@ -546,14 +547,14 @@ class Recorder:
         for plugin in ours:
             if not self.config.pluginmanager.is_registered(plugin):
                 self.problem(f"recorder-displaced: {type(plugin).__name__}")
-        comparison = self._compare()
+        self._compare()
         notes = [
             *self._early_notes,
             *hooks.added_notes(self._at_start or found, found, ours, self._rootdir),
             *hooks.outside_notes(found, self, self.body, self._rootdir),
             *hooks.replaced_notes(self._rootdir, self, self.body, self.collection, self._journal),
             *self.body.notes,
-            *hooks.altered_notes(comparison.altered, self._rootdir),
+            *hooks.altered_notes(self._comparison.altered, self._rootdir),
         ]
         self.body.look_again()
         if lost := self.body.control.lost:
@@ -573,8 +574,8 @@ class Recorder:
             "exit_status_before": before,
             "exit_status": self._exit_status,
             "testsfailed": session.testsfailed,
-            "modules": comparison.modules,
-            "compared": comparison.compiled,
+            "modules": self._comparison.modules,
+            "compared": self._comparison.compiled,
             "stopped": str(stopped) if stopped else "",
             "counts": {name: tally[name] for name in _COUNTED},
             "lost": self._journal.lost,
@@ -585,14 +586,12 @@ class Recorder:
             "finished_at": _time(),
         }
 
-    def _compare(self) -> Comparison:
+    def _compare(self) -> None:
         """Compare what ran with the sources: a four-hundredth of the session's time to compile, and to read."""
-        comparison = Comparison(self.config, self._started)
         if not self._controller:
-            comparison.read(core_modules())
+            self._comparison.read(core_modules())
             took = time.time() - self._started
-            comparison.run(own_modules(self._rootdir), max(_LEAST_SECONDS, took / 400))
-        return comparison
+            self._comparison.run(own_modules(self._rootdir), max(_LEAST_SECONDS, took / 400))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_unconfigure(self) -> Generator[None, object, object]:

@@ -20,29 +20,23 @@ _LONGEST_US = 2**53  # what JSON carries exactly
 
 
 class Running:
-    """The reports of a test so far."""
+    """The reports of a test so far; most have the three of a test that passes, and nothing else is made for them."""
 
-    __slots__ = (
-        "again", "attempts", "call", "crash", "parts", "reruns", "setup", "subtest", "subtests", "subtests_failed",
-        "teardown",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.setup: pytest.TestReport | None = None
-        self.call: pytest.TestReport | None = None
-        self.teardown: pytest.TestReport | None = None
-        self.crash: pytest.TestReport | None = None
-        self.subtest: pytest.TestReport | None = None
-        self.reruns = self.subtests = self.subtests_failed = 0
-        self.again = False
-        self.attempts: list[JSON] = []
-        self.parts: list[JSON] = []
+    setup: pytest.TestReport | None = None
+    call: pytest.TestReport | None = None
+    teardown: pytest.TestReport | None = None
+    crash: pytest.TestReport | None = None
+    subtest: pytest.TestReport | None = None
+    reruns = subtests = subtests_failed = 0
+    again = False
+    attempts: tuple[JSON, ...] = ()
+    parts: tuple[JSON, ...] = ()
 
     def restart(self, report: Any) -> None:
         """Forget the phases of a run that will be done again; its teardown may still be reported."""
         if len(self.attempts) < MAX_PARTS:
-            self.attempts.append(_message(report, _text(report)))
-        self.parts = []
+            self.attempts += (_message(report, _text(report)),)
+        self.parts = ()
         self.setup = self.call = self.teardown = self.subtest = None
         self.subtests = self.subtests_failed = 0
         self.reruns += 1
@@ -113,9 +107,9 @@ class Running:
             fields["reason"] = why
         fields.update(_captured(reports, keep=bool(failed)))
         if self.attempts:
-            fields["attempts"] = self.attempts
+            fields["attempts"] = list(self.attempts)
         if self.parts:
-            fields["parts"] = self.parts
+            fields["parts"] = list(self.parts)
         return fields
 
     def whole(self) -> str:
