@@ -20,7 +20,7 @@ from dre_core.encryption import opened
 from dre_core.engine import Engine
 from dre_core.errors import CaptureError, DREError, FormatError, NotFoundError, UsageError
 from dre_core.history import History, Past, history_since
-from dre_core.model.policy import Policy, Role
+from dre_core.model.policy import Combine, Policy, Role
 from dre_core.model.record import dataclass
 from dre_core.model.run import Run
 from dre_core.model.verdict import Integrity, IntegrityCheck, IntegrityResult, Verdict
@@ -122,7 +122,9 @@ def _verify_by(engine: Engine, request: Request, sealed: Sealed, problems: list[
     if policy.combine is None:
         return _verify_one(engine, request, sealed, problems)
     every = [
-        _verify_by(engine, replace(request, policy=member), sealed, problems) for member in policy.members
+        _verify_by(engine, replace(request, policy=member), sealed, problems)
+        for member in policy.members
+        if policy.combine is Combine.ALL_OF or _left_open(request, member) is None
     ]
     return combined(every, policy.combine, lambda verified: verified.verdict)
 
@@ -133,18 +135,29 @@ def _require_answers(request: Request) -> None:
     Raises:
         UsageError: The caller left it open.
     """
-    policy = request.policy
+    option = _left_open(request, request.policy)
+    if option is not None:
+        example = " (for example --commit HEAD)" if option == "--commit" else ""
+        raise UsageError(
+            f"the policy asks for {option}", hint=f"say what the evidence must be about{example}"
+        )
+
+
+def _left_open(request: Request, policy: Policy) -> str | None:
+    """An option that a policy asks for and that was not given; of ``any_of``, only where each of its policies does."""
     if policy.combine is not None:
-        for member in policy.members:
-            _require_answers(replace(request, policy=member))
-        return
+        open_ = [_left_open(request, member) for member in policy.members]
+        asked = [option for option in open_ if option is not None]
+        enough = len(asked) < len(open_) if policy.combine is Combine.ANY_OF else not asked
+        return None if enough else asked[0]
     for option, required, given in (
         ("--commit", policy.require_commit, request.commit),
         ("--repository", policy.require_repository, request.repository),
         ("--run-id", policy.require_run_id, request.run_id),
     ):
         if required and not given:
-            raise UsageError(f"the policy asks for {option}", hint="say what the evidence must be about")
+            return option
+    return None
 
 
 @contextmanager

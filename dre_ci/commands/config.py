@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 from dre_ci.cli import Exit
@@ -11,7 +12,9 @@ from dre_ci.console import Console
 from dre_core import config
 from dre_core.engine import Engine
 from dre_core.errors import UsageError
+from dre_core.model.policy import Policy
 from dre_core.policy_file import load_policy
+from dre_core.registry import VERIFIERS
 from dre_core.store.folder import write_atomically
 
 
@@ -78,7 +81,9 @@ def run(arguments: argparse.Namespace, console: Console) -> Exit:
 
 def _validate(arguments: argparse.Namespace, console: Console, engine: Engine) -> None:
     for path in arguments.policy:
-        load_policy(Path(path))
+        for leaf in load_policy(Path(path)).leaves():
+            for warning in doubts(leaf, date.today()):
+                console.warn(warning)
     for warning in engine.settings.warnings:
         console.warn(warning)
     if engine.settings.triggers:
@@ -90,6 +95,32 @@ def _validate(arguments: argparse.Namespace, console: Console, engine: Engine) -
     console.result(
         [f"valid: {shown}"], {"valid": True, "sources": sources, "warnings": list(engine.settings.warnings)}
     )
+
+
+def doubts(policy: Policy, today: date) -> list[str]:
+    """What is in order in a policy and comes to nothing: skips whose day has passed, and checks that are none.
+
+    A check of somebody's plugin can't be known here, so a policy that names plugins is not asked for its checks.
+    """
+    found = [
+        f"{policy.source}: the skip of {', '.join(skip.tests)} ended on {skip.until}"
+        for skip in policy.skips
+        if skip.until < today.isoformat()
+    ]
+    if policy.severities and not policy.plugins:
+        known = sorted(_checks())
+        found += [
+            f"{policy.source}: there is no check {check!r}: {config.nearest(check, known)}"
+            for check in policy.severities
+            if check not in known
+        ]
+    return found
+
+
+def _checks() -> set[str]:
+    from importlib import import_module
+
+    return {check.id for name in VERIFIERS for check in import_module(name).CHECKS} | {"verifier-failed"}
 
 
 def _shown(value: object) -> str:

@@ -47,6 +47,16 @@ class Combine(str, Enum):
     ALL_OF = "all_of"
 
 
+DISCLOSING = frozenset((
+    "artifact-made", "baseline-rerecorded", "commit-reproduces", "detects-test-env", "eq-constant",
+    "expectation-changed", "failing-test-removed", "fix-is-in-the-tests", "golden-changed", "matches-baseline",
+    "outcome-witnessed", "picture-not-seen", "process-tree-has-runner", "selection", "session-finished",
+    "subject-intact", "support-weakened", "test-blinded", "test-newly-skipped", "tests-removed", "tests-skipped",
+    "tests-weakened",
+))  # fmt: skip
+"""Checks with findings of their own whose information says that something is in order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowedSkip:
     """Tests that may be skipped for a while.
@@ -137,9 +147,14 @@ class Policy:
         return next((skip for skip in self.skips if skip.allows(test, day)), None)
 
     def adjust(self, finding: Finding) -> Finding:
-        """The finding with the severity that the policy sets for its check, if it sets one."""
+        """The finding with the severity that the policy sets for its check, if it sets one.
+
+        What a check only discloses (it is allowed, declared, or decided by another) stays information.
+        """
         severity = self.severities.get(finding.check)
         if severity is None or severity is finding.severity:
+            return finding
+        if finding.severity is Severity.INFO and finding.check in DISCLOSING:
             return finding
         weight = (finding.weight or Weight.MAJOR) if severity is Severity.FAIL else None
         return replace(finding, severity=severity, weight=weight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dre_core.model.text import one_line
-from dre_core.model.verdict import Conclusion, IntegrityResult
+from dre_core.model.verdict import Cause, Conclusion, IntegrityResult
 from dre_core.report.build import WORDS, Report, claim_words
 from dre_core.report.difference import Difference
 from dre_core.verify.covered import change_words
@@ -88,11 +88,16 @@ def _findings(report: Report) -> list[str]:
     ]
     if len(findings) > _FINDINGS:
         lines.append(f"{_INDENT}        and {len(findings) - _FINDINGS} more findings")
-    if report.verdict.conclusion is Conclusion.FAILED and not findings:
-        lines += [
-            f"{_INDENT}cause   {one_line(cause.summary)}" for cause in report.verdict.causes[:_FINDINGS]
-        ]
+    if report.verdict.conclusion is Conclusion.FAILED:
+        said = {finding.message for finding in findings}
+        causes = [cause for cause in report.verdict.causes if cause.summary not in said]
+        lines += [f"{_INDENT}cause   {one_line(cause.summary)}{_at(cause)}" for cause in causes[:_FINDINGS]]
     return lines
+
+
+def _at(cause: Cause) -> str:
+    """Where to look, unless the words say it already."""
+    return f" ({one_line(cause.where)})" if cause.where and cause.where not in cause.summary else ""
 
 
 def difference_lines(difference: Difference) -> list[str]:

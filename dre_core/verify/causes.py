@@ -3,7 +3,8 @@
 1. What contradicts the claim. 2. A runner that was killed, or ended at a time limit: what comes after may be its echo.
 3. Tests that failed, those with one error in one place taken together: first what stands in changed code, then what is
 new, then by order of failure, then what is flaky. 4. The place that mostly failing tests ran, where coverage says which
-test ran a line. 5. What could not be collected. 6. The last closing line of a command whose tests nobody witnessed.
+test ran a line. 5. What could not be collected. 6. Failed tests that only a report tells of, else
+the last closing line of a command whose tests nobody witnessed.
 7. What blocks support.
 
 A failed test points at the deepest line of its traceback that the change touched, else at the deepest line of the
@@ -15,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from dre_core.capture.programmatic import JUnitCase
 from dre_core.model.covered import Suspect
 from dre_core.model.record import dataclass
 from dre_core.model.run import PastRun, RunOutcome
@@ -26,6 +28,9 @@ _CAUSES = 10
 _NAMED = 3
 # ``src/shop.py:12: KeyError`` at the end of each entry of a traceback as pytest shows it.
 _PLACE = re.compile(r"^([^\s:][^:\n]*\.py):(\d+): ?", re.M)
+# ``(CartTest.java:9)`` in a trace of a language on the JVM.
+_FRAME = re.compile(r"\(([\w$]+\.(?:java|kt|groovy|scala)):(\d+)\)")
+_SUMMARY = 300
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 
 
@@ -42,6 +47,7 @@ def root_causes(evidence: Evidence, results: dict[str, MethodResult]) -> tuple[C
             Cause(summary=f"{name} could not be collected", evidence=evidence.items_of(session))
             for name in session.collection_errors
         ]
+    causes += _reported(evidence)
     causes += _told(evidence)
     causes += [_from_finding(f) for f in findings if f.severity is Severity.FAIL]
     return tuple(causes[:_CAUSES])
@@ -205,9 +211,32 @@ def _history(test: TestRecord, runs: Sequence[PastRun]) -> str:
     return f"{word}, it failed in {len(failed)} of the last {len(counted)} recorded runs"
 
 
+def _reported(evidence: Evidence) -> Iterable[Cause]:
+    """Failed tests that only a report tells of, each at the first place in its trace that names its own file."""
+    if evidence.top_sessions:
+        return
+    for report in evidence.reports:
+        for case in report.junit.cases:
+            if case.outcome in (Outcome.FAILED, Outcome.ERROR):
+                message = f": {case.message}" if case.message else ""
+                yield Cause(
+                    summary=f"{case.id} {case.outcome.value}{message}"[:_SUMMARY],
+                    evidence=(report.item.digest,),
+                    where=_place_of(case),
+                )
+
+
+def _place_of(case: JUnitCase) -> str:
+    if case.file:
+        return f"{case.file}:{case.line}" if case.line else case.file
+    own = case.id.partition("::")[0].rpartition(".")[2].partition("$")[0]
+    frames = _FRAME.findall(case.text)
+    return next((f"{file}:{line}" for file, line in frames if own and file.startswith(f"{own}.")), "")
+
+
 def _told(evidence: Evidence) -> Iterable[Cause]:
     """What the output says of tests that nobody witnessed."""
-    if evidence.top_sessions or evidence.observation is None or not evidence.observation.closing_lines:
+    if evidence.has_tests or evidence.observation is None or not evidence.observation.closing_lines:
         return
     line = evidence.observation.closing_lines[-1]
     if line.count("failed") or line.count("errors"):

@@ -164,6 +164,9 @@ def _run_one(verifier: Verifier, evidence: Evidence, results: dict[str, MethodRe
         results[verifier.name] = blocked(verifier.name, f"{type(error).__name__}: {error}")
 
 
+_TRUST = "the signer's key, as `dre keys public` prints it there: --key PUB.pem, or keys in the policy"
+
+
 def _judged(evidence: Evidence, inspected: Inspected, results: dict[str, MethodResult]) -> Verdict:
     run, policy = evidence.run, evidence.policy
     level = level_of(evidence, policy)
@@ -177,11 +180,17 @@ def _judged(evidence: Evidence, inspected: Inspected, results: dict[str, MethodR
             f"the evidence reaches {int(level)} ({level.meaning})",
             *missing,
         )
-    elif conclusion is Conclusion.INCONCLUSIVE and not missing:
+    elif (
+        conclusion is Conclusion.INCONCLUSIVE
+        and not missing
+        and _override(inspected, run, conclusion) is Conclusion.INCONCLUSIVE
+    ):
         missing = ("more than one kind of evidence that reaches the threshold",)
     if evidence.declaration_refused:
         missing = (*missing, "a maintainer's signature on what was declared: unsigned, it may only tighten")
     conclusion = _override(inspected, run, conclusion)
+    if conclusion is Conclusion.UNTRUSTED:
+        missing = (_TRUST, *missing)
     settled = conclusion is Conclusion.SUPPORTED
     return Verdict(
         operation=run.operation,

@@ -55,7 +55,12 @@ def tree_clean(evidence: Evidence) -> Ruling:
         count = source.untracked
         noun = "file that is" if count == 1 else "files that are"
         return found(
-            info("tree-clean", Vantage.STATIC, f"{count} {noun} neither tracked nor ignored lay in the tree")
+            info(
+                "tree-clean",
+                Vantage.STATIC,
+                f"{count} {noun} neither tracked nor ignored lay in the tree",
+                remedy="commit, ignore or delete what `git status` shows, and run again",
+            )
         )
     return passed(Vantage.STATIC, f"the tree equals commit {source.commit[:12]}")
 

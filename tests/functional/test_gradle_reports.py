@@ -11,7 +11,10 @@ REPORT = """\
   <testcase name="four()" classname="com.shop.CartTest" time="0.001">{failure}</testcase>
 </testsuite>
 """
-FAILURE = '<failure message="expected: 4 but was: 5" type="AssertionFailedError">at CartTest.java:9</failure>'
+FAILURE = (
+    '<failure message="expected: 4 but was: 5" type="AssertionFailedError">\n'
+    " at com.shop.CartTest.four(CartTest.java:9)</failure>"
+)
 GREEN, RED = REPORT.format(bad=0, failure=""), REPORT.format(bad=1, failure=FAILURE)
 SCRIPT = """\
 #!/bin/sh
@@ -90,3 +93,14 @@ def test_an_exclusion_that_the_change_brings_is_a_skipped_test(gradle):
     project.dre("wrap", "--base", base, "--", "./gradlew", "test")
     found = project.findings(project.verdict())
     assert (found["tests-skipped"], found["runner-config-changed"]) == ("fail", "warn")
+
+
+def test_a_failed_run_names_what_failed_and_where(gradle):
+    project, judge = gradle
+    project.write("report.xml", RED)
+    project.write("gradlew", SCRIPT.replace("exit 0", "exit 1"))
+    told, _ = judge("test")
+    assert told["verdict"] == "failed"
+    assert [(cause["summary"], cause["where"]) for cause in told["causes"]] == [
+        ("com.shop.CartTest::four() failed: expected: 4 but was: 5", "CartTest.java:9")
+    ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dre_core.model.policy import DISCLOSING, Policy
+from dre_core.model.verdict import Finding, Severity, Vantage
 from dre_core.verify import behavioral, programmatic, structural, visual
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +21,8 @@ BUILDERS = {
     "major": "fail", "critical": "fail", "_critical": "fail", "_settled_by_replay": "fail", "veto": "veto",
     "_accusing": "veto",
 }  # fmt: skip
+# Builders that also say, as information, what was declared.
+DISCLOSE = ("_accusing", "_declared")
 # A finding of this one bears the name of the finding that any verifier can end with.
 OTHER_NAMES = {"evidence-readable": "verifier-failed"}
 
@@ -60,13 +65,18 @@ def documented():
 
 def built():
     """The worst finding that the code builds, by the finding's name."""
-    worst = {}
+    return {name: max(found, key=SEVERITIES.index) for name, found in every_built().items()}
+
+
+def every_built():
+    """Every severity that the code builds, by the finding's name."""
+    found: dict[str, set[str]] = {}
     for path in (ROOT / "dre_core" / "verify").glob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef | ast.Module):
                 for name, severity in _built_in(function):
-                    worst[name] = max(worst.get(name, "info"), severity, key=SEVERITIES.index)
-    return worst
+                    found.setdefault(name, set()).update({severity})
+    return found
 
 
 def _built_in(function):
@@ -88,6 +98,18 @@ def _built_in(function):
             makers = [each.id for each in ast.walk(values[node.func.id]) if isinstance(each, ast.Name)]
         if isinstance(name, ast.Constant):
             yield from ((name.value, BUILDERS[maker]) for maker in makers if maker in BUILDERS)
+            yield from ((name.value, "info") for maker in makers if maker in DISCLOSE)
+
+
+def test_what_a_check_only_discloses_no_policy_raises():
+    disclosing = {name for name, found in every_built().items() if "info" in found and found != {"info"}}
+    # Files that are not tracked are what a policy that asks for a clean tree means.
+    assert disclosing - {"tree-clean"} == DISCLOSING
+    told = Finding(check="tests-skipped", severity=Severity.INFO, vantage=Vantage.STATIC, message="allowed")
+    policy = Policy(severities={"tests-skipped": Severity.VETO, "skip-ratio": Severity.FAIL})
+    assert policy.adjust(told) is told
+    assert policy.adjust(replace(told, check="skip-ratio")).severity is Severity.FAIL
+    assert policy.adjust(replace(told, severity=Severity.FAIL)).severity is Severity.VETO
 
 
 CHECKS = {

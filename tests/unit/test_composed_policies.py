@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
+from dre_ci.commands.config import doubts
 from dre_core.config import parse_yaml
 from dre_core.errors import ConfigError
 from dre_core.model.changes import Change, ChangeKind, Changes
@@ -13,6 +15,7 @@ from dre_core.model.policy import AllowedSkip, Combine, Policy
 from dre_core.model.run import Claim, CommandFacts, Run, RunOutcome, Source
 from dre_core.model.verdict import Conclusion, Severity
 from dre_core.policy_file import load_policy, parse_policy
+from dre_core.verification import Request, _left_open
 from dre_core.verify.changes import CHANGE_CHECKS
 from dre_core.verify.evidence import Evidence
 from dre_core.verify.exits import command_expected
@@ -118,3 +121,27 @@ def test_an_allowed_skip_is_shown_and_not_held_against_anybody():
 def test_expected_commands(pattern, count):
     found = evidence(Policy(expected_commands=(pattern,)), argv=("python", "-m", "pytest", "-q", "a b"))
     assert len(command_expected(found).findings) == count
+
+
+def test_a_member_of_any_of_whose_question_is_open_takes_no_part(tmp_path):
+    request = Request(policy=parse("any_of: [preset:ci, {signatures: 1}]\n", tmp_path))
+    assert _left_open(request, request.policy) is None
+    for text in ("all_of: [preset:ci, {signatures: 1}]\n", "any_of: [preset:ci, preset:strict]\n"):
+        assert _left_open(request, parse(text, tmp_path)) == "--commit"
+    answered = replace(request, commit="HEAD")
+    assert _left_open(answered, parse("any_of: [preset:ci, preset:strict]\n", tmp_path)) is None
+
+
+def test_what_comes_to_nothing_in_a_policy_is_told(tmp_path):
+    policy = parse(
+        "severities: {tree-claen: fail, skip-ratio: warn, verifier-failed: fail}\n"
+        "skips: [{tests: [a], reason: x, until: 2027-01-31}]\n",
+        tmp_path,
+    )
+    assert doubts(policy, date(2027, 1, 31)) == [
+        "p: there is no check 'tree-claen': did you mean tree-clean?"
+    ]
+    assert doubts(replace(policy, severities={}), date(2027, 2, 1)) == [
+        "p: the skip of a ended on 2027-01-31"
+    ]
+    assert doubts(replace(policy, plugins=("other",)), date(2027, 1, 31)) == []
