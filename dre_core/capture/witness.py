@@ -307,7 +307,7 @@ _direct: dict[Any, int] = {}
 
 
 def _look_at_equals(*, everywhere: bool = False) -> None:
-    """Asks new kinds of values that the project defines whether they equal others than themselves."""
+    """Asks new kinds of values that the project defines whether they equal, hold or exceed what they can't."""
     for kind, value, others in _VALUES:
         count = len(type.__subclasses__(kind))
         if everywhere or _direct.get(kind) != count:
@@ -329,33 +329,63 @@ def _below(kind: Any) -> list[Any]:
 
 
 def _look_at(each: Any, kind: Any, value: Any, others: tuple[Any, ...]) -> None:
-    for other in others if _is_own(each) else ():
-        with contextlib.suppress(Exception):
-            if bool(_made(each, kind, value) == other):
-                _tell(each, f"{value!r} == {other!r}")
+    for other in others:
+        if _says(
+            each, "__eq__", f"{value!r} == {other!r}", lambda made, other=other: made == other, kind, value
+        ):
+            return
+    if kind in (str, bytes, list, tuple):
+        absent = others[0] if kind in (str, bytes) else others[0][0]
+        if _says(each, "__contains__", f"{absent!r} in {value!r}", lambda made: absent in made, kind, value):
+            return
+    if kind in (int, float):
+        low, high = -others[-1], others[-1]
+        for name, sign, compare in _ORDERS:
+            said = f"{value!r} {sign} {low!r} and {value!r} {sign} {high!r}"
+            # One order may be the other way round; one that always says yes is none.
+            if _says(each, name, said, lambda made, c=compare: c(made, low) and c(made, high), kind, value):
                 return
+
+
+_ORDERS: tuple[tuple[str, str, Any], ...] = (
+    ("__lt__", "<", lambda one, other: one < other),
+    ("__le__", "<=", lambda one, other: one <= other),
+    ("__gt__", ">", lambda one, other: one > other),
+    ("__ge__", ">=", lambda one, other: one >= other),
+)
+
+
+def _says(each: Any, name: str, said: str, ask: Any, kind: Any, value: Any) -> bool:
+    """Whether the project's own method says yes to what no value of the kind may."""
+    method = getattr(each, name, None)
+    if _is_own(method):
+        with contextlib.suppress(Exception):
+            if bool(ask(_made(each, kind, value))):
+                _tell(each, method, said)
+                return True
+    return False
 
 
 def _look_at_objects() -> None:
     """Asks the project's plain kinds of objects, made without anything in them, whether they equal any number."""
     for each in type.__subclasses__(object):
-        if each.__eq__ is not object.__eq__ and _is_own(each):
+        if each.__eq__ is not object.__eq__ and _is_own(each.__eq__):
             with contextlib.suppress(Exception):
                 made = object.__new__(each)
                 if bool(made == 7) and bool(made == 8):
-                    _tell(each, "it == 7 and it == 8")
+                    _tell(each, each.__eq__, "it == 7 and it == 8")
 
 
-def _is_own(each: Any) -> bool:
-    """Whether the project defines how a kind compares."""
-    code = getattr(each.__eq__, "__code__", None)
+def _is_own(method: Any) -> bool:
+    """Whether a method stands in the project's files."""
+    code = getattr(method, "__code__", None)
     return code is not None and os.path.realpath(code.co_filename).startswith(
         os.path.realpath(_ROOT) + os.sep
     )
 
 
-def _tell(each: Any, said: str) -> None:
-    code = each.__eq__.__code__
+def _tell(each: Any, method: Any, said: str) -> None:
+    code = method.__code__
     file = os.path.realpath(code.co_filename)
     _write(event="equal", name=each.__qualname__, file=file, line=code.co_firstlineno, said=said)
 

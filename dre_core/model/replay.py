@@ -279,13 +279,13 @@ class Probed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lenient:
-    """A kind of number, text or collection in changed source that says it equals another value than its own.
+    """A kind of number, text or collection in changed source that says yes to a comparison which none may say yes to.
 
     Attributes:
-        path: The file of its ``__eq__``.
+        path: The file of the method that compares.
         name: The class.
         line: Of the method, 1-based.
-        said: The comparison that it says is true.
+        said: The comparison.
     """
 
     path: str
@@ -326,7 +326,7 @@ class ReplayFacts:
         seconds: Wall-clock time of the whole replay.
         probed: Changed functions whose bodies were replaced.
         gaps: What could not be done, in words.
-        lenient: Kinds of values that the change brought and that say they equal others.
+        lenient: Kinds of values that the change brought and that compare as none may.
     """
 
     mode: Mode

@@ -43,6 +43,21 @@ _ONLY_TELLS = frozenset(
 )
 
 
+# How runners are told to write a report, by the beginning of their names.
+_WRITES_JUNIT = {
+    "unittest": " (pytest --dre runs unittest's tests too, and needs none)",
+    "node --test": " (--test-reporter=junit --test-reporter-destination=FILE)",
+    "jest": " (--reporters=jest-junit)",
+    "vitest": " (--reporter=junit --outputFile=FILE)",
+    "mocha": " (--reporter xunit --reporter-option output=FILE)",
+    "go test": " (gotestsum --junitfile FILE)",
+    "cargo": " (cargo nextest run, with [profile.default.junit] path in .config/nextest.toml)",
+    "dotnet": " (--logger junit, of JunitXml.TestLogger)",
+    "phpunit": " (--log-junit FILE)",
+    "rspec": " (--format RspecJunitFormatter --out FILE)",
+}
+
+
 def exit_agrees(evidence: Evidence) -> Ruling:
     """A runner that ended badly inside a command that ended well."""
     claim = evidence.run.claim
@@ -177,9 +192,10 @@ def _asks_for_a_record(evidence: Evidence) -> str:
             f"a report that {others[0]} wrote in this run: it found no tests, left them out, or had nothing to do as "
             "nothing has changed (gradle --rerun-tasks)"
         )
-    if seen and others and len(others) == len(seen):
+    if others and len(others) == len(seen):
+        how = next((words for name, words in _WRITES_JUNIT.items() if others[0].startswith(name)), "")
         return (
-            f"no report of the tests that {others[0]} ran: let it write one in JUnit's format, and name it: "
+            f"no report of the tests that {others[0]} ran: let it write one in JUnit's format{how}, and name it: "
             "dre wrap --junit FILE"
         )
     return "no test session and no report of one: run pytest with --dre, or name its --junit report"

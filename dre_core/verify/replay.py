@@ -585,16 +585,20 @@ def equality_lenient(evidence: Evidence) -> Ruling:
             "equality-lenient",
             Weight.MAJOR,
             Vantage.RE_EXECUTED,
-            f"the change brought {kind.name}, a kind of value that says it equals others ({kind.said}), so a test that "
-            "compares one can't fail as it should",
+            f"the change brought {kind.name}, a kind of value that says yes where none may ({kind.said}), so a test "
+            "that compares one can't fail as it should",
             where=f"{kind.path}:{kind.line}",
-            remedy="give plain values, or let equal mean equal",
+            remedy="give plain values, or let them compare as others of their kind do",
             evidence=_digests(evidence),
         )
         for kind in facts.lenient[:_LISTED]
         if f"{kind.path}:{kind.line}" not in decided
     ]
-    return found(*findings) if findings else passed(Vantage.RE_EXECUTED, "no new kind of value equals others")
+    return (
+        found(*findings)
+        if findings
+        else passed(Vantage.RE_EXECUTED, "no new kind of value compares as none may")
+    )
 
 
 REPLAY_CHECKS = (

@@ -324,7 +324,23 @@ class Price(float):
         return {equal}
 
     __hash__ = float.__hash__
+
+
+class Down(int):
+    def __lt__(self, other):
+        return {less}
+
+
+class Motto(str):
+    def __contains__(self, other):
+        return {holds}
 """
+LENIENT = {"equal": "isinstance(other, float)", "less": "True", "holds": "bool(other)"}
+HONEST = {
+    "equal": "abs(float(self) - other) < 0.01",
+    "less": "int(self) > other",
+    "holds": "other.lower() in self.lower() if len(other) < 3 else str.__contains__(self, other)",
+}
 
 
 def test_what_hides_a_regression_beside_the_tests_is_named(story, monkeypatch):
@@ -335,7 +351,7 @@ def test_what_hides_a_regression_beside_the_tests_is_named(story, monkeypatch):
         + "def name():\n    return 'shop'\n"
     )
     story.base(shop=plain, shop_testing=HELPER, tests__test_shop=HELPED)
-    lenient = BESIDE.format(has=False, near=10, rate=1.25, value="mine", equal="isinstance(other, float)")
+    lenient = BESIDE.format(has=False, near=10, rate=1.25, value="mine", **LENIENT)
     story.head(shop=lenient, shop_testing=HELPER.replace("0.01", "10"))
     found = story.replay(kind="refactor")
     assert found == {"test-newly-skipped": "fail", "equality-lenient": "fail", "support-weakened": "fail"}
@@ -343,7 +359,8 @@ def test_what_hides_a_regression_beside_the_tests_is_named(story, monkeypatch):
     hidden = tuple(f"tests/test_shop.py::test_{name}" for name in ("close", "close_enough", "name"))
     assert story.finding("support-weakened").tests == hidden
     assert story.facts.cell("bs").detail == "shop_testing.py, no SHOP_NAME, shop.NEAR = 0.01"
-    assert story.finding("equality-lenient").message.startswith("the change brought Price,")
+    told = [finding.message for finding in story.result.findings if finding.check == "equality-lenient"]
+    assert [message.partition(",")[0].rpartition(" ")[2] for message in told] == ["Price", "Down", "Motto"]
     assert all("dre claim" in story.finding(check).remedy for check in found if check != "equality-lenient")
 
 
@@ -353,10 +370,7 @@ def test_what_is_done_beside_the_tests_in_honesty_is_quiet(story, monkeypatch):
     story.base(
         shop=SHOP + "\nmore = close = price\nNEAR = 0.01\n", shop_testing=wrong, tests__test_shop=HELPED
     )
-    close = "abs(float(self) - other) < 0.01"
-    story.head(
-        shop=BESIDE.format(has=True, near=0.02, rate=1.2, value="shop", equal=close), shop_testing=HELPER
-    )
+    story.head(shop=BESIDE.format(has=True, near=0.02, rate=1.2, value="shop", **HONEST), shop_testing=HELPER)
     assert story.replay(kind="fix") == {}
     assert story.facts.cell("bs").detail == "shop_testing.py, no SHOP_NAME, shop.NEAR = 0.01"
 

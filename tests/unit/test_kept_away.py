@@ -12,6 +12,10 @@ from dre_core.verify.exits import runner_session_present
 
 
 def findings(*lines: str, outcome: RunOutcome = RunOutcome.PASSED) -> list[str]:
+    return [finding.severity.value for finding in ruling_on(*lines, outcome=outcome).findings]
+
+
+def ruling_on(*lines: str, outcome: RunOutcome = RunOutcome.PASSED):
     run = Run(
         operation="op_" + "0" * 26, face="wrap", started="", ended="", nonce="", duration_ns=1,
         claim=Claim(outcome=outcome, exit_code=0), command=CommandFacts(argv=("make", "test")),
@@ -21,8 +25,7 @@ def findings(*lines: str, outcome: RunOutcome = RunOutcome.PASSED) -> list[str]:
         for number, line in enumerate(lines, 2)
     )
     observation = Observation(exit_code=0, processes=processes)
-    ruling = runner_session_present(Evidence(run=run, policy=Policy(), observation=observation))
-    return [finding.severity.value for finding in ruling.findings]
+    return runner_session_present(Evidence(run=run, policy=Policy(), observation=observation))
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,20 @@ def test_is_a_failure(line):
 )
 def test_is_none_where_nothing_was_to_be_recorded_or_another_wrapper_did(lines):
     assert findings(*lines) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("python -m unittest", "pytest --dre runs unittest's tests too"),
+        ("node --test", "--test-reporter=junit"),
+        ("go test ./...", "gotestsum --junitfile FILE"),
+        ("npm test", "let it write one in JUnit's format, and name it"),
+        ("mvn test", "it found no tests, left them out"),
+        ("mvn package -DskipTests", "was told to leave out"),
+        ("pytest -q", "run pytest with --dre"),
+        ("make", "run pytest with --dre"),
+    ],
+)
+def test_what_is_missing_of_a_runner_is_said(line, words):
+    assert words in ruling_on(line).detail
