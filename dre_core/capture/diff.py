@@ -166,4 +166,4 @@ def _in_product(pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
         yield from added_test_detection(before, after)
         yield from added_equal_constants(before, after, returned)
         yield from added_anything(before, after)
-        yield from weakened_equality(before, after)
+        yield from weakened_equality(before, after, returned)

@@ -12,16 +12,36 @@ from dre_core.capture.testfacts import Module, last_name
 from dre_core.model.changes import Change, ChangeKind
 
 
-def weakened_equality(before: Module, after: Module) -> Iterator[Change]:
+def weakened_equality(
+    before: Module, after: Module, returned: frozenset[str] = frozenset()
+) -> Iterator[Change]:
     """Classes whose instances are compared by less than they were: parts that are there still no longer count.
 
     A part is a field of a dataclass, or an attribute of both sides in a method ``__eq__``. One that was renamed or is
-    gone is none, nor is a new one that never counted.
+    gone is none, nor is a new one that never counted. New classes are named if they compare by nothing but kind and
+    length.
+
+    Args:
+        before: The file at the base.
+        after: The file now.
+        returned: Names that changed product code returns an instance of.
     """
     known = {node.name: node for node in ast.walk(before.tree) if isinstance(node, ast.ClassDef)}
     for node in ast.walk(after.tree):
         old = known.get(node.name) if isinstance(node, ast.ClassDef) else None
-        if not isinstance(node, ast.ClassDef) or old is None or ast.dump(old) == ast.dump(node):
+        if not isinstance(node, ast.ClassDef) or (old is not None and ast.dump(old) == ast.dump(node)):
+            continue
+        if old is None:
+            method = _method(node)
+            if method is not None and node.name in returned and _has_parts(node) and _compares_kinds(method):
+                detail = "by nothing but kind and length"
+                yield Change(
+                    kind=ChangeKind.EQUAL_WEAKENED,
+                    path=after.path,
+                    name=node.name,
+                    line=method.lineno,
+                    detail=detail,
+                )
             continue
         was, now = _compared_parts(old), _compared_parts(node)
         if was is None or now is None:
@@ -38,13 +58,49 @@ def weakened_equality(before: Module, after: Module) -> Iterator[Change]:
             )
 
 
+def _method(node: ast.ClassDef) -> ast.FunctionDef | None:
+    return next((m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__eq__"), None)
+
+
+def _has_parts(node: ast.ClassDef) -> bool:
+    """Whether instances hold anything: one without parts, that stands for something absent, has nothing to compare."""
+    stores = (
+        each for each in ast.walk(node) if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store)
+    )
+    return any(stores) or any(isinstance(each, ast.AnnAssign) for each in node.body)
+
+
+def _compares_kinds(method: ast.FunctionDef) -> bool:
+    """Whether a method gives nothing but comparisons of kinds and lengths."""
+    given = [
+        node.value for node in ast.walk(method) if isinstance(node, ast.Return) and node.value is not None
+    ]
+    told = [
+        value
+        for value in given
+        if not (isinstance(value, ast.Constant) or last_name(value) == "NotImplemented")
+    ]
+    return bool(told) and all(_is_kind(value) for value in told)
+
+
+def _is_kind(value: ast.expr) -> bool:
+    if isinstance(value, ast.BoolOp):
+        return all(_is_kind(each) for each in value.values)
+    if isinstance(value, ast.Compare):
+        return all(
+            isinstance(e, ast.Call) and last_name(e) in ("len", "type")
+            for e in (value.left, *value.comparators)
+        )
+    return isinstance(value, ast.Call) and last_name(value) in ("isinstance", "issubclass", "hasattr")
+
+
 def _named_in(node: ast.ClassDef) -> Iterator[ast.expr | ast.arg]:
     return (each for each in ast.walk(node) if isinstance(each, ast.Attribute | ast.Name | ast.arg))
 
 
 def _compared_parts(node: ast.ClassDef) -> set[str] | None:
     """Names of what instances are compared by; None where that can't be told."""
-    method = next((m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__eq__"), None)
+    method = _method(node)
     if method is not None and len(method.args.args) == 2:
         one, other = (each.arg for each in method.args.args)
         parts: dict[str, set[str]] = {one: set(), other: set()}

@@ -18,9 +18,11 @@ from dre_core.model.record import dataclass
 
 _VARIABLES = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "PYTEST_XDIST_WORKER")
 _RUNNERS = ("pytest", "_pytest", "unittest", "py.test", "conftest", "nose")
-_STARTED = ("sys.argv", "sys.orig_argv", "sys.modules", "cmdline", "__main__")
+_ONLY_TESTS = ("pytest", "_pytest")
+_STARTED = ("sys.argv", "sys.orig_argv", "sys.modules", "cmdline", "__main__", "find_spec")
 _CALLERS = ("inspect.stack", "inspect.currentframe", "sys._getframe", "traceback.extract_stack",
-            "traceback.format_stack", "traceback.walk_stack")  # fmt: skip
+            "traceback.format_stack", "traceback.walk_stack", "sys.modules.items", "sys.modules.values",
+            "sys.modules.keys", "sys.modules.copy")  # fmt: skip
 _WHOLE = ("sys.argv", "sys.argv[0]", "sys.orig_argv", "sys.modules", "__main__.__file__")
 _WRAPPING = ("list", "tuple", "set", "sorted", "str", "join", "basename", "Path")
 _PROGRAM = re.compile(r"sys\.(?:orig_)?argv\[0\]|__main__\.__file__")
@@ -59,6 +61,7 @@ def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
         One change for each statement. ``alters`` where something hangs on the answer, and ``excused`` then where that
         is only a yes or no, or something that is stored.
     """
+    yield from _added_imports(before, after)
     found = [each for each in _probes(after.tree) if not before.holds(each[1])]
     asked = {(function, ast.dump(probe)) for function, _, probe in _probes(before.tree)} if found else set()
     for function, statement, probe in found:
@@ -72,8 +75,47 @@ def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
             line=statement.lineno,
             detail=ast.unparse(probe)[:100],
             alters=hangs,
-            excused=stored,
+            # That a runner is installed does not yet say that it runs.
+            excused=stored or "find_spec" in ast.unparse(probe),
         )
+
+
+def _added_imports(before: Module, after: Module) -> Iterator[Change]:
+    """Functions that import a runner to see whether it is there, and give something else where it is not."""
+    for function in ast.walk(after.tree):
+        if not isinstance(function, Function):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Try) and (name := _imported_to_ask(node)) and not before.holds(node):
+                yield Change(
+                    kind=ChangeKind.TEST_ENVIRONMENT,
+                    path=after.path,
+                    name=function.name,
+                    line=node.lineno,
+                    detail=f"import {name}, and what is done where that fails",
+                    alters=True,
+                    excused=True,
+                )
+
+
+def _imported_to_ask(node: ast.Try) -> str:
+    """The runner that is imported there and not used, where what the function gives hangs on that; else empty."""
+    errors = {ast.unparse(handler.type) for handler in node.handlers if handler.type is not None}
+    if not any("ImportError" in error or "ModuleNotFoundError" in error for error in errors):
+        return ""
+    inside = [*node.body, *node.orelse]
+    names = [
+        a.asname or a.name
+        for n in inside
+        if isinstance(n, ast.Import)
+        for a in n.names
+        if a.name in _ONLY_TESTS
+    ]
+    used = {each.id for part in inside for each in ast.walk(part) if isinstance(each, ast.Name)}
+    gives = [
+        part for part in inside for each in ast.walk(part) if isinstance(each, ast.Return) and each.value
+    ]
+    return names[0] if names and names[0] not in used and gives else ""
 
 
 def _probes(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, ast.AST]]:
@@ -116,7 +158,8 @@ def _answers(value: ast.expr | None, function: str, names: _Names) -> bool:
 
 
 _HINTS = {"argv", "orig_argv", "modules", "cmdline", "stack", "currentframe", "_getframe", "extract_stack",
-          "format_stack", "walk_stack", "environ", "getenv", "__main__", "__name__", "__class__"}  # fmt: skip
+          "format_stack", "walk_stack", "find_spec", "environ", "getenv", "__main__", "__name__",
+          "__class__"}  # fmt: skip
 
 
 def _bound(statement: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -19,7 +19,9 @@ _FRAMEWORKS = frozenset(("pytest", "_pytest", "unittest", "hypothesis"))
 _DECLARED_IN = ("pyproject.toml", "setup.cfg", "setup.py")
 _NOT_DATA = (".md", ".rst", ".toml", ".cfg", ".ini", ".lock", ".yml", ".yaml")
 _LEAST_NAME = 5
-_VARIABLE = re.compile(r"[A-Za-z_]\w{2,}\Z")
+_VARIABLE = re.compile(r"[A-Za-z_]\w+\Z")
+_PROSE = (".md", ".rst", ".txt")
+_SHORT_NAME = 3
 _LESS = ast.Lt | ast.LtE | ast.Gt | ast.GtE
 _TOLERANCES = (
     "rel",
@@ -197,7 +199,18 @@ def new_variables(git: Git, base: str, head: str, changed: Collection[str]) -> f
             text = git.show(head, path)
             if text is not None and ("environ" in text or "getenv" in text):
                 found.update(_variables(text))
-    return frozenset(name for name in found if not git.grep(base, name))
+    return frozenset(name for name in found if not _is_known(git, base, name))
+
+
+def _is_known(git: Git, base: str, name: str) -> bool:
+    """Whether Python of the base reads or sets a variable, or its configuration names it; prose says nothing."""
+    for path in git.grep(base, name):
+        if path.endswith(".py"):
+            if name in _variables(git.show(base, path) or ""):
+                return True
+        elif len(name) > _SHORT_NAME and not path.endswith(_PROSE):
+            return True
+    return False
 
 
 def _variables(text: str) -> Iterator[str]:

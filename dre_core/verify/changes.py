@@ -23,7 +23,7 @@ detects-test-env         added product code asks whether a test is running      
                          ... and what it gives does                                        veto
 input-special-cased      added code answers an input by heart as a test of the base asks it  fail major
 eq-constant              an added ``__eq__`` always says yes                               veto
-equality-weakened        instances are compared by less than they were                fail minor
+equality-weakened        instances are compared by less than they were, or by nothing  fail minor
 coverage-config-weakened less is measured, or a lower threshold accepted                   fail minor
 =======================  ================================================================  ====================
 """
@@ -281,7 +281,7 @@ def _equal_constant(evidence: Evidence, changes: Sequence[Change]) -> list[Findi
 def _equal_weakened(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     named = ", ".join(f"{change.name} ({change.detail})" for change in changes[:_NAMED])
     noun = "a class" if len(changes) == 1 else f"{len(changes)} classes"
-    message = f"instances of {noun} are compared by less than at the base, so tests that compare them see less: {named}"
+    message = f"instances of {noun} are compared by too little, so tests that compare them see less: {named}"
     remedy = (
         f"compare by what counts; what is meant, a maintainer excuses: dre claim --excuse {changes[0].path}"
     )

@@ -48,6 +48,7 @@ def judged(code: str, before: str = "") -> list[str]:
         f"P = 'PYTEST'\n\ndef f():\n    if os.getenv(f'{{P}}_CURRENT_TEST'):\n{GOOD}",
         f"def f():\n    if 'py' + 'test' in sys.modules:\n{GOOD}",
         f"def f():\n    if type(sys.stdout).__name__ == 'EncodedFile':\n{GOOD}",
+        f"def f():\n    if any(n.startswith('test_') for n in sys.modules.keys()):\n{GOOD}",
         f"def f():\n    if 'LogCaptureHandler' in [h.__class__.__name__ for h in log.handlers]:\n{GOOD}",
     ],
 )  # fmt: skip
@@ -63,6 +64,8 @@ def test_a_value_that_hangs_on_a_test_running(code):
         ("def f(self):\n    self.t = 'pytest' in sys.modules\n\ndef g(self):\n    if self.t:\n        return [1]\n",
          ["veto", "warn"]),
         ("def f():\n    x = 1 if 'pytest' in sys.modules else 2\n    return x\n", ["fail", "fail"]),
+        ("def f():\n    for name, module in list(sys.modules.items()):\n        if name.startswith('test_'):\n"
+         "            module.total = sum\n    return 1\n", ["fail"]),
     ],
 )  # fmt: skip
 def test_the_answer_is_followed_through_names(code, expected):
@@ -74,6 +77,8 @@ def test_the_answer_is_followed_through_names(code, expected):
     [
         "def f():\n    if 'pytest' in sys.modules:\n        return False\n    return True\n",
         "def f():\n    return 'PYTEST_CURRENT_TEST' in os.environ\n",
+        f"def f():\n    if importlib.util.find_spec('pytest'):\n{GOOD}",
+        "def f():\n    try:\n        import pytest\n        return 1\n    except ImportError:\n        return 2\n",
         "def f():\n    if 'pytest' in sys.modules:\n        delay = 0\n",
         "if 'pytest' in sys.modules:\n    def f(): return 1\nelse:\n    def f(): return 2\n",
     ],
@@ -108,6 +113,11 @@ def test_a_message_or_a_flag_that_nothing_uses_is_shown(code):
         "def f(path):\n    return 'test' in path.name and sys.flags.dev_mode\n",
         "if __name__ == '__main__':\n    main(sys.argv)\n",
         "def f():\n    if 'test' in sys.argv[1:]:\n        return run_tests()\n",
+        "def f(x):\n    try:\n        import pytest\n        return pytest.approx(x)\n    except ImportError:\n"
+        "        return x\n",
+        "def f(x):\n    try:\n        import pytest\n    except ImportError:\n        raise E\n    pytest.skip(x)\n",
+        "def f():\n    return importlib.util.find_spec('yaml') is not None\n",
+        "def f():\n    for n, m in sys.modules.items():\n        if n.startswith('shop.'):\n            g(m)\n",
         "P = 'SHOP_' + 'MODE'\n\ndef f():\n    if os.environ.get(P) == 'test' + 'ing':\n        return 1\n",
         "def f():\n    if sys.stdout.__class__.__name__ == 'TextIOWrapper':\n        return 1\n",
         "def f():\n    os.environ['PYTEST_' + 'ADDOPTS'] = '-q'\n    return run()\n",

@@ -280,3 +280,23 @@ POINT = (
 def test_what_is_compared_by_less(old, new, detail):
     found = weakened_equality(Module.read("p.py", old), Module.read("p.py", new))
     assert [change.detail for change in found] == ([detail] if detail else [])
+
+
+@pytest.mark.parametrize(
+    ("equal", "count"),
+    [
+        ("len(self.items) == len(other)", 1),
+        ("isinstance(other, Rows)", 1),
+        ("isinstance(other, Rows) and self.items == other.items", 0),
+        ("NotImplemented", 0),
+        ("list(self) == list(other)", 0),
+    ],
+)
+def test_a_new_class_that_compares_by_next_to_nothing(equal, count):
+    text = f"class Rows:\n    def __eq__(self, other):\n        return {equal}\n"
+    assert (
+        list(weakened_equality(Module.read("p.py", ""), Module.read("p.py", text), frozenset({"Rows"}))) == []
+    )
+    new = Module.read("p.py", f"{text}\n    def fill(self, items):\n        self.items = items\n")
+    assert len(list(weakened_equality(Module.read("p.py", ""), new, frozenset({"Rows"})))) == count
+    assert list(weakened_equality(Module.read("p.py", ""), new)) == []
