@@ -233,11 +233,12 @@ class Matrix:
         """Tests that pass everywhere, and not on the new source once what supports them is the base's again."""
         cells = self.cells
         changed = changed_paths(cells.git, self.base, self.head)
-        support = support_files(cells.git, self.base, changed, self._old_material())
-        without = new_variables(cells.git, self.base, self.head, changed) & set(cells.bench.environ)
-        values = widened(
-            cells.git, self.base, self.head, changed, self._old_material(), cells.bench.source_roots
-        )
+        git, roots, tests = cells.git, cells.bench.source_roots, self._old_material()
+        with git.past(self.base) as past, git.past(self.head) as now:
+            support = support_files(git, self.base, past.show, changed, tests)
+            variables = new_variables(git, self.base, past.show, now.show, changed)
+            values = widened(git, self.base, past.show, now.show, changed, tests, roots)
+        without = variables & set(cells.bench.environ)
         if not support and not without and not values:
             return []
         clone = self._crossed("bs", self.head, self.base)
@@ -245,9 +246,9 @@ class Matrix:
         words = [*self._fixed(clone, self._old), *self._words]
         run = cells.execute(clone, words, without, values=values)
         cells.ran["bs"] = Ran(clone=clone, words=words, run=run, without=without, values=values)
-        variables = (f"no {name}" for name in sorted(without))
+        unset = (f"no {name}" for name in sorted(without))
         numbers = (f"{module}.{name} = {value}" for module, name, value in values)
-        run.detail = run.detail or ", ".join([*sorted(support), *variables, *numbers])
+        run.detail = run.detail or ", ".join([*sorted(support), *unset, *numbers])
         bb, bh, hh = (cells.ran[name].run for name in ("bb", "bh", "hh"))
         names, again = _renamed(bb, hh), _renamed(bb, bh)
         hidden = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from dre_core.capture.git import Git
 from dre_core.capture.material import CONFIG_NAMES, is_test_file
@@ -46,23 +46,28 @@ _USUAL = re.compile(
 _ENVIRONMENT = re.compile(r"\benviron\b|\bgetenv\b")
 
 
+Shown = Callable[[str], str | None]
+"""Gives the text of a path at a commit; None where it is absent or no text."""
+
+
 def support_files(
-    git: Git, base: str, changed: Collection[str], old_tests: Collection[str]
+    git: Git, base: str, old: Shown, changed: Collection[str], old_tests: Collection[str]
 ) -> frozenset[str]:
     """The changed files of the base that support its tests and are none of them.
 
     Args:
         git: The repository.
         base: The base commit.
+        old: Gives the base's texts.
         changed: Paths that the change touched.
         old_tests: Paths of the base that belong to its tests.
     """
-    plugin = any("pytest11" in (git.show(base, name) or "") for name in _DECLARED_IN)
-    return frozenset(_found(git, base, changed, frozenset(old_tests), frameworks=not plugin))
+    plugin = any("pytest11" in (old(name) or "") for name in _DECLARED_IN)
+    return frozenset(_found(git, base, old, changed, frozenset(old_tests), frameworks=not plugin))
 
 
 def _found(
-    git: Git, base: str, changed: Collection[str], tests: frozenset[str], *, frameworks: bool
+    git: Git, base: str, old: Shown, changed: Collection[str], tests: frozenset[str], *, frameworks: bool
 ) -> Iterator[str]:
     for path in sorted(changed):
         folders, _, name = path.rpartition("/")
@@ -70,12 +75,14 @@ def _found(
             continue
         if path.endswith(".py"):
             stem = name.removesuffix(".py") if name != "__init__.py" else folders.rpartition("/")[2]
-            if (
-                _says_so(git.show(base, path), stem, frameworks=frameworks)
-                and _named(git, base, stem) & tests
-            ):
+            if _says_so(old(path), stem, frameworks=frameworks) and _named(git, base, stem) & tests:
                 yield path
-        elif not path.endswith(_NOT_DATA) and len(name) >= _LEAST_NAME and git.show(base, path) is not None:
+        elif (
+            not path.endswith(_NOT_DATA)
+            and not name.startswith("requirements")
+            and len(name) >= _LEAST_NAME
+            and old(path) is not None
+        ):
             naming = _named(git, base, name)
             if naming & tests and all(other in tests or is_test_file(other) for other in naming):
                 yield path
@@ -105,7 +112,8 @@ def _says_so(text: str | None, stem: str, *, frameworks: bool) -> bool:
 def widened(
     git: Git,
     base: str,
-    head: str,
+    old: Shown,
+    new: Shown,
     changed: Collection[str],
     old_tests: Collection[str],
     roots: Collection[str],
@@ -115,7 +123,8 @@ def widened(
     Args:
         git: The repository.
         base: The base commit.
-        head: The head commit.
+        old: Gives the base's texts.
+        new: Gives the head's.
         changed: Paths that the change touched.
         old_tests: Paths of the base that belong to its tests.
         roots: Folders that packages are imported from, relative to the top.
@@ -127,12 +136,12 @@ def widened(
     for path in sorted(changed):
         if not path.endswith(".py") or path in old_tests:
             continue
-        old, new = (_numbers(git.show(commit, path)) for commit in (base, head))
-        for name in sorted(old.keys() & new.keys()):
-            if abs(new[name]) > abs(old[name]) and any(
-                _is_tolerance(git.show(base, test), name) for test in _named(git, base, name) & set(old_tests)
+        was, now = _numbers(old(path)), _numbers(new(path))
+        for name in sorted(was.keys() & now.keys()):
+            if abs(now[name]) > abs(was[name]) and any(
+                _is_tolerance(old(test), name) for test in _named(git, base, name) & set(old_tests)
             ):
-                found += [(module, name, repr(old[name])) for module in _modules(path, roots)]
+                found += [(module, name, repr(was[name])) for module in _modules(path, roots)]
     return tuple(found)
 
 
@@ -191,22 +200,22 @@ def _parsed(text: str | None) -> ast.Module | None:
         return None
 
 
-def new_variables(git: Git, base: str, head: str, changed: Collection[str]) -> frozenset[str]:
+def new_variables(git: Git, base: str, old: Shown, new: Shown, changed: Collection[str]) -> frozenset[str]:
     """Environment variables that changed source of the head reads and nothing at the base speaks of."""
     found: set[str] = set()
     for path in sorted(changed):
         if path.endswith(".py") and not is_test_file(path):
-            text = git.show(head, path)
+            text = new(path)
             if text is not None and ("environ" in text or "getenv" in text):
                 found.update(_variables(text))
-    return frozenset(name for name in found if not _is_known(git, base, name))
+    return frozenset(name for name in found if not _is_known(git, base, old, name))
 
 
-def _is_known(git: Git, base: str, name: str) -> bool:
+def _is_known(git: Git, base: str, old: Shown, name: str) -> bool:
     """Whether Python of the base reads or sets a variable, or its configuration names it; prose says nothing."""
     for path in git.grep(base, name):
         if path.endswith(".py"):
-            if name in _variables(git.show(base, path) or ""):
+            if name in _variables(old(path) or ""):
                 return True
         elif len(name) > _SHORT_NAME and not path.endswith(_PROSE):
             return True
