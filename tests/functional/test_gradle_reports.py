@@ -50,10 +50,6 @@ def test_what_the_run_wrote_is_believed_as_far_as_it_goes(gradle):
     told, _ = judge("check")
     assert told["claim"]["tests"]["passed"] == 2
     assert told["verdict"] == "supported", told["missing"]
-
-
-def test_a_failure_that_does_not_count_contradicts(gradle):
-    project, judge = gradle
     project.write("report.xml", RED)
     told, found = judge("test")
     assert (told["verdict"], found["failures-exit0"]) == ("contradicted", "veto")
