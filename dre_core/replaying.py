@@ -12,10 +12,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from dre_core.capture.beside import Beside, Gate
 from dre_core.capture.git import Git
 from dre_core.capture.process import child_environ
 from dre_core.capture.replay import collect_replay
 from dre_core.capture.sessions import folded_sessions
+from dre_core.capture.stem import Stem
 from dre_core.engine import Engine
 from dre_core.errors import CaptureError, DREError, UsageError
 from dre_core.model.observation import Observation
@@ -26,7 +28,6 @@ from dre_core.model.session import Session
 from dre_core.model.statement import Statement
 from dre_core.model.verdict import IntegrityResult, Vantage
 from dre_core.operation import Operation, append_envelope
-from dre_core.verification import Request, own_operation, verify
 
 
 def run_again(
@@ -37,6 +38,8 @@ def run_again(
     environ: Mapping[str, str],
     python: str = "",
     probe_functions: int = 0,
+    gate: Gate | None = None,
+    stem: Stem | None = None,
 ) -> ReplayFacts:
     """Runs the suite of some sessions again in clean clones.
 
@@ -48,6 +51,8 @@ def run_again(
         environ: The run's environment variables.
         python: The run's interpreter as seen from outside, never as a journal names it; default: this one.
         probe_functions: How many changed functions to probe; default: what the configuration says.
+        gate: Nothing of the project runs before it is open; default: it is.
+        stem: An interpreter that was started for it.
 
     Raises:
         CaptureError: There is no commit, no session, or a clone can't be made.
@@ -68,6 +73,8 @@ def run_again(
         total_seconds=engine.settings.replay.total_seconds,
         probe_functions=probe_functions or engine.settings.replay.probe_functions,
         directory=str(engine.directory),
+        gate=gate,
+        stem=stem,
     )
 
 
@@ -80,15 +87,54 @@ def replay_into(engine: Engine, operation: Operation, mode: str, observation: Ob
         mode: ``clean`` or ``matrix``.
         observation: What the parent process saw; None if there was none.
     """
-    try:
+    Replaying(engine, operation, mode, observation).finish()
+
+
+class Replaying:
+    """A replay of the sessions just recorded, made ready while collectors still look at what the run left.
+
+    Args:
+        engine: The project's engine.
+        operation: The operation under way, whose journals are taken.
+        mode: ``clean`` or ``matrix``.
+        observation: What the parent process saw; None if there was none.
+        stem: An interpreter that was started for it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        operation: Operation,
+        mode: str,
+        observation: Observation | None,
+        stem: Stem | None = None,
+    ) -> None:
+        self._operation = operation
+        self._gate = Gate(is_open=False)
         sessions = [s for s in folded_sessions(operation.experiment.journal).values() if not s.parent]
         python = interpreter_of(sessions, observation)
-        environ = child_environ(engine.environ)
-        facts = run_again(engine, operation.facts.source, sessions, mode, environ, python)
-    except DREError as error:
-        operation.facts.gap("replay", operation.masker.text(str(error)), error.hint)
-        return
-    operation.intake.take_json("replay", "replay", Vantage.RE_EXECUTED, facts.to_json())
+        environ, source = child_environ(engine.environ), operation.facts.source
+        self._beside = Beside(
+            lambda: run_again(engine, source, sessions, mode, environ, python, gate=self._gate, stem=stem)
+        )
+
+    def finish(self) -> None:
+        """Runs what is to be run and takes in what it came to, as an item of the operation; what fails is a gap."""
+        self._gate.open()
+        operation = self._operation
+        try:
+            facts = self._beside.result()
+        except DREError as error:
+            operation.facts.gap("replay", operation.masker.text(str(error)), error.hint)
+            return
+        finally:
+            self.call_off()
+        operation.intake.take_json("replay", "replay", Vantage.RE_EXECUTED, facts.to_json())
+
+    def call_off(self) -> None:
+        """Ends what still runs."""
+        self._gate.close()
+        self._beside.wait()
 
 
 def interpreter_of(sessions: Sequence[Session], observation: Observation | None) -> str:
@@ -121,6 +167,8 @@ def replay(
         UsageError: It is not one's own, not intact, or the matrix has no base to compare with.
         CaptureError: It can't be run again.
     """
+    from dre_core.verification import Request, own_operation, verify
+
     sealed = own_operation(engine, target)
     (verified,) = verify(engine, Request(target=sealed.operation))
     evidence = verified.evidence

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from dre_core.capture.growth import Growth
     from dre_core.capture.monitor import Monitor
     from dre_core.capture.process import Command, ProcessResult
+    from dre_core.capture.stem import Stem
     from dre_core.engine import Engine, Wishes
     from dre_core.live import Live
+    from dre_core.model.observation import Observation
     from dre_core.model.run import Run
     from dre_core.model.verdict import Verdict
     from dre_core.operation import Operation
@@ -83,12 +85,28 @@ def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, 
         executable_mode=f"{executable.mode:04o}",
         interpreter=printable(executable.interpreter),
     )
-    operation = engine.begin("wrap", command.argv, wishes, facts=facts, parent=_parent(engine))
+    stem = _stem(engine, executable) if wishes.replay else None
     try:
-        return _wrap(engine, operation, command, wishes, executable, standard, watching)
+        operation = engine.begin("wrap", command.argv, wishes, facts=facts, parent=_parent(engine))
+        try:
+            return _wrap(engine, operation, command, wishes, executable, standard, (watching, stem))
+        finally:
+            operation.close()
+            operation.log.close()
     finally:
-        operation.close()
-        operation.log.close()
+        if stem is not None:
+            stem.close()
+
+
+def _stem(engine: Engine, executable: Executable) -> Stem | None:
+    """What the tests will be run again from, made ready on another processor before the command is started."""
+    from dre_core.capture.process import child_environ
+    from dre_core.capture.stem import Stem, environ_of_cells, processors
+
+    for path in (executable.path, executable.interpreter):
+        if os.path.basename(path).startswith("python") and processors() > 1:
+            return Stem.start(path, environ_of_cells(child_environ(engine.environ), str(engine.root)))
+    return None
 
 
 def _collectors_beside(engine: Engine) -> Mapping[str, Collector] | None:
@@ -120,7 +138,7 @@ def _wrap(
     wishes: Wishes,
     executable: Executable,
     standard: tuple[int, int, int],
-    watching: Mapping[str, Collector] | None,
+    beside: tuple[Mapping[str, Collector] | None, Stem | None],
 ) -> Wrapped:
     from dre_core.capture.growth import Growth
     from dre_core.capture.monitor import Monitor
@@ -132,6 +150,7 @@ def _wrap(
     monitor = Monitor()
     growth = Growth(operation.experiment.journal)
     live = None
+    watching, stem = beside
     if watching is not None:
         from dre_core.live import Live
 
@@ -181,11 +200,26 @@ def _wrap(
         operation.commit_events()
         raise
     try:
-        return _seal_wrapped(engine, operation, output, monitor, result, wishes, (live, pulse, growth))
+        return _seal_wrapped(engine, operation, output, monitor, result, wishes, (live, pulse, growth, stem))
     except Exception as error:
         # The command has run: whatever goes wrong now must not change what it returned.
         failure = error if isinstance(error, DREError) else StateError(f"{type(error).__name__}: {error}")
         return Wrapped(operation=operation.id, result=result, failure=failure)
+
+
+def _look_and_replay(
+    engine: Engine, operation: Operation, mode: str, observation: Observation, stem: Stem | None
+) -> None:
+    """Lets collectors look after the run, and runs the tests again when they have looked."""
+    from dre_core.replaying import Replaying
+
+    replaying = Replaying(engine, operation, mode, observation, stem)
+    try:
+        operation.take_coverage()
+        operation.look_after()
+        replaying.finish()
+    finally:
+        replaying.call_off()
 
 
 def _seal_wrapped(
@@ -195,7 +229,7 @@ def _seal_wrapped(
     monitor: Monitor,
     result: ProcessResult,
     wishes: Wishes,
-    beside: tuple[Live | None, Pulse | None, Growth],
+    beside: tuple[Live | None, Pulse | None, Growth, Stem | None],
 ) -> Wrapped:
     from dre_core.capture.observe import claim_of, observe
 
@@ -203,7 +237,7 @@ def _seal_wrapped(
     operation.note("operation.collecting")
     operation.commit_events()
     output.finish()
-    live, pulse, growth = beside
+    live, pulse, growth, stem = beside
     if live is not None:
         live.finish(result, output.copy_recording)
     output.release()
@@ -224,12 +258,11 @@ def _seal_wrapped(
     operation.facts.programs = tuple(p.argv[0] for p in observation.processes if p.argv)
     for gap in result.gaps:
         operation.facts.gap("process", operation.masker.text(gap))
-    operation.take_coverage()
-    operation.look_after()
     if wishes.replay:
-        from dre_core.replaying import replay_into
-
-        replay_into(engine, operation, wishes.replay, observation)
+        _look_and_replay(engine, operation, wishes.replay, observation, stem)
+    else:
+        operation.take_coverage()
+        operation.look_after()
     claim = claim_of(result)
     sealed = seal(
         engine,

@@ -157,6 +157,7 @@ OWN_PROCESSES = {
     "dre_core.capture.signals",
     "dre_core.capture.lookout",
     "dre_core.capture.tracer",
+    "dre_core.capture.forker",
     "dre_ci.isolation",
 }
 

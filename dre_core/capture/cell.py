@@ -2,6 +2,10 @@
 
 The clone's own folders come first on the path, so that an editable install of the user's tree does not win; where
 a package of the project was loaded from elsewhere nevertheless, the cell says so and counts for nothing.
+
+A run may be forked from an interpreter that has imported pytest (``stem.py``). What it finds to be in order is taken;
+of a failure that the run did not have, and of what keeps the suite from running, only a process of its own is
+believed, in a clone made anew. A failure that neither repeats is kept: such a test is told apart as unstable.
 """
 
 from __future__ import annotations
@@ -13,16 +17,19 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dre_core.capture.beside import Gate
 from dre_core.capture.clone import Clone
 from dre_core.capture.kernel import open_pidfd
 from dre_core.capture.material import is_test_file
 from dre_core.capture.renaming import Alias
+from dre_core.capture.stem import Stem, StemError, environ_of_cells
 from dre_core.errors import CaptureError
 from dre_core.model.record import dataclass
 from dre_core.model.replay import CellState, FailureKind, Lenient, Reached
@@ -36,8 +43,6 @@ _OUTPUT_LIMIT_BYTES = 64 << 20
 _POLL_SECONDS = 0.05
 _TAIL_BYTES = 4_000
 _CAP = 300
-_CLEARED = ("GIT_", "DRE_", "PYTEST_", "COV_CORE_", "COVERAGE_", "PYTHONPATH", "PYTHONHOME")
-_KEPT = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS")
 _KINDS = (
     ("AssertionError", FailureKind.ASSERTION),
     ("Failed", FailureKind.ASSERTION),
@@ -107,6 +112,9 @@ class Bench:
         packages: Top-level names of the project's packages.
         budget_seconds: Time for each cell.
         scratch: A temporary folder.
+        stem: What cells are forked from; None: each is a process of its own.
+        expected: Tests that failed in the run itself.
+        gate: Nothing runs before it is open.
     """
 
     python: str
@@ -117,6 +125,9 @@ class Bench:
     packages: tuple[str, ...]
     budget_seconds: float
     scratch: Path
+    stem: Stem | None = None
+    expected: frozenset[str] = frozenset()
+    gate: Gate = field(default_factory=Gate)
 
     def run(
         self,
@@ -124,9 +135,11 @@ class Bench:
         words: Sequence[str],
         *,
         directory: str = "",
+        paths: Sequence[str] = (),
         addopts: bool = False,
         aliases: Sequence[Alias] = (),
         values: Sequence[tuple[str, str, str]] = (),
+        forked: bool = False,
     ) -> CellRun:
         """Runs pytest in a clone.
 
@@ -134,28 +147,75 @@ class Bench:
             clone: Where.
             words: pytest's arguments.
             directory: Working directory relative to the top; default: the rootdir.
+            paths: More arguments, which choose tests as seen from there.
             addopts: Whether the environment's own options for pytest apply.
             aliases: Names that are given to other things before tests are imported.
             values: Module, name and source of numbers that names of the source are given.
+            forked: Whether a fork of the stem may do.
 
         Raises:
-            CaptureError: The interpreter can't be started.
+            CaptureError: The interpreter can't be started, or the replay was called off.
         """
+        cwd = clone.root / (directory or self.rootdir)
+        once = partial(self._run, clone, addopts=addopts, aliases=aliases, values=values)
+        whole = partial(once, [*words, *paths], cwd)
+        if not forked or self.stem is None or not self.stem.fits([cwd, *self._roots(clone)]):
+            return whole(None)
+        try:
+            run = whole(self.stem)
+        except StemError:
+            self.stem.give_up()
+            clone.renew()
+            return whole(None)
+        failed = _failed(run) - self.expected
+        if run.state is CellState.TIMEOUT or (run.state is CellState.RAN and not failed):
+            return run
+        clone.renew()
+        if run.state is CellState.RAN:
+            # Where the files alone say the same, that is enough.
+            files = sorted({test.partition("::")[0] for test in failed})
+            some = once([*words, *files], clone.root / self.rootdir, None)
+            if some.state is CellState.RAN and failed <= _failed(some):
+                _take_over(run, some, failed)
+                return run
+            clone.renew()
+        own = whole(None)
+        own.seconds = round(own.seconds + run.seconds, 3)
+        if vanished := (failed - _failed(own)) & set(run.results):
+            with suppress(StemError):
+                # A fork may be at fault, or chance.
+                again = whole(self.stem)
+                for test in vanished - _failed(again):
+                    own.results[test] = run.results[test]
+        return own
+
+    def _run(
+        self,
+        clone: Clone,
+        words: Sequence[str],
+        cwd: Path,
+        stem: Stem | None,
+        *,
+        addopts: bool,
+        aliases: Sequence[Alias],
+        values: Sequence[tuple[str, str, str]],
+    ) -> CellRun:
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         (folder / f"{_PLUGIN}.py").write_bytes(_WITNESS.read_bytes())
-        lines = folder / "lines.jsonl"
-        command = [self.python, "-m", "pytest", "-p", _PLUGIN, "--maxfail=0", *words]
+        lines, place = folder / "lines.jsonl", folder / "output"
+        words = ["-p", _PLUGIN, "--maxfail=0", *words]
+        environ = self._environ(clone, folder, lines, addopts, aliases)
+        environ["DRE_CELL_VALUES"] = json.dumps(values)
+        self.gate.check()
         began = time.monotonic()
-        with (folder / "output").open("w+b") as output:
-            status, killed = self._wait(
-                command,
-                cwd=clone.root / (directory or self.rootdir),
-                environ={
-                    **self._environ(clone, folder, lines, addopts, aliases),
-                    "DRE_CELL_VALUES": json.dumps(values),
-                },
-                output=output,
-            )
+        with place.open("w+b") as output:
+            if stem is not None:
+                path = [*map(str, self._roots(clone)), str(folder)]
+                fork = stem.fork(words, cwd=cwd, path=path, environ=environ, output=place)
+                status, killed = self._wait(fork.status, fork.end, output)
+            else:
+                process = self._process(words, cwd, environ, output)
+                status, killed = self._wait(partial(_ended, process), partial(_end, process), output)
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
             tail = output.read().decode(errors="replace")
         run = _read(lines, clone.root)
@@ -163,20 +223,23 @@ class Bench:
         _settle(run, status, killed, tail)
         return run
 
+    def environ_of_all(self) -> dict[str, str]:
+        """The environment that all cells have, less what each has of its own."""
+        return environ_of_cells(self.environ, self.user_root)
+
+    def _roots(self, clone: Clone) -> list[Path]:
+        return [clone.root / root for root in self.source_roots]
+
     def _environ(
         self, clone: Clone, folder: Path, lines: Path, addopts: bool, aliases: Sequence[Alias]
     ) -> dict[str, str]:
-        kept = {n: v for n, v in self.environ.items() if n in _KEPT or not n.startswith(_CLEARED)}
+        environ = self.environ_of_all()
         if addopts and "PYTEST_ADDOPTS" in self.environ:
-            kept["PYTEST_ADDOPTS"] = self.environ["PYTEST_ADDOPTS"]
-        roots = [str(clone.root / root) for root in self.source_roots]
-        before = [p for p in self.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-        own = os.path.realpath(self.user_root)
-        outside = [p for p in before if not (os.path.realpath(p) + os.sep).startswith(own + os.sep)]
+            environ["PYTEST_ADDOPTS"] = self.environ["PYTEST_ADDOPTS"]
+        path = [*map(str, self._roots(clone)), environ["PYTHONPATH"], str(folder)]
         return {
-            **kept,
-            "PYTHONPATH": os.pathsep.join([*roots, *outside, str(folder)]),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
             "DRE_CELL_LINES": str(lines),
             "DRE_CELL_PARENT": str(os.getpid()),
             "DRE_CELL_ALIASES": json.dumps([[a.module, a.name, a.new_module, a.new_name] for a in aliases]),
@@ -185,13 +248,12 @@ class Bench:
             "GIT_CEILING_DIRECTORIES": str(clone.root.parent),
         }
 
-    def _wait(
-        self, command: list[str], *, cwd: Path, environ: dict[str, str], output: Any
-    ) -> tuple[int | None, str]:
-        """Exit status and why it was ended before its time; the whole process group ends with it."""
+    def _process(
+        self, words: Sequence[str], cwd: Path, environ: dict[str, str], output: Any
+    ) -> subprocess.Popen[bytes]:
         try:
-            process = subprocess.Popen(
-                command,
+            return subprocess.Popen(
+                [self.python, "-m", "pytest", *words],
                 cwd=cwd,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -201,19 +263,41 @@ class Bench:
             )
         except OSError as error:
             raise CaptureError(f"{self.python} can't be started in a clone: {error}") from None
+
+    def _wait(
+        self, ended: Callable[[float], int | None], end: Callable[[], None], output: Any
+    ) -> tuple[int | None, str]:
+        """Exit status and why it was ended before its time; the whole process group ends with it."""
         deadline = time.monotonic() + self.budget_seconds
         try:
             while True:
-                if (status := _ended(process, _POLL_SECONDS)) is not None:
+                if (status := ended(_POLL_SECONDS)) is not None:
                     return status, ""
+                self.gate.check()
                 if time.monotonic() > deadline:
                     return None, f"no end after {self.budget_seconds:g} s"
                 if os.fstat(output.fileno()).st_size > _OUTPUT_LIMIT_BYTES:
                     return None, f"more than {_OUTPUT_LIMIT_BYTES >> 20} MiB of output"
         finally:
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end()
+
+
+def _failed(run: CellRun) -> set[str]:
+    """What failed, or could not be collected."""
+    return {test for found in (run.results, run.broken) for test, each in found.items() if each.failed}
+
+
+def _take_over(run: CellRun, other: CellRun, tests: set[str]) -> None:
+    """Puts what another run says of some tests in the place of what this one does."""
+    for mine, theirs in ((run.results, other.results), (run.broken, other.broken)):
+        mine.update({test: theirs[test] for test in tests if test in theirs})
+    run.seconds = round(run.seconds + other.seconds, 3)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:

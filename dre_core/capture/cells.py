@@ -5,16 +5,16 @@ Cells that do not wait for one another run side by side, as many as there are pr
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+from dre_core.capture.beside import Beside
 from dre_core.capture.cell import Bench, CellRun
-from dre_core.capture.clone import Clone
+from dre_core.capture.clone import Clone, Pattern
 from dre_core.capture.git import Git
 from dre_core.capture.renaming import Alias
 from dre_core.model.record import dataclass
@@ -72,6 +72,8 @@ class Cells:
     gaps: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     by_file: bool = False
+    _pattern: Pattern | None = None
+    _lock: Any = field(default_factory=Lock)
 
     def clone(self, name: str, commit: str) -> Clone:
         """A clone of a commit.
@@ -79,7 +81,10 @@ class Cells:
         Raises:
             CaptureError: git refuses.
         """
-        clone = Clone(self.git, self.folder / name, commit)
+        with self._lock:
+            if self._pattern is None:
+                self._pattern = Pattern(self.git, self.folder / "pattern")
+        clone = Clone(self._pattern, self.folder / name, commit)
         if clone.shadows:
             self.gaps.append(f"{', '.join(clone.shadows)} at the top of {commit[:12]} was left out")
         return clone
@@ -101,13 +106,13 @@ class Cells:
 
     def run(self, name: str, clone: Clone, words: list[str], aliases: tuple[Alias, ...] = ()) -> Ran:
         """Runs a cell and keeps it."""
-        run = self.execute(clone, words, aliases=aliases)
+        run = self.execute(clone, words, aliases=aliases, forked=True)
         if run.status == 4 and words:
             # An option that this commit's conftest does not know.
             words = [
                 word for word in words if word.startswith(("--rootdir=", "--continue", "-c", "--collect"))
             ]
-            run = self.execute(clone, words, aliases=aliases)
+            run = self.execute(clone, words, aliases=aliases, forked=True)
         self.ran[name] = Ran(clone=clone, words=words, run=run, aliases=aliases)
         return self.ran[name]
 
@@ -142,13 +147,17 @@ class Cells:
 
     def together(self, *steps: Callable[[], object]) -> None:
         """Runs steps side by side; the first error is raised when all have ended."""
-        if self.workers < 2 or len(steps) < 2:
+        if self.workers < 2:
             for step in steps:
                 step()
             return
-        with ThreadPoolExecutor(max_workers=self.workers) as pool:
-            waiting = [pool.submit(step) for step in steps]
-        for each in waiting:
+        beside = [Beside(step) for step in steps[1:]]
+        try:
+            steps[0]()
+        finally:
+            for each in beside:
+                each.wait()
+        for each in beside:
             each.result()
 
     def described(self) -> Iterable[Cell]:
@@ -164,13 +173,6 @@ class Cells:
                 detail=run.detail,
             )
         yield from (cell for name, cell in self.lost.items() if name not in self.ran)
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def selected(run: CellRun, tests: Sequence[str], *, by_file: bool = False) -> list[str]:

@@ -1,14 +1,16 @@
 """A throw-away clone of one commit: the place where a suite runs again.
 
 Made by ``git clone --shared`` into a temporary folder, with hooks off and inherited ``GIT_*`` cleared; the
-user's own tree is only read. Files of another commit can be laid over it.
+user's own tree is only read. Files of another commit can be laid over it. One such clone serves as the pattern of all.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from dre_core.capture.git import Git
@@ -26,11 +28,41 @@ _NO_HOOKS = (
 _SHADOWS = ("pytest", "_pytest", "pluggy", "sitecustomize", "usercustomize", "_distutils_hack")
 
 
+class Pattern:
+    """A repository without files that clones are copied from: what ``git clone --shared`` makes, made once.
+
+    Args:
+        repository: The user's work tree.
+        folder: Where it goes; must not exist.
+
+    Raises:
+        CaptureError: git refuses.
+    """
+
+    def __init__(self, repository: Git, folder: Path) -> None:
+        self.repository = repository
+        self._folder = folder
+        repository.run(
+            *_NO_HOOKS, "clone", "--shared", "--no-checkout", "--quiet", repository.root, str(folder)
+        )
+
+    def copy(self, folder: Path) -> None:
+        """Puts a copy into a folder, which must not exist.
+
+        Raises:
+            CaptureError: There is no room.
+        """
+        try:
+            shutil.copytree(self._folder / ".git", folder / ".git", ignore=shutil.ignore_patterns("*.sample"))
+        except (OSError, shutil.Error) as error:
+            raise CaptureError(f"a clone could not be made: {error}") from None
+
+
 class Clone:
     """A checkout of one commit in a temporary folder.
 
     Args:
-        repository: The user's work tree.
+        pattern: The repository without files.
         folder: Where it goes; must not exist.
         commit: The commit.
 
@@ -38,16 +70,33 @@ class Clone:
         CaptureError: git refuses.
     """
 
-    def __init__(self, repository: Git, folder: Path, commit: str) -> None:
+    def __init__(self, pattern: Pattern, folder: Path, commit: str) -> None:
         self.root = folder
         self.commit = commit
-        self._repository = repository
-        repository.run(
-            *_NO_HOOKS, "clone", "--shared", "--no-checkout", "--quiet", repository.root, str(folder)
-        )
+        self._pattern = pattern
+        self._repository = pattern.repository
         self._git = Git(str(folder))
-        self._git.run(*_NO_HOOKS, "checkout", "--quiet", "--detach", commit)
-        self.shadows = self._remove_shadows()
+        self._steps: list[Callable[[], None]] = []
+        self.shadows = self._check_out()
+
+    def _check_out(self) -> tuple[str, ...]:
+        self._pattern.copy(self.root)
+        self._git.run(*_NO_HOOKS, "checkout", "--quiet", "--detach", self.commit)
+        return self._remove_shadows()
+
+    def renew(self) -> None:
+        """Makes it as it was before anything ran in it; what lies there goes.
+
+        Raises:
+            CaptureError: git refuses.
+        """
+        try:
+            self.root.rename(Path(tempfile.mkdtemp(dir=self.root.parent)) / "used")
+        except OSError as error:
+            raise CaptureError(f"a clone could not be made anew: {error}") from None
+        self._check_out()
+        for step in self._steps:
+            step()
 
     def _remove_shadows(self) -> tuple[str, ...]:
         found = [path for name in _SHADOWS for path in (self.root / f"{name}.py", self.root / name)]
@@ -64,9 +113,11 @@ class Clone:
         Raises:
             CaptureError: git refuses.
         """
+        self._do(partial(self._replace, tuple(gone), commit, "\0".join(paths)))
+
+    def _replace(self, gone: tuple[str, ...], commit: str, wanted: str) -> None:
         for path in gone:
             _remove(self.root / path)
-        wanted = "\0".join(paths)
         if wanted:
             self._git.run(
                 *_NO_HOOKS, "checkout", "--quiet", commit, "--pathspec-from-file=-", "--pathspec-file-nul",
@@ -75,6 +126,9 @@ class Clone:
 
     def overlay(self, paths: Iterable[str]) -> None:
         """Lays the user's uncommitted files over the clone; a deleted one is deleted."""
+        self._do(partial(self._overlay, tuple(paths)))
+
+    def _overlay(self, paths: tuple[str, ...]) -> None:
         for path in paths:
             source, target = Path(self._repository.root, path), self.root / path
             _remove(target)
@@ -88,7 +142,14 @@ class Clone:
 
     def write(self, name: str, text: str) -> None:
         """Writes a file of our own into the clone."""
+        self._do(partial(self._write, name, text))
+
+    def _write(self, name: str, text: str) -> None:
         (self.root / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+
+    def _do(self, step: Callable[[], None]) -> None:
+        step()
+        self._steps.append(step)
 
 
 def _remove(path: Path) -> bool:

@@ -389,6 +389,10 @@ class Past:
         self._asked, self._told = process.stdin, process.stdout
         self._process = process
 
+    def at(self, commit: str) -> Past:
+        """Another commit's files, by the same process."""
+        return Past(self._git, commit, self._process)
+
     def show(self, path: str) -> str | None:
         """Text of a file, or None where it is absent or not UTF-8.
 

@@ -215,7 +215,7 @@ class Matrix:
         clone = self._crossed("bh-names", self.head, self.base)
         words = [*self._fixed(clone, self._old), *self._words]
         files = sorted({pair.base_id.partition("::")[0] for pair in missing})
-        run = self.cells.execute(clone, [*words, *files], aliases=given)
+        run = self.cells.execute(clone, [*words, *files], aliases=given, forked=True)
         accept_broken(run)
         bh.run.seconds += run.seconds
         if run.state is not CellState.RAN:
@@ -244,7 +244,9 @@ class Matrix:
         clone = self._crossed("bs", self.head, self.base)
         clone.replace((), self.base, sorted(support))
         words = [*self._fixed(clone, self._old), *self._words]
-        run = cells.execute(clone, words, without, values=values)
+        # The interpreter itself may have read what it is to run without.
+        forked = not any(name.startswith("PYTHON") for name in without)
+        run = cells.execute(clone, words, without, values=values, forked=forked)
         cells.ran["bs"] = Ran(clone=clone, words=words, run=run, without=without, values=values)
         unset = (f"no {name}" for name in sorted(without))
         numbers = (f"{module}.{name} = {value}" for module, name, value in values)
@@ -304,7 +306,7 @@ class Matrix:
             ran.words = self.cells.ran["bh"].words
             return
         words = [word for word in ran.words if word != "--collect-only"]
-        run = self.cells.execute(ran.clone, [*words, *selected(ran.run, tests)])
+        run = self.cells.execute(ran.clone, [*words, *selected(ran.run, tests)], forked=True)
         if any((found := run.reached(test)) is None or found.failed for test in tests):
             # It may be red by itself, or only alone: some tests need what others of their file do.
             whole = self.cells.execute(ran.clone, [*words, *selected(ran.run, tests, by_file=True)])
@@ -326,7 +328,7 @@ class Matrix:
         present = [file for file in files if (clone.root / self.cells.bench.rootdir / file).exists()]
         names = tuple(each.reversed() for each in self.cells.ran["bh"].aliases if each.new_module)
         words = [*self._fixed(clone, self._new), *self._words]
-        run = self.cells.execute(clone, [*words, *present], aliases=names)
+        run = self.cells.execute(clone, [*words, *present], aliases=names, forked=True)
         accept_broken(run)
         self.cells.ran["hb"] = Ran(clone=clone, words=words, run=run, aliases=names)
 

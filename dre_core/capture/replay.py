@@ -15,26 +15,32 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from dre_core.capture.beside import Gate
 from dre_core.capture.cell import Bench
-from dre_core.capture.cells import Cells, processors
+from dre_core.capture.cells import Cells
+from dre_core.capture.commits import commits_of
 from dre_core.capture.git import Git
 from dre_core.capture.layout import packages, relative, source_roots
 from dre_core.capture.material import changed_paths, is_test_file, paths_at
 from dre_core.capture.matrix import Matrix
 from dre_core.capture.probe import probe
 from dre_core.capture.reproduction import Reproduction
+from dre_core.capture.stem import Stem, processors
 from dre_core.errors import CaptureError
 from dre_core.model.replay import Lenient, Mode, Probed, ReplayedTest, ReplayFacts
 from dre_core.model.run import Source
-from dre_core.model.session import Session
+from dre_core.model.session import Outcome, Session
 from dre_core.store.local import hold, remove_orphan
 
 _PREFIX = "dre-replay-"
 _WRITER = "writer"
+_NEW_SECONDS = 60.0
 _LISTED = 2_000
 _SESSIONS_LIMIT = 8
+_RED = (Outcome.FAILED, Outcome.ERROR)
 
 
 def collect_replay(
@@ -50,6 +56,8 @@ def collect_replay(
     directory: str = "",
     workers: int = 0,
     probe_functions: int = 0,
+    gate: Gate | None = None,
+    stem: Stem | None = None,
 ) -> ReplayFacts:
     """Runs the suite again in throw-away clones.
 
@@ -65,6 +73,8 @@ def collect_replay(
         directory: Where the command ran, absolute; default: the top of the tree.
         probe_functions: How many changed functions to probe; see ``probe.py``.
         workers: How many cells may run side by side; default: as many as there are processors.
+        gate: Nothing of the project runs before it is open, what is needed for that is made ready; default: it is.
+        stem: An interpreter that was started for it, which will be closed; default: one is started.
 
     Returns:
         What each cell came to. A cell that could not run is in it, with the reason.
@@ -78,14 +88,20 @@ def collect_replay(
     try:
         with _scratch() as folder:
             top = tuple(s for s in _top(sessions) if not s.collect_only)[:_SESSIONS_LIMIT]
-            cells = Cells(
-                git=git,
-                bench=_bench(git, source, top, folder, environ, python, budget_seconds),
-                folder=folder,
-                total_seconds=total_seconds,
-                workers=workers or processors(),
-            )
-            return _run(cells, mode, source, top, directory or git.root, probe_functions)
+            with (
+                commits_of(git) as commits,
+                _forking(
+                    _bench(commits, source, top, folder, environ, python, budget_seconds), gate, stem
+                ) as bench,
+            ):
+                cells = Cells(
+                    git=commits,
+                    bench=bench,
+                    folder=folder,
+                    total_seconds=total_seconds,
+                    workers=workers or processors(),
+                )
+                return _run(cells, mode, source, top, directory or git.root, probe_functions)
     except OSError as error:
         raise CaptureError(f"a clone could not be made: {error}") from None
 
@@ -94,7 +110,7 @@ def collect_replay(
 def _scratch() -> Iterator[Path]:
     """A temporary folder; those that replays left when they were killed go."""
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if _is_own(left) and remove_orphan(left / _WRITER):
+        if _is_own(left) and (remove_orphan(left / _WRITER) or _is_forsaken(left)):
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -102,6 +118,31 @@ def _scratch() -> Iterator[Path]:
             hold(writer.fileno())
             writer.write(b"\n")
             yield folder
+
+
+@contextmanager
+def _forking(bench: Bench, gate: Gate | None, stem: Stem | None) -> Iterator[Bench]:
+    """The same with a gate, and with something to fork cells from, where there can be."""
+    environ = bench.environ_of_all()
+    if stem is not None and (stem.python, stem.environ) != (bench.python, environ):
+        stem.close()
+        stem = None
+    stem = stem or Stem.start(bench.python, environ)
+    try:
+        yield replace(bench, stem=stem, gate=gate or Gate())
+    finally:
+        if stem is not None:
+            stem.close()
+
+
+def _is_forsaken(folder: Path) -> bool:
+    """Whether whoever began to remove a folder was killed: its writer is gone, and it is not newly made."""
+    try:
+        with os.scandir(folder) as entries:
+            names = {entry.name for entry in entries}
+        return _WRITER not in names and (bool(names) or time.time() - folder.stat().st_mtime > _NEW_SECONDS)
+    except OSError:
+        return False
 
 
 def _is_own(folder: Path) -> bool:
@@ -195,4 +236,5 @@ def _bench(
         packages=packages(paths, roots),
         budget_seconds=budget_seconds,
         scratch=folder,
+        expected=frozenset(test.id for each in sessions for test in each.tests if test.outcome in _RED),
     )

@@ -50,7 +50,7 @@ class Reproduction:
         clone = cells.clone("clean", self.source.commit)
         for number, session in enumerate(self.sessions or (Session(id="", nonce=""),)):
             options, paths, directory = self._own_words(session, clone)
-            again = cells.execute(clone, [*options, *paths], directory=directory, addopts=True)
+            again = cells.execute(clone, options, directory=directory, paths=paths, addopts=True, forked=True)
             if number == 0:
                 cells.ran["clean"] = Ran(clone=clone, words=options, run=again)
             else:

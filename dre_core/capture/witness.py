@@ -33,7 +33,7 @@ _ALIASES = os.environ.get("DRE_CELL_ALIASES", "")
 _OLD_VALUES = os.environ.get("DRE_CELL_VALUES", "")
 _PARENT = os.environ.get("DRE_CELL_PARENT", "")
 _PR_SET_PDEATHSIG = 1
-
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 _entered: dict[int, set[str]] = {}
 
@@ -45,13 +45,20 @@ def entered(number: int) -> None:
         _entered.setdefault(number, set()).add(running)
 
 
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
 def _write(*records: dict[str, Any], **record: Any) -> None:
     # Opened each time: a test may close every descriptor, or leave without a word.
     if _LINES:
-        with open(_LINES, "a", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(
-                "".join(json.dumps(each) + "\n" for each in (*records, *([record] if record else [])))
-            )
+        data = "".join(map(_line, (*records, record) if record else records)).encode("ascii")
+        opened = os.open(_LINES, _APPENDING, 0o600)
+        try:
+            while data:
+                data = data[os.write(opened, data) :]
+        finally:
+            os.close(opened)
 
 
 def _die_with_parent() -> None:
