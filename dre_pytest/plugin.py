@@ -89,7 +89,7 @@ def _wanted(config: pytest.Config) -> bool:
 
 def _configure_main(config: pytest.Config) -> None:
     from dre_core.errors import UsageError
-    from dre_pytest.garbage import unsearched
+    from dre_core.garbage import unsearched
 
     face = Face(config)
     try:
@@ -292,7 +292,7 @@ class Face:
 
     def finish(self, session: pytest.Session) -> None:
         """Seal, show the verdict, and let ``--dre-enforce`` speak."""
-        from dre_pytest.garbage import unsearched
+        from dre_core.garbage import unsearched
 
         with unsearched():
             lines, failed = self._sealed(session)

@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 
 from dre_core.capture.journal import Journal, Mask, Outputs
+from dre_core.garbage import unsearched
 from dre_core.model.canonical import JSON, dumps
 from dre_core.model.journal import MAIN, NO_OUTCOME, fold, phase_counts
 from dre_core.model.session import HookNote, Session
@@ -39,7 +40,6 @@ from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conft
 from dre_pytest.command import distributions, ini, options, seed
 from dre_pytest.failure import is_failure
 from dre_pytest.fixtures import keep
-from dre_pytest.garbage import unsearched
 from dre_pytest.imports import loaded
 from dre_pytest.intact import Subjects, is_foreign
 from dre_pytest.pictures import Picture, of_playwright, of_report

@@ -16,7 +16,7 @@ PACKAGES = ("dre_core", "dre_pytest", "dre_ci")
 
 # Lower first; a module imports from its own layer and from those below.
 LAYERS = (
-    ("dre_core", "dre_core.errors", "dre_core.hooks"),
+    ("dre_core", "dre_core.errors", "dre_core.garbage", "dre_core.hooks"),
     ("dre_core.model",),
     ("dre_core.crypto",),
     ("dre_core.pipeline",),

@@ -32,6 +32,7 @@ from dre_core.capture.testfacts import (
     compare_tests,
     returned_types,
 )
+from dre_core.garbage import unsearched
 from dre_core.model.changes import Change, ChangeKind, Changes
 from dre_core.model.text import printable
 
@@ -52,7 +53,7 @@ def read_changes(git: Git, base: str) -> Changes:
     Raises:
         CaptureError: git refuses.
     """
-    with git.past(base) as past:
+    with git.past(base) as past, unsearched():
         return _read(git, past, base)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 _BRANCHES = ast.stmt | ast.IfExp
+# What ``ast.literal_eval`` takes.
+_OF_LITERALS = ast.Constant | ast.UnaryOp | ast.BinOp | ast.Tuple | ast.List | ast.Set | ast.Dict | ast.Call
 _SHORT = 2
 _SMALL = 2
 _CASES_LIMIT = 200
@@ -248,18 +251,21 @@ def _is_telling(node: ast.expr) -> bool:
 
 def _stand_together(text: str, case: Case) -> bool:
     """Whether a test holds the input and the answer: in its body, or in one row of its parameters."""
+    wanted = {ast.dump(_literal(case.given)), ast.dump(_literal(case.answer))}
+    return any(wanted <= inside for inside in _rows(text))
+
+
+@lru_cache(maxsize=32)
+def _rows(text: str) -> tuple[frozenset[str], ...]:
+    """The literals of each simple statement and each sequence of a file."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
-        return False
-    given, answer = ast.dump(_literal(case.given)), ast.dump(_literal(case.answer))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.stmt | ast.Tuple | ast.List) and not isinstance(
-            node, Function | ast.ClassDef
-        ):
-            if isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.Try):
-                continue
-            inside = {ast.dump(each) for each in ast.walk(node) if isinstance(each, ast.expr)}
-            if given in inside and answer in inside:
-                return True
-    return False
+        return ()
+    literals = {id(node): ast.dump(node) for node in ast.walk(tree) if isinstance(node, _OF_LITERALS)}
+    return tuple(
+        frozenset(found for each in ast.walk(node) if (found := literals.get(id(each))) is not None)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt | ast.Tuple | ast.List)
+        and not isinstance(node, Function | ast.ClassDef | ast.If | ast.For | ast.While | ast.With | ast.Try)
+    )

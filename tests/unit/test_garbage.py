@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from dre_pytest.garbage import unsearched
+from dre_core.garbage import unsearched
 
 
 @pytest.fixture(autouse=True)
