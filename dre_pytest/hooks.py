@@ -71,6 +71,9 @@ INTERNALS = (
 )
 """Functions that every outcome passes through; a missing one is another version's, not a finding."""
 
+GRAVE = ("from-elsewhere", "not-its-source", "patched-subject", "replaced", "swapped-body", "wrapped-body")
+"""Concerns that decide about a verdict; the others say who may have done it, and there may be any number of them."""
+
 Implementations = Mapping[str, tuple[pluggy.HookImpl, ...]]
 
 

@@ -126,7 +126,7 @@ class Recorder:
         self._files: dict[str, str] = {}
         self._plain_passes = 0
         self._tally: Counter[str] = Counter()
-        self._problems = 0
+        self._problems: Counter[str] = Counter()
         self._unwitnessed: list[str] = []
         self._stopwatch = Stopwatch()
         self._modules: list[ModuleType] = []
@@ -168,9 +168,10 @@ class Recorder:
         return sorted(path.stem for path in self.folder.glob("*.jsonl"))
 
     def problem(self, text: str) -> None:
-        """Record that something is wrong with the recording; at most a hundred times."""
-        self._problems += 1
-        if self._problems <= MAX_PROBLEMS:
+        """Record that something is wrong with the recording; of each kind at most a hundred times."""
+        kind = text.partition(":")[0]
+        self._problems[kind] += 1
+        if self._problems[kind] <= MAX_PROBLEMS:
             self._journal.write("problem", {"text": text[:MAX_MESSAGE]})
 
     @property
@@ -612,8 +613,9 @@ class Recorder:
             self._journal.write("late", {"exit_status": int(self._session.exitstatus)})
 
     def _new(self, notes: Iterable[HookNote]) -> list[JSON]:
-        """Notes that were not written before, as JSON."""
-        fresh = [note for note in dict.fromkeys(notes) if note not in self._noted][:MAX_NAMED]
+        """Notes that were not written before, as JSON; where there is no room for all, those that decide."""
+        fresh = [note for note in dict.fromkeys(notes) if note not in self._noted]
+        fresh = sorted(fresh, key=lambda note: note.concern not in hooks.GRAVE)[:MAX_NAMED]
         self._noted.update(fresh)
         return [
             {

@@ -30,7 +30,7 @@ def selection(evidence: Evidence) -> Ruling:
             _left_out(evidence, *each) for each in _left_out_of(session, _expected_at_base(evidence))
         ]
         findings += _unseen(evidence, session)
-    return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "nothing was left out")
+    return found(*findings, limit=10) if findings else passed(Vantage.IN_PROCESS, "nothing was left out")
 
 
 def _unseen(evidence: Evidence, session: Session) -> list[Finding]:

@@ -169,7 +169,7 @@ def subject_intact(evidence: Evidence) -> Ruling:
                 message = f"{note.hook} was replaced by {where} while tests ran"
                 findings.append(info("subject-intact", Vantage.IN_PROCESS, message, where=where))
     if findings:
-        return found(*findings[:10])
+        return found(*findings, limit=10)
     compared, modules = (
         sum(getattr(each, name) for each in evidence.top_sessions) for name in ("compared", "modules")
     )
@@ -311,7 +311,7 @@ def recorder_intact(evidence: Evidence) -> Ruling:
             if note.concern == "replaced"
         ]
     findings += [*_rewritten(evidence), *_in_the_way(evidence)]
-    return found(*findings[:10]) if findings else passed(Vantage.IN_PROCESS, "the record is whole")
+    return found(*findings, limit=10) if findings else passed(Vantage.IN_PROCESS, "the record is whole")
 
 
 def _rewritten(evidence: Evidence) -> list[Finding]:
@@ -364,4 +364,8 @@ def hooks_named(evidence: Evidence) -> Ruling:
         for note in session.hooks
         if note.concern in ("conftest", "outside-ours", "added-late", "changed-outcome", "replaced-by-plugin")
     ]
-    return found(*findings[:20]) if findings else passed(Vantage.IN_PROCESS, "no hook that changes outcomes")
+    return (
+        found(*findings, limit=20)
+        if findings
+        else passed(Vantage.IN_PROCESS, "no hook that changes outcomes")
+    )

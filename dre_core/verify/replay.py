@@ -561,7 +561,7 @@ def changed_code_pseudo_tested(evidence: Evidence) -> Ruling:
             message = f"no test enters {probed.name}, which the change added or altered"
             findings.append(warn(check, Vantage.RE_EXECUTED, message, where=where, **more))
     if findings:
-        return found(*findings[:_LISTED])
+        return found(*findings, limit=_LISTED)
     return passed(Vantage.RE_EXECUTED, f"{len(facts.probed)} changed functions were probed")
 
 

@@ -71,8 +71,18 @@ def not_applicable(reason: str) -> Ruling:
     return Ruling(CheckState.NOT_APPLICABLE, detail=reason)
 
 
-def found(*findings: Finding) -> Ruling:
-    """The check ran and found something."""
+_GRAVEST_FIRST = (Severity.VETO, Severity.FAIL, Severity.WARN, Severity.INFO)
+
+
+def found(*findings: Finding, limit: int | None = None) -> Ruling:
+    """The check ran and found something.
+
+    Args:
+        findings: At least one.
+        limit: So many are kept, the gravest, so that nobody hides one behind others.
+    """
+    if limit is not None:
+        findings = tuple(sorted(findings, key=lambda each: _GRAVEST_FIRST.index(each.severity))[:limit])
     return Ruling(CheckState.RAN, findings[0].vantage, findings[0].message, findings)
 
 

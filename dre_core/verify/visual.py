@@ -68,7 +68,7 @@ def _seen(evidence: Evidence) -> list[Item]:
 
 def _ruled(check: str, findings: Sequence[Finding], seen: Sequence[Item], good: str) -> Ruling:
     if findings:
-        return found(*findings[:_NAMED])
+        return found(*findings, limit=_NAMED)
     if not seen:
         return could_not_run("no picture could be looked at; it needs the extra visual")
     return passed(Vantage.OBSERVED, f"{len(seen)} of them: {good}")

@@ -149,6 +149,36 @@ TRICKS = {
         "rewrite.AssertionRewriter.visit_Assert = eval(code, {})\n",
         "import shop\n\n\ndef test_price():  # culprit\n    assert shop.double(2) == 4\n",
     ),
+    "floods-the-problems": Trick(
+        "outcome-matches-body",
+        "import pytest\n\n@pytest.hookimpl(wrapper=True)  # culprit\n"
+        "def pytest_runtest_makereport(item, call):\n"
+        "    report = yield\n    if call.excinfo:\n        report.outcome, report.longrepr = 'passed', None\n"
+        "    return report\n\n"
+        "def pytest_runtestloop(session):\n    for _ in range(100):\n        try:\n"
+        "            session.config.hook.pytest_runtest_logreport(report=object())\n"
+        "        except AttributeError:\n            pass\n",
+        "import shop\n\nclass TestShop:\n    def setup_method(self): assert shop.double(1) == 2\n"
+        "    def test_two(self): pass\n",
+    ),
+    "floods-the-notes": Trick(
+        "subject-intact",
+        "import shop\n\nclass Idle:\n    def pytest_runtest_setup(self, item): pass\n\n"
+        "def pytest_configure(config):\n    for _ in range(1100):\n        config.pluginmanager.register(Idle())\n\n"
+        "def double(n):  # culprit\n    return 2 * n\n\nshop.double = double\n",
+        PLAIN_TESTS,
+    ),
+    "floods-the-findings": Trick(
+        "subject-intact",
+        "import pytest, shop\n\n@pytest.fixture(autouse=True, scope='module')\ndef patched():\n"
+        "    for n in range(12):\n"
+        "        exec(f'def other{n}(): pass', vars(shop), found := {})\n"
+        "        found[f'other{n}'].__code__ = found[f'other{n}'].__code__.replace(co_filename=__file__)\n"
+        "        setattr(shop, f'helper{n}', found[f'other{n}'])\n    yield\n\n"
+        "shop.double.__code__ = (lambda n: 2 * n).__code__.replace(co_filename=shop.__file__, co_firstlineno=1)\n",
+        PLAIN_TESTS,
+        (("shop.py", "def double(n):  # culprit\n    return 3 * n\n"),),
+    ),
     "reader-that-changes-sources": Trick(
         "recorder-intact",
         "import pathlib\nown = pathlib.Path.read_bytes\ndef read_bytes(self):  # culprit\n"
