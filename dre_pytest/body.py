@@ -17,6 +17,7 @@ from dre_pytest.failure import is_failure
 from dre_pytest.intact import Subjects
 
 _MAX_LOOKS = 50
+_MAX_CONTROLS = 1_000
 
 
 class Body:
@@ -66,9 +67,19 @@ class Body:
     def _look_around(self, item: pytest.Function) -> None:
         """The first test of a module or class: a control, and what fixtures put in place of the code under test."""
         self._parent = item.parent
-        if len(self._parents) >= _MAX_LOOKS or id(item.parent) in self._parents:
+        if len(self._parents) >= _MAX_CONTROLS or id(item.parent) in self._parents:
             return
         self._parents.add(id(item.parent))
+        if len(self._parents) <= _MAX_LOOKS:
+            self._look()
+        with suppress(Exception):
+            lost = len(self.control.lost)
+            self.control.run(item, reported=self._beside is None)
+            if len(self.control.lost) > lost:  # who did it may be gone when the fixtures are
+                self._note(hooks.replaced_notes(self._rootdir))
+        self._beside = item
+
+    def _look(self) -> None:
         # Looking must never fail the test that is looked at.
         with suppress(Exception):
             self._note(hooks.subject_notes(self._subjects, self._rootdir, "patched-in-test"))
@@ -76,12 +87,6 @@ class Body:
             # It looks at each function, so only in the first, second, fourth ...
             if len(self._parents).bit_count() == 1:
                 self._note(hooks.exchanged_notes(self._subjects, self._rootdir))
-        with suppress(Exception):
-            lost = len(self.control.lost)
-            self.control.run(item, reported=self._beside is None)
-            if len(self.control.lost) > lost:  # who did it may be gone when the fixtures are
-                self._note(hooks.replaced_notes(self._rootdir))
-        self._beside = item
 
     def _note(self, found: Iterable[HookNote]) -> None:
         self.notes.extend(note for note in list(found) if note not in self.notes)

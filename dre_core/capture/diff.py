@@ -58,10 +58,11 @@ def read_changes(git: Git, base: str) -> Changes:
 
 
 def _read(git: Git, past: Past, base: str) -> Changes:
-    paths = _changed(git, base)
+    paths = [path for path in _changed(git, base) if _is_read(path)]
     gaps = [f"{len(paths) - _FILES_LIMIT} more files changed"] if len(paths) > _FILES_LIMIT else []
+    paths = paths[:_FILES_LIMIT]
     changes: list[Change] = []
-    for path in paths[:_FILES_LIMIT]:
+    for path in paths:
         if path in CONFIG_FILES:
             changes += compare_config(path, past.show(path), _on_disk(git, path))
         if is_script(path):
@@ -72,11 +73,11 @@ def _read(git: Git, past: Past, base: str) -> Changes:
             )
         if is_golden(path) and past.show(path) is not None:
             changes.append(Change(kind=ChangeKind.GOLDEN, path=printable(path), name=path.rpartition("/")[2]))
-    others = [path for path in paths[:_FILES_LIMIT] if is_other_test(path)]
+    others = [path for path in paths if is_other_test(path)]
     changes += compare_other_tests(
         [(printable(path), past.show(path), _on_disk(git, path)) for path in others]
     )
-    sources = [path for path in paths[:_FILES_LIMIT] if path.endswith(".py")]
+    sources = [path for path in paths if path.endswith(".py")]
     found, unread = _read_sources(git, past, base, sources)
     gaps += [f"{path} could not be read as Python" for path in unread]
     changes = sorted([*changes, *found], key=lambda change: (change.path, change.line, change.name))
@@ -89,6 +90,17 @@ def _read(git: Git, past: Past, base: str) -> Changes:
         files=len(sources) - len(unread),
         declares_plugin=declared,
         gaps=tuple(printable(gap) for gap in gaps),
+    )
+
+
+def _is_read(path: str) -> bool:
+    return (
+        path.endswith(".py")
+        or path in CONFIG_FILES
+        or is_script(path)
+        or is_build_file(path)
+        or is_golden(path)
+        or is_other_test(path)
     )
 
 

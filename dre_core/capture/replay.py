@@ -39,7 +39,7 @@ _PREFIX = "dre-replay-"
 _WRITER = "writer"
 _NEW_SECONDS = 60.0
 _LISTED = 2_000
-_SESSIONS_LIMIT = 8
+_SESSIONS_LIMIT = 32
 _RED = (Outcome.FAILED, Outcome.ERROR)
 
 
@@ -87,7 +87,9 @@ def collect_replay(
         raise CaptureError("there is no commit to run again", hint="commit the change first")
     try:
         with _scratch() as folder:
-            top = tuple(s for s in _top(sessions) if not s.collect_only)[:_SESSIONS_LIMIT]
+            top = tuple(s for s in _top(sessions) if not s.collect_only)
+            if len(top) > _SESSIONS_LIMIT:
+                raise CaptureError(f"{len(top)} test sessions in one run are too many to run again")
             with (
                 commits_of(git) as commits,
                 _forking(

@@ -20,6 +20,7 @@ CONDITION = re.compile(
     re.I,
 )
 """Reasons of a skip that name a platform, something missing or a tracked issue."""
+_MORE = re.compile(r"\d+ more ")
 
 
 class ChangeKind(str, Enum):
@@ -119,6 +120,11 @@ class Changes:
     files: int = 0
     declares_plugin: bool = False
     gaps: tuple[str, ...] = ()
+
+    @property
+    def left(self) -> str:
+        """What was changed and neither read nor listed, for there is a limit; empty if nothing was."""
+        return ", ".join(gap for gap in self.gaps if _MORE.match(gap))
 
     def of(self, *kinds: ChangeKind) -> tuple[Change, ...]:
         """The changes of some kinds, in order."""

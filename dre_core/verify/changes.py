@@ -25,6 +25,7 @@ input-special-cased      added code answers an input by heart as a test of the b
 eq-constant              an added ``__eq__`` always says yes                               veto
 equality-weakened        instances are compared by less than they were, or by nothing  fail minor
 coverage-config-weakened less is measured, or a lower threshold accepted                   fail minor
+change-read              more was changed than is read                                     fail minor
 =======================  ================================================================  ====================
 """
 
@@ -65,10 +66,30 @@ def _check(check: str, judge: Judge, *kinds: ChangeKind) -> Check:
         expected = evidence.policy.expected_base
         if changes.base != evidence.run.source.base or (expected and changes.base != expected):
             return could_not_run("the change was read against another base than the one to judge by")
-        findings = judge(evidence, changes.of(*kinds)) if changes.of(*kinds) else []
+        findings = [each for some in _apart(evidence, changes.of(*kinds)) for each in judge(evidence, some)]
         return found(*findings) if findings else passed(Vantage.STATIC, "nothing of the kind was changed")
 
     return Check(check, run, weight=0.2)
+
+
+def _apart(evidence: Evidence, changes: Sequence[Change]) -> list[list[Change]]:
+    """What a declaration excuses apart from the rest, so that it excuses nothing that stands beside it."""
+    declaration = evidence.declaration
+    meant = [each for each in changes if declaration is not None and declaration.excuses_path(each.path)]
+    return [some for some in ([each for each in changes if each not in meant], meant) if some]
+
+
+def _read_whole(evidence: Evidence) -> Ruling:
+    """Whether all of the change was looked at: nobody hides a line behind thousands of files."""
+    changes = evidence.changes
+    if changes is None or not changes.base:
+        return not_applicable("no base commit to compare with")
+    if not changes.left:
+        return passed(Vantage.STATIC, f"{changes.files} changed Python files were read")
+    items = tuple(item.digest for item in evidence.run.items_of("changes"))
+    message = f"more was changed than is read: {changes.left}"
+    remedy = "split the change"
+    return found(fail("change-read", Weight.MINOR, Vantage.STATIC, message, remedy=remedy, evidence=items))
 
 
 def _list(changes: Sequence[Change], *, detail: bool = True) -> str:
@@ -220,7 +241,10 @@ def _golden(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
 def _coverage_config(evidence: Evidence, changes: Sequence[Change]) -> list[Finding]:
     named = ", ".join(f"{c.name} in {c.path} ({c.detail})" for c in changes[:_NAMED])
     message = f"less coverage is measured or asked for: {named}"
-    remedy = "keep the threshold, or leave the omission to a change of its own"
+    remedy = (
+        "keep the threshold, or leave the omission to a change of its own; what is meant, a maintainer excuses: "
+        f"dre claim --excuse {changes[0].path}"
+    )
     more = {**_about(evidence, changes), "tests": ()}
     return [fail("coverage-config-weakened", Weight.MINOR, Vantage.STATIC, message, remedy=remedy, **more)]
 
@@ -303,4 +327,5 @@ CHANGE_CHECKS = (
     _check("eq-constant", _equal_constant, ChangeKind.EQUAL_CONSTANT),
     _check("equality-weakened", _equal_weakened, ChangeKind.EQUAL_WEAKENED),
     _check("coverage-config-weakened", _coverage_config, ChangeKind.COVERAGE_CONFIG),
+    Check("change-read", _read_whole, weight=0.2),
 )

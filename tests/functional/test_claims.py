@@ -102,6 +102,19 @@ def test_an_excused_path(project, tmp_path):
     assert project.findings(verdict)["hook-added"] in ("fail", "warn"), "no maintainer signed"
 
 
+def test_an_excused_path_excuses_nothing_beside_it(project):
+    base = project.commit("base")
+    for place in ("a", "b"):
+        project.write(f"{place}/conftest.py", "def pytest_runtest_makereport(item, call): pass\n")
+        project.write(f"{place}/test_{place}.py", "def test_one(): assert 1 + 1 == 2\n")
+    project.commit("hooks")
+    project.dre("claim", "--excuse", "a")
+    project.dre("wrap", "--base", base, "--", *PYTEST, "--dre")
+    found = project.verdict()["methods"]["structural"]["findings"]
+    hooks = {(each["where"], each["severity"]) for each in found if each["check"] == "hook-added"}
+    assert hooks == {("a/conftest.py:1", "info"), ("b/conftest.py:1", "warn")}
+
+
 def test_a_declared_policy(project, tmp_path):
     policy = tmp_path / "policy.yaml"
     policy.write_text("minimum_level: 2\n")

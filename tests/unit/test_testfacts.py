@@ -209,6 +209,16 @@ def test_a_history_is_read_with_its_uncommitted_files(project):
     assert not found.declares_plugin
 
 
+def test_nothing_is_hidden_behind_many_files(project, monkeypatch):
+    base = project.git("rev-parse", "HEAD")
+    monkeypatch.setattr("dre_core.capture.diff._FILES_LIMIT", 1)
+    project.write("test_shop.py", "from shop import double\n\ndef test_two():\n    assert double(1) == 2\n")
+    project.write("a.txt", "junk")
+    assert read_changes(Git(str(project.path)), base).left == ""
+    project.write("a.py", "")
+    assert read_changes(Git(str(project.path)), base).left == "1 more files changed"
+
+
 @pytest.mark.slow
 def test_a_recorded_run_with_a_base_seals_and_judges_them(project):
     base = project.git("rev-parse", "HEAD")
