@@ -636,25 +636,6 @@ def test_alone(project, name):
     assert verdict["verdict"] in (trick.alone or ("contradicted", "inconclusive")), verdict
 
 
-def test_a_module_behind_many_others(project):
-    for number in range(55):
-        project.write(f"test_{number:02}.py", "def test_one(): assert 1 + 1 == 2\n")
-    project.write("shop.py", SHOP)
-    project.write("test_shop.py", "def test_one(): assert 1 + 1 == 2\n")
-    project.write("zz/test_late.py", "import shop\n\ndef test_two(): assert shop.double(1) == 2\n")
-    project.write(
-        "zz/conftest.py",
-        "import pytest\n\n@pytest.fixture(autouse=True)\ndef kind(monkeypatch):\n"
-        "    own = pytest.CallInfo.from_call.__func__\n"
-        "    def from_call(cls, func, *args, **kwargs):  # culprit\n"
-        "        call = own(cls, func, *args, **kwargs)\n        call.excinfo = None\n        return call\n"
-        "    monkeypatch.setattr(pytest.CallInfo, 'from_call', classmethod(from_call))\n",
-    )
-    project.commit("trick")
-    assert project.wrap_pytest().returncode == 0
-    assert project.verdict()["verdict"] in ("contradicted", "inconclusive")
-
-
 @pytest.mark.parametrize("name", UNDECIDABLE)
 def test_undecidable_from_one_run(project, name):
     conftest, files = UNDECIDABLE[name]
