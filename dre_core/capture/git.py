@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from dre_core.errors import CaptureError
@@ -37,7 +38,7 @@ _SIGNATURE_STATES = {
 _SIGNATURE_KINDS = {"SSH SIGNATURE": "ssh", "SIGNED MESSAGE": "x509"}
 # No program that git starts, filters of the checkout's configuration included, may see these.
 _KEY_VARIABLES = ("DRE_SIGNING_KEY", "DRE_PASSPHRASE")
-_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
+_SETTINGS = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +285,7 @@ class Git:
 
         try:
             process = subprocess.Popen(
-                [*_GIT, "cat-file", "--batch"],
+                [_program(), *_SETTINGS, "cat-file", "--batch"],
                 cwd=self.root,
                 env=_environ(),
                 stdin=subprocess.PIPE,
@@ -565,6 +566,16 @@ def _environ() -> dict[str, str]:
     return {**kept, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 
 
+@lru_cache(maxsize=1)
+def _program() -> str:
+    """Where git lies, looked for once: each process would try every folder of a long search path again."""
+    for folder in os.get_exec_path():
+        path = os.path.join(folder, "git")
+        if os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return "git"
+
+
 def _git(
     directory: str, *arguments: str, stdin: bytes | None = None, extra: Mapping[str, str] | None = None
 ) -> bytes:
@@ -572,7 +583,7 @@ def _git(
 
     try:
         done = subprocess.run(
-            [*_GIT, *arguments],
+            [_program(), *_SETTINGS, *arguments],
             cwd=directory,
             env={**_environ(), **(extra or {})},
             input=stdin,

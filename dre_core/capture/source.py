@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dre_core.capture.beside import Beside
 from dre_core.capture.collector import Captured, Facts, Moment, Scene
 from dre_core.capture.environment import ci_base
 from dre_core.capture.git import Git, Head, Tree, folder_tree
@@ -40,8 +41,11 @@ class SourceCollector:
                 hint = "run inside a git checkout to bind the evidence to a commit"
                 facts.gap("git", "no git work tree", hint)
             return []
+        reading = Beside(self._git.tree)  # while git tells of the commit
         head = self._git.head()
-        self._before = self._git.tree()
+        facts.project = head.origin or self._git.root_commit()
+        base = self._base(scene, facts)
+        self._before = reading.result()
         modified, untracked = self._git.modified(self._before)
         facts.source = Source(
             vcs="git",
@@ -51,10 +55,9 @@ class SourceCollector:
             clean=not modified and not untracked,
             modified=tuple(modified[:_LISTED]),
             untracked=len(untracked),
-            base=self._base(scene, facts),
+            base=base,
             repository=head.origin,
         )
-        facts.project = head.origin or self._git.root_commit()
         detail: dict[str, Any] = {
             "branch": head.branch,
             "commit": head.commit,
