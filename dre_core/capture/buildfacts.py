@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 
 from dre_core.model.changes import CONDITION, Change, ChangeKind
 
@@ -72,7 +73,7 @@ def _left_out(path: str, pattern: str, text: str, tests: Iterable[str]) -> Itera
     if form is None:
         return
     excused = CONDITION.search(_around(text, pattern)) is not None
-    matching = [test for test in tests if form.search(_class(test))]
+    matching = [test for test in tests if _fits(form, _class(test))]
     for test in matching[:_NAMED_LIMIT]:
         name = test.rpartition("/")[2].partition(".")[0]
         detail = f"excluded in {path}: {pattern[:80]}"
@@ -85,17 +86,34 @@ def _class(path: str) -> str:
     return inner.rpartition(".")[0] or inner
 
 
-def _form(pattern: str) -> re.Pattern[str] | None:
-    """A pattern of Ant's, or a class with dots, as a regular expression over classes with slashes."""
+def _form(pattern: str) -> list[str] | None:
+    """A pattern of Ant's, or a class with dots, as the names on the way to a class; None for one of all or none."""
     text = re.sub(r"\.(?:java|class|kt|groovy|scala)$", "", pattern.strip().replace("\\", "/"))
     if not text.strip("*/.") or text.startswith("%") or len(text) > 500:
         return None
     if "/" not in text and "." in text:
         text = text.replace(".", "/")
-    parts = re.split(r"(\*\*/?|\*|\?)", text)
-    stands_for = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    body = "".join(stands_for.get(part, re.escape(part)) for part in parts)
-    return re.compile(rf"(?:^|/){body}$")
+    # It may begin at any folder.
+    return ["**", *(part.replace("[", "[[]") for part in text.split("/"))]
+
+
+def _fits(form: list[str], path: str) -> bool:
+    """Whether a path fits, found without going back: a hostile pattern would hold up a regular expression for ever."""
+    places = _opened(form, {0})
+    for name in path.split("/"):
+        there = [place for place in places if place < len(form)]
+        stay = {place for place in there if form[place] == "**"}
+        go = {place + 1 for place in there if place not in stay and fnmatchcase(name, form[place])}
+        places = _opened(form, stay | go)
+    return len(form) in places
+
+
+def _opened(form: list[str], places: set[int]) -> set[int]:
+    """The places in a form that are reached, those behind any number of folders included."""
+    for place, part in enumerate(form):
+        if place in places and part == "**":
+            places.add(place + 1)
+    return places
 
 
 def _around(text: str, pattern: str) -> str:

@@ -60,7 +60,12 @@ def _has_threads() -> bool:
     return len(os.listdir("/proc/self/task")) > 1
 
 
-def _told(connection: Any, size: int) -> bytes:
+def told(connection: Any, size: int) -> bytes:
+    """So many bytes of a socket.
+
+    Raises:
+        EOFError: It was closed before.
+    """
     data = b""
     while len(data) < size:
         more = connection.recv(size - len(data))
@@ -71,8 +76,8 @@ def _told(connection: Any, size: int) -> bytes:
 
 
 def _received(connection: Any) -> list[bytes]:
-    size = int.from_bytes(_told(connection, _NUMBER_BYTES), "big")
-    return _told(connection, size).split(b"\0")
+    size = int.from_bytes(told(connection, _NUMBER_BYTES), "big")
+    return told(connection, size).split(b"\0")
 
 
 class _Cell:

@@ -1,9 +1,9 @@
 """Added product code that asks whether a test is running, by syntax tree.
 
 It asks where it looks for a test runner or a test in how the process was started, what is loaded, what the environment
-says or who calls. The answer is followed through names of the same file: a flag, a function that gives it, a frame
-that is walked. What matters is what hangs on it: nothing but a message, something that is stored or a yes or no,
-or the value that the product gives.
+says or who calls, or for what only the recorder of a run, or a re-execution, puts in place. The answer is followed
+through names of the same file: a flag, a function that gives it, a frame that is walked. What matters is what hangs
+on it: nothing but a message, something that is stored or a yes or no, or the value that the product gives.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _PROGRAM = re.compile(r"sys\.(?:orig_)?argv\[0\]|__main__\.__file__")
 _WORDS = re.compile(r"[A-Za-z]+")
 _PUT_IN_PLACE = frozenset({"EncodedFile", "CaptureIO", "LogCaptureHandler", "DontReadFromInput"})
 _TEST_WORDS = frozenset({"test", "tests", "testing", "pytest", "unittest", "conftest"})
+# What only whoever records or runs again has put there.
+_RECORDER = re.compile(r"\bDRE_[A-Z]|dre[-_](?:replay|cell)|(?:^|/)\.dre(?:/|$)")
 _ROUNDS = 3
 _DECIDING = ast.If | ast.While | ast.Match
 _STORING = (
@@ -134,7 +136,7 @@ def _follow(tree: ast.Module) -> _Names | None:
     """The names that matter; None where nothing in the file could be a question."""
     text = {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)}
     text |= {each.id for each in ast.walk(tree) if isinstance(each, ast.Name)}
-    if not text & _HINTS:
+    if not text & _HINTS and not any(map(_names_recorder, ast.walk(tree))):
         return None
     names = _Names(callers=set(), started=set(), answers=set(), texts={})
     for statement in tree.body:
@@ -148,6 +150,14 @@ def _follow(tree: ast.Module) -> _Names | None:
             if isinstance(statement, ast.Return) and function and _answers(statement.value, function, names):
                 names.answers |= {("", function), ("", f".{function}")}
     return names
+
+
+def _names_recorder(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and _RECORDER.search(node.value) is not None
+    )
 
 
 def _answers(value: ast.expr | None, function: str, names: _Names) -> bool:
@@ -259,6 +269,8 @@ def _texts(node: ast.AST, names: _Names) -> list[str]:
 
 def _asks_the_environment(node: ast.Compare | ast.Subscript | ast.Call, names: _Names) -> bool:
     words = _texts(node, names)
+    if any(map(_RECORDER.search, words)):
+        return True
     if not any(word.startswith("PYTEST") for word in words):
         return False
     text = ast.unparse(node)

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dre_core.capture.forker import told
 from dre_core.errors import CaptureError
 
 if TYPE_CHECKING:
@@ -150,10 +151,10 @@ class Stem:
         """What it has imported; empty where it did not come to be ready."""
         try:
             self._control.settimeout(max(0.0, self._deadline - time.monotonic()))
-            size = int.from_bytes(_told(self._control, _NUMBER_BYTES), "big")
+            size = int.from_bytes(told(self._control, _NUMBER_BYTES), "big")
             if size > _NAMES_LIMIT_BYTES:
                 return frozenset()
-            names = _told(self._control, size)
+            names = told(self._control, size)
             self._control.settimeout(None)
         except (OSError, EOFError):
             return frozenset()
@@ -270,16 +271,6 @@ class Fork:
                 with suppress(OSError):
                     os.killpg(self._pid, 9)
         self._connection.close()
-
-
-def _told(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = connection.recv(size - len(data))
-        if not more:
-            raise EOFError
-        data += more
-    return data
 
 
 def _modules(folder: Path) -> Iterator[str]:

@@ -75,8 +75,11 @@ def _check(check: str, judge: Judge, *kinds: ChangeKind) -> Check:
 def _apart(evidence: Evidence, changes: Sequence[Change]) -> list[list[Change]]:
     """What a declaration excuses apart from the rest, so that it excuses nothing that stands beside it."""
     declaration = evidence.declaration
-    meant = [each for each in changes if declaration is not None and declaration.excuses_path(each.path)]
-    return [some for some in ([each for each in changes if each not in meant], meant) if some]
+    rest: list[Change] = []
+    meant: list[Change] = []
+    for each in changes:
+        (meant if declaration is not None and declaration.excuses_path(each.path) else rest).append(each)
+    return [some for some in (rest, meant) if some]
 
 
 def _read_whole(evidence: Evidence) -> Ruling:

@@ -139,3 +139,13 @@ def test_no_text_breaks_it(text, path):
             path, text, pom(surefire=f"<configuration><exclude>{text}</exclude></configuration>"), TESTS
         )
     )
+
+
+def test_a_hostile_exclusion_holds_nothing_up():
+    pom = (
+        "<project><build><plugins><plugin><artifactId>maven-surefire-plugin</artifactId><configuration><excludes>"
+        f"<exclude>{'*a' * 200}b</exclude></excludes></configuration></plugin></plugins></build></project>"
+    )
+    path = f"src/test/java/{'a' * 200}.java"
+    found = list(compare_build("pom.xml", None, pom, [path]))
+    assert [change.kind for change in found] == [ChangeKind.RUNNER_CONFIG]
