@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from opcode import opmap
 from pathlib import Path
@@ -64,29 +64,28 @@ def _has_assert(path: Path) -> bool:
 
 def count_assertions(code: CodeType) -> int:
     """Assertions in a function, in the functions within it, and the names of what it calls to check."""
-    return sum(_statements(each) + sum(map(_checks, each.co_names)) for each in _codes(code))
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
+    checks, index = _read_names(code.co_names)
+    count = checks + _statements(code, index)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _codes(constant)
+            count += count_assertions(constant)
+    return count
 
 
 @lru_cache(maxsize=4096)
-def _checks(name: str) -> bool:
-    return name != _ERROR and is_checking(name)
+def _read_names(names: tuple[str, ...]) -> tuple[int, int]:
+    """How many of a function's names say that they check, and where the assertion's error is among them, else -1."""
+    checks = sum(name != _ERROR and is_checking(name) for name in names)
+    return checks, names.index(_ERROR) if _ERROR in names else -1
 
 
-def _statements(code: CodeType) -> int:
+def _statements(code: CodeType, index: int) -> int:
     raw = code.co_code
     count = raw[::2].count(_LOAD_ERROR) if _LOAD_ERROR is not None else 0
     if _LOAD_COMMON is not None:
         count += _pairs(raw, _LOAD_COMMON, 0)
-    if _ERROR not in code.co_names:
+    if index < 0:
         return count
-    index = code.co_names.index(_ERROR)
     if index >= _WIDE:
         return count + _disassembled(code)
     if sys.version_info < (3, 11):

@@ -60,7 +60,7 @@ from dre_pytest.suspects import suspects
 from dre_pytest.swap import own_code
 
 MAX_PROBLEMS = 100
-_LEAST_SECONDS = 0.02
+_LEAST_SECONDS = 0.01
 
 # Tests patch the modules; the recorder keeps the genuine functions.
 _now = datetime.now
@@ -210,6 +210,7 @@ class Recorder:
                 self._write_collected(session)
         except Exception as error:
             self.problem(f"recorder-failed: collection: {error!r}")
+        self._cpu_last = _cpu_ns()
 
     def _write_collected(self, session: pytest.Session) -> None:
         manager = self.config.pluginmanager
@@ -381,7 +382,6 @@ class Recorder:
             self._write_test(node, report, running)
             del self._running[key]
             self._cpu = {}
-            self._cpu_last = _cpu_ns()
 
     def _take_subtest(self, running: Running, report: pytest.TestReport) -> None:
         running.subtests += 1

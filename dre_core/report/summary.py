@@ -9,6 +9,7 @@ from dre_core.model.verdict import Cause, Conclusion, IntegrityResult
 from dre_core.report.build import WORDS, Report, claim_words
 from dre_core.report.difference import Difference
 from dre_core.verify.covered import change_words
+from dre_core.verify.wording import plural
 
 _FINDINGS = 5
 _ROWS = 40
@@ -57,7 +58,8 @@ def _replay(report: Report) -> list[str]:
         return []
     run_seconds = report.evidence.run.duration_ns / 1e9
     times = f", {facts.seconds / run_seconds:.1f} times the run" if facts.seconds and run_seconds else ""
-    return [f"{_INDENT}replay  {len(facts.cells)} cells in {facts.seconds:.1f} s{times}"]
+    cells = plural(len(facts.cells), "cell")
+    return [f"{_INDENT}replay  {cells} in {facts.seconds:.1f} s{times}"]
 
 
 def _methods(report: Report) -> str:

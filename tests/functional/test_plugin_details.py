@@ -88,6 +88,20 @@ def test_markers_parameters_assertions_and_time(markers, workers):
     assert session.ini == {"markers": "\narea\nslow", "xfail_strict": "true"}
 
 
+@pytest.mark.parametrize("workers", WORKERS)
+def test_what_collecting_takes_is_not_the_first_test_s(recorded, workers):
+    recorded.pytester.makepyfile("""
+        import time
+        end = time.process_time() + 1
+        while time.process_time() < end: pass
+
+        def test_first(): pass
+    """)
+    assert recorded.run(*workers).ret == 0
+    (first,) = recorded.session().tests
+    assert first.cpu_seconds < 1
+
+
 @pytest.mark.parametrize(
     ("source", "count"),
     [
