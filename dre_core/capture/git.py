@@ -40,6 +40,9 @@ _SIGNATURE_KINDS = {"SSH SIGNATURE": "ssh", "SIGNED MESSAGE": "x509"}
 _KEY_VARIABLES = ("DRE_SIGNING_KEY", "DRE_PASSPHRASE")
 _SETTINGS = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
+Committed = dict[bytes, tuple[str, str]]
+"""Of a commit's tree: path to mode and blob id."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
@@ -326,16 +329,20 @@ class Git:
         """The tree digest of the work tree as it lies on disk, with git's blob ids of the same bytes."""
         return _tree(os.fsencode(self.root), self.paths(), with_blob_ids=True)
 
-    def modified(self, tree: Tree) -> tuple[list[str], list[str]]:
+    def modified(self, tree: Tree, committed: Committed | None = None) -> tuple[list[str], list[str]]:
         """Tracked paths that differ from HEAD, and untracked ones.
 
         Content decides, never the index's flags or times: a path whose bytes do not give HEAD's blob id is
         asked again through git's clean filters (line endings, LFS) before it counts as modified.
 
+        Args:
+            tree: The work tree as it lies on disk.
+            committed: From :meth:`committed`, where that was asked for already.
+
         Returns:
             Modified (or deleted) tracked paths and untracked paths, each sorted.
         """
-        committed = self._committed()
+        committed = self.committed() if committed is None else committed
         suspects: list[bytes] = []
         modified: set[bytes] = set()
         for path, (mode, blob) in committed.items():
@@ -349,8 +356,8 @@ class Git:
         untracked = [path for path in tree.records if path not in committed]
         return [os.fsdecode(p) for p in sorted(modified)], [os.fsdecode(p) for p in sorted(untracked)]
 
-    def _committed(self) -> dict[bytes, tuple[str, str]]:
-        """Path to ``(mode, blob id)`` of HEAD's tree."""
+    def committed(self) -> Committed:
+        """HEAD's tree; empty without a commit."""
         try:
             output = self.run("ls-tree", "-r", "-z", "--full-tree", "HEAD")
         except CaptureError:

@@ -41,12 +41,15 @@ class SourceCollector:
                 hint = "run inside a git checkout to bind the evidence to a commit"
                 facts.gap("git", "no git work tree", hint)
             return []
-        reading = Beside(self._git.tree)  # while git tells of the commit
+        # All wait for git most of the time, and nothing of it for each other.
+        reading = Beside(self._git.tree)
+        listing = Beside(self._git.committed)
+        comparing = Beside(lambda: self._base(scene, facts))
         head = self._git.head()
         facts.project = head.origin or self._git.root_commit()
-        base = self._base(scene, facts)
+        base = comparing.result()
         self._before = reading.result()
-        modified, untracked = self._git.modified(self._before)
+        modified, untracked = self._git.modified(self._before, listing.result())
         facts.source = Source(
             vcs="git",
             commit=head.commit,
