@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from dre_core.model.text import printable
 from dre_core.sealing import seal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dre_core.capture.collector import Collector
     from dre_core.capture.executable import Executable
     from dre_core.capture.growth import Growth
@@ -85,9 +88,12 @@ def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, 
         executable_mode=f"{executable.mode:04o}",
         interpreter=printable(executable.interpreter),
     )
-    stem = _stem(engine, executable) if wishes.replay else None
+    stem = _stem(engine, command, executable) if wishes.replay else None
     try:
         operation = engine.begin("wrap", command.argv, wishes, facts=facts, parent=_parent(engine))
+        if stem is not None and operation.facts.source.commit:
+            # The base's texts lie where the head's do: relative to the top.
+            stem.compile(_top(engine.directory), operation.facts.old_sources)
         try:
             return _wrap(engine, operation, command, wishes, executable, standard, (watching, stem))
         finally:
@@ -98,15 +104,36 @@ def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, 
             stem.close()
 
 
-def _stem(engine: Engine, executable: Executable) -> Stem | None:
+def _stem(engine: Engine, command: Command, executable: Executable) -> Stem | None:
     """What the tests will be run again from, made ready on another processor before the command is started."""
     from dre_core.capture.process import child_environ
     from dre_core.capture.stem import Stem, environ_of_cells, processors
 
-    for path in (executable.path, executable.interpreter):
-        if os.path.basename(path).startswith("python") and processors() > 1:
-            return Stem.start(path, environ_of_cells(child_environ(engine.environ), str(engine.root)))
-    return None
+    if processors() < 2:
+        return None
+    python = _interpreter(command, executable, engine.environ.get("PATH"))
+    return Stem.start(python, environ_of_cells(child_environ(engine.environ), str(engine.root)))
+
+
+def _interpreter(command: Command, executable: Executable, path: str | None) -> str:
+    """The Python that a command is likely to run tests with, as that would name itself."""
+    import shutil
+
+    for file in (executable.path, executable.interpreter):
+        if os.path.basename(file).startswith("python"):
+            return str(file)
+    for word in " ".join(command.argv[1:]).split():
+        found = shutil.which(word, path=path) if os.path.basename(word).startswith("python") else None
+        if found and os.path.isabs(found):
+            return found
+    return sys.executable
+
+
+def _top(directory: Path) -> str:
+    """The checkout that a folder lies in."""
+    return str(
+        next((each for each in (directory, *directory.parents) if (each / ".git").exists()), directory)
+    )
 
 
 def _collectors_beside(engine: Engine) -> Mapping[str, Collector] | None:

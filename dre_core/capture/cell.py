@@ -211,7 +211,9 @@ class Bench:
         with place.open("w+b") as output:
             if stem is not None:
                 path = [*map(str, self._roots(clone)), str(folder)]
-                fork = stem.fork(words, cwd=cwd, path=path, environ=environ, output=place)
+                fork = stem.fork(
+                    words, cwd=cwd, path=path, environ=environ, output=place, clone=clone.untouched()
+                )
                 status, killed = self._wait(fork.status, fork.end, output)
             else:
                 process = self._process(words, cwd, environ, output)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from dre_core.capture.beside import Beside
+from dre_core.capture.beside import Beside, Result
 from dre_core.capture.cell import Bench, CellRun
 from dre_core.capture.clone import Clone, Pattern
 from dre_core.capture.git import Git
@@ -55,6 +55,7 @@ class Cells:
         folder: A temporary folder.
         total_seconds: Time for all of them together.
         workers: How many may run side by side.
+        pattern: What clones are copied from.
         ran: Cells that ran, by name.
         lost: Cells that could not, by name.
         gaps: What could not be done, in words.
@@ -67,13 +68,25 @@ class Cells:
     folder: Path
     total_seconds: float
     workers: int = 1
+    pattern: Beside[Pattern]
     ran: dict[str, Ran] = field(default_factory=dict)
     lost: dict[str, Cell] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     by_file: bool = False
-    _pattern: Pattern | None = None
-    _lock: Any = field(default_factory=Lock)
+    _ahead: dict[tuple[str, str], Beside[Clone]] = field(default_factory=dict)
+    _begun: list[Beside[Any]] = field(default_factory=list)
+
+    def beside(self, step: Callable[[], Result]) -> Beside[Result]:
+        """Begins a step whose result is wanted later, or not at all."""
+        begun = Beside(step)
+        self._begun.append(begun)
+        return begun
+
+    def ahead(self, name: str, commit: str) -> None:
+        """Begins to make a clone that is going to be wanted, if that is done on another processor."""
+        if self.workers > 1:
+            self._ahead[name, commit] = self.beside(partial(self._clone, name, commit))
 
     def clone(self, name: str, commit: str) -> Clone:
         """A clone of a commit.
@@ -81,13 +94,19 @@ class Cells:
         Raises:
             CaptureError: git refuses.
         """
-        with self._lock:
-            if self._pattern is None:
-                self._pattern = Pattern(self.git, self.folder / "pattern")
-        clone = Clone(self._pattern, self.folder / name, commit)
+        begun = self._ahead.pop((name, commit), None)
+        clone = begun.result() if begun is not None else self._clone(name, commit)
         if clone.shadows:
             self.gaps.append(f"{', '.join(clone.shadows)} at the top of {commit[:12]} was left out")
         return clone
+
+    def _clone(self, name: str, commit: str) -> Clone:
+        return Clone(self.pattern.result(), self.folder / name, commit)
+
+    def end(self) -> None:
+        """Waits for what was begun and nobody wanted."""
+        for begun in self._begun:
+            begun.wait()
 
     def execute(
         self, clone: Clone, words: Sequence[str], without: frozenset[str] = frozenset(), **more: Any

@@ -23,7 +23,7 @@ class ChangesCollector:
             return []
         from dre_core.capture.diff import read_changes
 
-        found = read_changes(git, facts.source.base)
+        found = read_changes(git, facts.source.base, facts.old_sources)
         for gap in found.gaps:
             facts.gap(self.name, gap)
         return [

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +46,8 @@ class Pattern:
         repository.run(
             *_NO_HOOKS, "clone", "--shared", "--no-checkout", "--quiet", repository.root, str(folder)
         )
+        with suppress(OSError), (folder / ".git" / "info" / "exclude").open("a") as stream:
+            stream.write("__pycache__/\n")
 
     def copy(self, folder: Path) -> None:
         """Puts a copy into a folder, which must not exist.
@@ -77,6 +80,7 @@ class Clone:
         self._repository = pattern.repository
         self._git = Git(str(folder))
         self._steps: list[Callable[[], None]] = []
+        self._is_touched = False
         self.shadows = self._check_out()
 
     def _check_out(self) -> tuple[str, ...]:
@@ -97,6 +101,11 @@ class Clone:
         self._check_out()
         for step in self._steps:
             step()
+
+    def untouched(self) -> str:
+        """Its top, if this is asked for the first time since it was made; else nothing."""
+        touched, self._is_touched = self._is_touched, True
+        return "" if touched else str(self.root)
 
     def _remove_shadows(self) -> tuple[str, ...]:
         found = [path for name in _SHADOWS for path in (self.root / f"{name}.py", self.root / name)]

@@ -58,6 +58,7 @@ class Facts:
         project: Normalised origin, or the root commit's id.
         programs: First words of the processes that the parent saw; empty where nobody watched.
         gaps: What could not be collected.
+        old_sources: Text that changed Python files had at the base, by path.
     """
 
     source: Source = field(default_factory=Source)
@@ -67,6 +68,7 @@ class Facts:
     project: str = ""
     programs: tuple[str, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
+    old_sources: dict[str, str] = field(default_factory=dict)
 
     def gap(self, collector: str, reason: str, hint: str = "") -> None:
         """Records that something could not be collected."""

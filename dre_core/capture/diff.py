@@ -43,21 +43,22 @@ _FILE_LIMIT_BYTES = 4 << 20
 _PLUGIN_DECLARED_IN = ("pyproject.toml", "setup.cfg", "setup.py")
 
 
-def read_changes(git: Git, base: str) -> Changes:
+def read_changes(git: Git, base: str, kept: dict[str, str] | None = None) -> Changes:
     """What the tree on disk changes against a commit.
 
     Args:
         git: The work tree.
         base: The commit.
+        kept: Takes in the text that changed Python files had there, by path.
 
     Raises:
         CaptureError: git refuses.
     """
     with git.past(base) as past, unsearched():
-        return _read(git, past, base)
+        return _read(git, past, base, {} if kept is None else kept)
 
 
-def _read(git: Git, past: Past, base: str) -> Changes:
+def _read(git: Git, past: Past, base: str, kept: dict[str, str]) -> Changes:
     paths = [path for path in _changed(git, base) if _is_read(path)]
     gaps = [f"{len(paths) - _FILES_LIMIT} more files changed"] if len(paths) > _FILES_LIMIT else []
     paths = paths[:_FILES_LIMIT]
@@ -78,7 +79,7 @@ def _read(git: Git, past: Past, base: str) -> Changes:
         [(printable(path), past.show(path), _on_disk(git, path)) for path in others]
     )
     sources = [path for path in paths if path.endswith(".py")]
-    found, unread = _read_sources(git, past, base, sources)
+    found, unread = _read_sources(git, past, base, sources, kept)
     gaps += [f"{path} could not be read as Python" for path in unread]
     changes = sorted([*changes, *found], key=lambda change: (change.path, change.line, change.name))
     if len(changes) > _LISTED:
@@ -132,7 +133,9 @@ def _on_disk(git: Git, path: str) -> str | None:
         return None
 
 
-def _read_sources(git: Git, past: Past, base: str, paths: list[str]) -> tuple[list[Change], list[str]]:
+def _read_sources(
+    git: Git, past: Past, base: str, paths: list[str], kept: dict[str, str]
+) -> tuple[list[Change], list[str]]:
     """The changes in Python files, and the files that could not be read."""
     tests: list[tuple[Module, Module]] = []
     source: list[tuple[Module, Module]] = []
@@ -140,6 +143,8 @@ def _read_sources(git: Git, past: Past, base: str, paths: list[str]) -> tuple[li
     unread = []
     for path in paths:
         before, after = past.show(path), _on_disk(git, path)
+        if before is not None:
+            kept[path] = before
         try:
             pair = Module.read(printable(path), before), Module.read(printable(path), after)
         except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -5,11 +5,12 @@ nothing of DRE. A fork becomes what ``python -m pytest`` would have become, with
 words that it is told. It is of no use where the project has what was imported here (``stem.py`` asks), on systems other
 than Linux, and where something at the interpreter's start began a thread. Its memory is hidden from other processes.
 
-The first argument is the number of a socket to DRE. First goes out what was imported: a length, and names with NUL
-between. Each message that comes in brings one descriptor, a cell's own socket: from it a length is read, and parts with
-NUL between: folder, output, how many entries go before the path and these, how many words and these, the
-environment. ``PID\n`` goes back and, when the cell has ended, ``STATUS\n`` as wait(2) encodes it. A socket that DRE
-shuts down ends its cell; once the first one is closed all end.
+The first argument is the number of a socket to DRE, the third the source of ``bytecode.py``. First goes out what was
+imported: a length, and names with NUL between. Each message that comes in brings one descriptor. With ``b`` it is a
+file that asks for bytecode, before any cell. With ``c`` it is a cell's own socket: from it a length is read, and parts
+with NUL between: folder, output, top of the clone if nothing has run there yet (else nothing), how many entries go
+before the path and these, how many words and these, the environment. ``PID\n`` goes back and, when the cell has ended,
+``STATUS\n`` as wait(2) encodes it. A socket that DRE shuts down ends its cell; once the first one is closed all end.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from functools import partial
 from typing import Any
 
 _POLL_MS = 20
+_ASKS_FOR_BYTECODE = b"b"
 _NUMBER_BYTES = 4
 _PR_SET_DUMPABLE = 4
 _PR_SET_PDEATHSIG = 1
@@ -117,9 +119,10 @@ class _Forker:
 
     Args:
         number: Of the socket to DRE.
+        bytecode: What cells need not compile.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, bytecode: Any) -> None:
         import _socket
         import select
 
@@ -128,6 +131,7 @@ class _Forker:
         self._poll = select.poll
         self._in, self._hung_up = select.POLLIN, select.POLLRDHUP | select.POLLHUP | select.POLLERR
         self._cells: list[_Cell] = []
+        self._bytecode = bytecode
 
     def announce(self) -> None:
         names = {name.partition(".")[0] for name in list(sys.modules)} - {"__main__"}
@@ -147,12 +151,16 @@ class _Forker:
                     cell.connection.close()
                     self._cells.remove(cell)
             if self._control.fileno() in events:
-                connection = self._accepted()
-                if connection is None:
+                asked, number = self._accepted()
+                if number < 0:
                     for cell in self._cells:
                         cell.kill()
                     return None
-                wanted = self._forked(connection)
+                if asked == _ASKS_FOR_BYTECODE:
+                    self._compile(number)
+                    continue
+                self._bytecode.end()
+                wanted = self._forked(self._socket.socket(fileno=number))
                 if wanted is not None:
                     return wanted
 
@@ -167,12 +175,16 @@ class _Forker:
                 poller.register(cell.watched, self._in)
         return dict(poller.poll(_POLL_MS if any(cell.watched < 0 for cell in self._cells) else None))
 
-    def _accepted(self) -> Any:
-        """The socket of a cell that is wanted; None where DRE has hung up."""
+    def _accepted(self) -> tuple[bytes, int]:
+        """What is asked for, and the descriptor that came with it; negative where DRE has hung up."""
         data, extra, _, _ = self._control.recvmsg(1, self._socket.CMSG_SPACE(_NUMBER_BYTES))
         if not data or not extra:
-            return None
-        return self._socket.socket(fileno=int.from_bytes(extra[0][2], sys.byteorder))
+            return b"", -1
+        return data, int.from_bytes(extra[0][2], sys.byteorder)
+
+    def _compile(self, request: int) -> None:
+        if not self._cells and self._bytecode.begin(request):
+            os._exit(0)
 
     def _forked(self, connection: Any) -> list[bytes] | None:
         """What the fork is to become, in the fork; None in the process itself."""
@@ -203,15 +215,18 @@ class _Forker:
             connection.sendall(b"%d\n" % number)
 
 
-def _become(wanted: list[bytes]) -> None:
+def _become(wanted: list[bytes], bytecode: Any) -> None:
     """Makes this process what ``python -m pytest`` is at its start, and runs it."""
     import runpy
 
-    folder, output, *rest = wanted
+    folder, output, clone, *rest = wanted
     count = int(rest.pop(0))
     path, rest = rest[:count], rest[count:]
     count = int(rest.pop(0))
     words, environ = rest[:count], rest[count:]
+    if clone:
+        bytecode.lay(os.fsdecode(clone), os.fsdecode(folder), list(map(os.fsdecode, words)))
+    del bytecode
     opened = os.open(output, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(opened, number)
@@ -261,19 +276,23 @@ def _main() -> None:
     # What runs in a cell must not reach the next ones, and nobody asks for any once DRE was killed.
     _ask_kernel(_PR_SET_DUMPABLE, 0)
     _ask_kernel(_PR_SET_PDEATHSIG, 9)
-    number = int(sys.argv[1])
+    number, source = int(sys.argv[1]), sys.argv[3]
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]  # of the -c that this was started with
     _import_pytest()
     if _has_threads():
         return
-    forker = _Forker(number)
+    names: dict[str, Any] = {"__name__": "dre_bytecode"}
+    with open(source, "rb") as stream:
+        exec(compile(stream.read(), source, "exec"), names)  # noqa: S102 - DRE's own
+    bytecode = names["Bytecode"]()
+    forker = _Forker(number, bytecode)
     forker.announce()
     wanted = forker.serve()
     if wanted is None:
         os._exit(0)
     del forker
-    _become(wanted)
+    _become(wanted, bytecode)
 
 
 if __name__ == "dre_forker":

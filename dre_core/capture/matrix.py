@@ -16,6 +16,7 @@ from functools import partial
 
 from dre_core.capture import arguments
 from dre_core.capture.arguments import Arguments
+from dre_core.capture.beside import Beside
 from dre_core.capture.cell import CellRun
 from dre_core.capture.cells import REPEATS, Cells, Ran, accept_broken, is_stable, selected
 from dre_core.capture.clone import Clone
@@ -37,6 +38,7 @@ from dre_core.model.replay import CellState, FailureKind, Reached, ReplayedTest
 from dre_core.model.session import Outcome, Session
 
 _DOCUMENTS = (".md", ".rst", ".txt")
+_Support = tuple[frozenset[str], frozenset[str], tuple[tuple[str, str, str], ...]]
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -62,6 +64,8 @@ class Matrix:
     _new: Settings = field(default_factory=Settings)
     _tests_changed: bool = True
     _source_changed: bool = True
+    _gone: Beside[frozenset[str]] | None = None
+    _supported: Beside[_Support] | None = None
 
     def begin(self) -> None:
         """Collects the base's tests and runs them on the new source; needs nothing of the clean cell."""
@@ -72,9 +76,12 @@ class Matrix:
         self._old = settings_at(self.cells.git, self.base, rootdir, named)
         self._new = settings_at(self.cells.git, self.head, rootdir, named)
         clone = self.cells.clone("bb", self.base)
+        self.cells.ahead("bh", self.head)
+        self._gone = self.cells.beside(partial(removed_names, self.cells.git, self.base, self.head))
         self.cells.run("bb", clone, [*self._fixed(clone, self._old), *self._words, "--collect-only"])
         if self.cells.usable("bb"):
             self._survey()
+            self._supported = self.cells.beside(self._support)
             self._cross()
 
     def finish(self, claimed: Mapping[str, Outcome]) -> tuple[list[ReplayedTest], int]:
@@ -186,7 +193,8 @@ class Matrix:
         """Every test of the base against the cells, what disagrees looked at closely."""
         bb, bh, hh = (self.cells.ran[name].run for name in ("bb", "bh", "hh"))
         names, again = _renamed(bb, hh), _renamed(bb, bh)
-        removed = removed_names(self.cells.git, self.base, self.head)
+        assert self._gone is not None
+        removed = self._gone.result()
         pairs = []
         for test in bb.items:
             if is_test_file(test.partition("::")[0]):
@@ -232,12 +240,8 @@ class Matrix:
     def _by_support(self, known: set[str], claimed: Mapping[str, Outcome]) -> list[ReplayedTest]:
         """Tests that pass everywhere, and not on the new source once what supports them is the base's again."""
         cells = self.cells
-        changed = changed_paths(cells.git, self.base, self.head)
-        git, roots, tests = cells.git, cells.bench.source_roots, self._old_material()
-        with git.past(self.base) as past, git.past(self.head) as now:
-            support = support_files(git, self.base, past.show, changed, tests)
-            variables = new_variables(git, self.base, past.show, now.show, changed)
-            values = widened(git, self.base, past.show, now.show, changed, tests, roots)
+        assert self._supported is not None
+        support, variables, values = self._supported.result()
         without = variables & set(cells.bench.environ)
         if not support and not without and not values:
             return []
@@ -277,6 +281,17 @@ class Matrix:
             for test in hidden
         ]
         return [_judged(pair, every) for pair in pairs]
+
+    def _support(self) -> _Support:
+        """Files, variables and numbers that support tests and that the change touched."""
+        git, roots, tests = self.cells.git, self.cells.bench.source_roots, self._old_material()
+        past, now = partial(git.show, self.base), partial(git.show, self.head)
+        changed = changed_paths(git, self.base, self.head)
+        return (
+            support_files(git, self.base, past, changed, tests),
+            new_variables(git, self.base, past, now, changed),
+            widened(git, self.base, past, now, changed, tests, roots),
+        )
 
     def _settled(self, pairs: list[ReplayedTest]) -> list[ReplayedTest]:
         """The tests with what they come to at the base, crossed the other way, and three times each."""

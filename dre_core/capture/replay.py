@@ -16,11 +16,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from dre_core.capture.beside import Gate
+from dre_core.capture.beside import Beside, Gate
 from dre_core.capture.cell import Bench
 from dre_core.capture.cells import Cells
+from dre_core.capture.clone import Pattern
 from dre_core.capture.commits import commits_of
 from dre_core.capture.git import Git
 from dre_core.capture.layout import packages, relative, source_roots
@@ -90,7 +92,9 @@ def collect_replay(
             top = tuple(s for s in _top(sessions) if not s.collect_only)
             if len(top) > _SESSIONS_LIMIT:
                 raise CaptureError(f"{len(top)} test sessions in one run are too many to run again")
+            pattern = Beside(partial(Pattern, git, folder / "pattern"))
             with (
+                _awaited(pattern),
                 commits_of(git) as commits,
                 _forking(
                     _bench(commits, source, top, folder, environ, python, budget_seconds), gate, stem
@@ -102,10 +106,23 @@ def collect_replay(
                     folder=folder,
                     total_seconds=total_seconds,
                     workers=workers or processors(),
+                    pattern=pattern,
                 )
-                return _run(cells, mode, source, top, directory or git.root, probe_functions)
+                try:
+                    return _run(cells, mode, source, top, directory or git.root, probe_functions)
+                finally:
+                    cells.end()
     except OSError as error:
         raise CaptureError(f"a clone could not be made: {error}") from None
+
+
+@contextmanager
+def _awaited(pattern: Beside[Pattern]) -> Iterator[None]:
+    """Does not leave before a pattern is made."""
+    try:
+        yield
+    finally:
+        pattern.wait()
 
 
 @contextmanager
@@ -172,6 +189,7 @@ def _run(
     matched = 0
     if base and base != source.commit:
         matrix = Matrix(cells=cells, base=base, head=source.commit, sessions=sessions, directory=directory)
+        cells.ahead("bb", base)
         cells.together(alone.run, matrix.begin)
         pairs, matched = matrix.finish(alone.claimed())
         if probe_functions:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import socket
 
 _FORKER = Path(__file__).with_name("forker.py")
+_BYTECODE = Path(__file__).with_name("bytecode.py")
 # Leaves no name in __main__, where pytest is going to be run.
 _START = (
     "exec(compile(open(__import__('sys').argv[2], 'rb').read(), __import__('sys').argv[2], 'exec'), "
@@ -119,7 +120,7 @@ class Stem:
         try:
             with its:
                 process = subprocess.Popen(
-                    [python, "-c", _START, str(its.fileno()), str(_FORKER)],
+                    [python, "-c", _START, str(its.fileno()), str(_FORKER), str(_BYTECODE)],
                     cwd=os.sep,
                     env=dict(environ),
                     stdin=subprocess.DEVNULL,
@@ -160,6 +161,29 @@ class Stem:
             return frozenset()
         return frozenset(os.fsdecode(name) for name in names.split(b"\0"))
 
+    def compile(self, folder: str, other: Mapping[str, str]) -> None:
+        """Has what cells are going to import compiled, as far as that is done when the first one is wanted.
+
+        Args:
+            folder: Top of the user's tree.
+            other: Source of other versions, by path from there.
+        """
+        import socket
+
+        parts = [os.fsencode(folder)]
+        for path, text in other.items():
+            if "\0" not in text:
+                parts += [os.fsencode(path), text.encode()]
+        with suppress(OSError, AttributeError, ValueError):
+            request = os.memfd_create("dre-request", os.MFD_CLOEXEC)
+            try:
+                with open(request, "wb", closefd=False) as stream:
+                    stream.write(b"\0".join(parts))
+                with self._lock:
+                    socket.send_fds(self._control, [b"b"], [request])
+            finally:
+                os.close(request)
+
     def fork(
         self,
         words: Sequence[str],
@@ -168,6 +192,7 @@ class Stem:
         path: Sequence[str],
         environ: Mapping[str, str],
         output: Path,
+        clone: str = "",
     ) -> Fork:
         """Starts a cell.
 
@@ -177,6 +202,7 @@ class Stem:
             path: What goes before the interpreter's own path.
             environ: Its environment.
             output: The file that it writes to; must exist.
+            clone: Top of a clone that bytecode may be put into, since nothing has run there; default: none.
 
         Raises:
             StemError: There is nothing to fork from any more.
@@ -184,7 +210,7 @@ class Stem:
         import socket
 
         entries = [f"{name}={value}" for name, value in environ.items()]
-        parts = [str(cwd), str(output), str(len(path)), *path, str(len(words)), *words, *entries]
+        parts = [str(cwd), str(output), clone, str(len(path)), *path, str(len(words)), *words, *entries]
         data = b"\0".join(map(os.fsencode, parts))
         own, its = socket.socketpair()
         try:
