@@ -12,14 +12,11 @@ itself and the controller records its view; ``model/journal.py`` compares them.
 from __future__ import annotations
 
 import os
-import platform
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import datetime, timezone
 from hashlib import sha256
-from json.encoder import encode_basestring
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,16 +25,17 @@ import pytest
 
 from dre_core.capture.journal import Journal, Mask, Outputs
 from dre_core.garbage import unsearched
-from dre_core.model.canonical import JSON, dumps
+from dre_core.model.canonical import JSON
 from dre_core.model.journal import MAIN, NO_OUTCOME, fold, phase_counts
 from dre_core.model.session import HookNote, Session
 from dre_pytest import hooks
 from dre_pytest.alerts import Alerts
-from dre_pytest.asserts import assert_mode, count_assertions, unrewritten
+from dre_pytest.asserts import unrewritten
 from dre_pytest.body import Body
 from dre_pytest.calls import Calls
 from dre_pytest.collection import MAX_NAMED, Collection, conftest_digests, conftests, marked, modules_of
-from dre_pytest.command import distributions, ini, options, seed
+from dre_pytest.command import called, seed
+from dre_pytest.description import UNKNOWN, Description, describe
 from dre_pytest.failure import is_failure
 from dre_pytest.fixtures import keep
 from dre_pytest.imports import loaded
@@ -57,7 +55,6 @@ from dre_pytest.running import (
 )
 from dre_pytest.sources import Comparison, core_modules, own_modules
 from dre_pytest.suspects import suspects
-from dre_pytest.swap import own_code
 
 MAX_PROBLEMS = 100
 _LEAST_SECONDS = 0.01
@@ -67,9 +64,6 @@ _now = datetime.now
 _cpu_ns = time.process_time_ns
 _TestReport = pytest.TestReport
 _Function = pytest.Function
-
-Description = tuple[str, tuple[str, str, int | None, tuple[str, ...]]]
-"""Of a test before it runs: its id in JSON; assertions and markers, as members of its line and as values."""
 
 _active: list[Recorder] = []
 
@@ -135,7 +129,7 @@ class Recorder:
         self._early_notes: list[HookNote] = []
         self._exit_status: int | None = None
         self._session: pytest.Session | None = None
-        self._journal.write("session", self._head(), self._identity())
+        self._journal.write("session", called(config), self._identity())
 
     def register(self) -> None:
         """Take (or take again) the outermost and the innermost place."""
@@ -232,7 +226,7 @@ class Recorder:
             ),
         ]
         digest = sha256("\n".join(sorted(masked)).encode()).hexdigest()
-        self._known = self._describe(session.items, masked)
+        self._known = describe(session.items, masked)
         fields = {
             **collection.fields(selected),
             **self._loaded(),
@@ -258,32 +252,6 @@ class Recorder:
         text = "\n".join(ids)
         masked = self._journal.text(text).split("\n") if text.count("\n") == len(ids) - 1 else []
         return masked if len(masked) == len(ids) else [self._journal.text(each) for each in ids]
-
-    def _describe(self, items: Iterable[pytest.Item], masked: Iterable[str]) -> dict[str, Description]:
-        """What is known of each test before it runs, by id.
-
-        Args:
-            items: The tests.
-            masked: Their ids as they may be kept.
-        """
-        found: dict[str, Description] = {}
-        by_code: dict[int, int] = {}
-        # Most tests are like many others, so that they share what is said of them.
-        known: dict[tuple[int | None, tuple[str, ...]], tuple[str, str, int | None, tuple[str, ...]]] = {}
-        inherited: dict[int, frozenset[str]] = {}
-        for item, name in zip(items, masked, strict=True):
-            names = _marker_names(item, inherited)
-            code = own_code(item)
-            asserts = None
-            if code is not None and (asserts := by_code.get(id(code))) is None:
-                asserts = by_code[id(code)] = count_assertions(code)
-            description = known.get((asserts, names))
-            if description is None:
-                text = "" if asserts is None else f'"asserts":{asserts},'
-                member = f'"markers":{dumps(list(names)).decode()},' if names else ""
-                description = known[asserts, names] = (text, member, asserts, names)
-            found[item.nodeid] = (encode_basestring(name), description)
-        return found
 
     def _loaded(self) -> dict[str, JSON]:
         """Where the code under test came from, and whether its tests' assertions are pytest's."""
@@ -418,7 +386,7 @@ class Recorder:
             phases = (
                 times[0], cpu.get("setup", 0), times[1], cpu.get("call", 0), times[2], cpu.get("teardown", 0)
             )  # fmt: skip
-            quoted, (asserts, markers, _, _) = self._known.get(node, _UNKNOWN)
+            quoted, (asserts, markers, _, _) = self._known.get(node, UNKNOWN)
             self._plain_passes += self._journal.passed(
                 quoted or self._journal.quoted(node),
                 self._files.get(file) or self._quote_file(file),
@@ -466,7 +434,7 @@ class Recorder:
 
     def _add_details(self, last: Any, running: Running, words: dict[str, JSON]) -> None:
         """What only the process that ran the test knows: markers, assertions, calls, whole output, pictures."""
-        _, (_, _, asserts, markers) = self._known.get(last.nodeid, _UNKNOWN)
+        _, (_, _, asserts, markers) = self._known.get(last.nodeid, UNKNOWN)
         reaches = self._calls.lap()
         if asserts is not None:
             words["asserts"] = asserts
@@ -628,27 +596,6 @@ class Recorder:
             for note in fresh
         ]
 
-    def _head(self) -> dict[str, JSON]:
-        config = self.config
-        option = config.option
-        return {
-            "argv": ["pytest", *map(str, config.invocation_params.args)],
-            "directory": str(config.invocation_params.dir),
-            "rootdir": str(config.rootpath),
-            "inifile": str(config.inipath or ""),
-            "ini": ini(config),
-            "python": f"{platform.python_version()} {platform.python_implementation()}",
-            "executable": sys.executable or "",
-            "pytest": pytest.__version__,
-            "pytest_file": str(pytest.__file__),
-            "optimize": sys.flags.optimize,
-            "assert_mode": assert_mode(config),
-            "plugins": distributions(config),
-            "collect_only": bool(getattr(option, "collectonly", False)),
-            "options": options(config),
-            "seed": seed(config),
-        }
-
     def _identity(self) -> dict[str, JSON]:
         role = "controller" if self._controller else MAIN if self.worker == MAIN else "worker"
         return {
@@ -676,25 +623,11 @@ def _top(rootdir: Path) -> tuple[Path, str]:
     return rootdir, ""
 
 
-def _marker_names(item: pytest.Item, inherited: dict[int, frozenset[str]]) -> tuple[str, ...]:
-    """Names of a test's markers, its class's and module's included, sorted."""
-    parent = item.parent
-    above = inherited.get(id(parent))
-    if above is None:
-        above = frozenset(mark.name for mark in parent.iter_markers()) if parent is not None else frozenset()
-        inherited[id(parent)] = above
-    own = item.own_markers
-    if not own and not above:
-        return ()
-    return tuple(sorted({*above, *(mark.name for mark in own)}))
-
-
 def _is_ours(file: str) -> bool:
     return os.path.realpath(file).startswith(_OURS)
 
 
 _COUNTED = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "rerun")
-_UNKNOWN: Description = ("", ("", "", None, ()))
 _REACHES: dict[bool | None, str] = {True: '"reaches":true,', False: '"reaches":false,', None: ""}
 _WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
 
