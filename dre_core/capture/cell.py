@@ -28,6 +28,7 @@ from dre_core.capture.beside import Gate
 from dre_core.capture.clone import Clone
 from dre_core.capture.kernel import open_pidfd
 from dre_core.capture.material import is_test_file
+from dre_core.capture.place import STANDING, Place
 from dre_core.capture.renaming import Alias
 from dre_core.capture.stem import Stem, StemError, environ_of_cells
 from dre_core.errors import CaptureError
@@ -115,6 +116,7 @@ class Bench:
         stem: What cells are forked from; None: each is a process of its own.
         expected: Tests that failed in the run itself.
         gate: Nothing runs before it is open.
+        place: Where the clones stand; None: in their own folders.
     """
 
     python: str
@@ -128,6 +130,7 @@ class Bench:
     stem: Stem | None = None
     expected: frozenset[str] = frozenset()
     gate: Gate = field(default_factory=Gate)
+    place: Place | None = None
 
     def run(
         self,
@@ -159,7 +162,7 @@ class Bench:
         cwd = clone.root / (directory or self.rootdir)
         once = partial(self._run, clone, addopts=addopts, aliases=aliases, values=values)
         whole = partial(once, [*words, *paths], cwd)
-        if not forked or self.stem is None or not self.stem.fits([cwd, *self._roots(clone)]):
+        if not forked or self.stem is None or not self.stem.fits([cwd, *self._roots(clone.root)]):
             return whole(None)
         try:
             run = whole(self.stem)
@@ -203,24 +206,36 @@ class Bench:
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         (folder / f"{_PLUGIN}.py").write_bytes(_WITNESS.read_bytes())
         lines, place = folder / "lines.jsonl", folder / "output"
+        stands = self.place if self.is_placed else None  # asked for once: another cell may give it up
+        root = stands.root if stands is not None else clone.root
+        bindings = stands.bindings(clone.root) if stands is not None else ""
+        words = [word.replace(str(clone.root), str(root)) for word in words]
         words = ["-p", _PLUGIN, "--maxfail=0", *words]
-        environ = self._environ(clone, folder, lines, addopts, aliases)
+        inside = root / cwd.relative_to(clone.root)
+        environ = self._environ(root, folder, lines, addopts, aliases, stands=stands is not None)
         environ["DRE_CELL_VALUES"] = json.dumps(values)
         self.gate.check()
         began = time.monotonic()
         with place.open("w+b") as output:
             if stem is not None:
-                path = [*map(str, self._roots(clone)), str(folder)]
+                path = [*map(str, self._roots(root)), str(folder)]
                 fork = stem.fork(
-                    words, cwd=cwd, path=path, environ=environ, output=place, clone=clone.untouched()
+                    words,
+                    cwd=inside,
+                    path=path,
+                    environ=environ,
+                    output=place,
+                    clone=str(root) if clone.untouched() else "",
+                    standing=(str(STANDING), bindings) if bindings else ("", ""),
                 )
                 status, killed = self._wait(fork.status, fork.end, output)
             else:
-                process = self._process(words, cwd, environ, output)
+                before = stands.launcher(bindings, str(inside)) if stands is not None else []
+                process = self._process([*before, self.python, "-m", "pytest", *words], cwd, environ, output)
                 status, killed = self._wait(partial(_ended, process), partial(_end, process), output)
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
             tail = output.read().decode(errors="replace")
-        run = _read(lines, clone.root)
+        run = _read(lines, root, stands.foreign() if stands is not None else ())
         run.seconds = round(time.monotonic() - began, 3)
         _settle(run, status, killed, tail)
         return run
@@ -229,16 +244,26 @@ class Bench:
         """The environment that all cells have, less what each has of its own."""
         return environ_of_cells(self.environ, self.user_root)
 
-    def _roots(self, clone: Clone) -> list[Path]:
-        return [clone.root / root for root in self.source_roots]
+    @property
+    def is_placed(self) -> bool:
+        """Whether cells stand in the place of the user's checkout."""
+        return self.place is not None and not self.place.is_given_up
+
+    def give_up_place(self) -> None:
+        """Has every further cell stand in its own folder."""
+        if self.place is not None:
+            self.place.is_given_up = True
+
+    def _roots(self, root: Path) -> list[Path]:
+        return [root / each for each in self.source_roots]
 
     def _environ(
-        self, clone: Clone, folder: Path, lines: Path, addopts: bool, aliases: Sequence[Alias]
+        self, root: Path, folder: Path, lines: Path, addopts: bool, aliases: Sequence[Alias], *, stands: bool
     ) -> dict[str, str]:
         environ = self.environ_of_all()
         if addopts and "PYTEST_ADDOPTS" in self.environ:
             environ["PYTEST_ADDOPTS"] = self.environ["PYTEST_ADDOPTS"]
-        path = [*map(str, self._roots(clone)), environ["PYTHONPATH"], str(folder)]
+        path = [*map(str, self._roots(root)), environ["PYTHONPATH"], str(folder)]
         return {
             **environ,
             "PYTHONPATH": os.pathsep.join(filter(None, path)),
@@ -246,16 +271,17 @@ class Bench:
             "DRE_CELL_PARENT": str(os.getpid()),
             "DRE_CELL_ALIASES": json.dumps([[a.module, a.name, a.new_module, a.new_name] for a in aliases]),
             "DRE_CELL_PACKAGES": os.pathsep.join(self.packages),
-            "DRE_CELL_ROOT": str(clone.root),
-            "GIT_CEILING_DIRECTORIES": str(clone.root.parent),
+            "DRE_CELL_ROOT": str(root),
+            # In the checkout's place it is as it is for the run.
+            **({} if stands else {"GIT_CEILING_DIRECTORIES": str(root.parent)}),
         }
 
     def _process(
-        self, words: Sequence[str], cwd: Path, environ: dict[str, str], output: Any
+        self, command: Sequence[str], cwd: Path, environ: dict[str, str], output: Any
     ) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
-                [self.python, "-m", "pytest", *words],
+                command,
                 cwd=cwd,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -338,7 +364,7 @@ def _skips_only(run: CellRun) -> bool:
     return all(not found.failed for found in run.broken.values())
 
 
-def _read(lines: Path, root: Path) -> CellRun:
+def _read(lines: Path, root: Path, foreign: tuple[str, ...]) -> CellRun:
     """Folds the witness's lines; what is not one of them is skipped, for the code under test could write there."""
     run = CellRun()
     if not lines.exists():
@@ -348,11 +374,11 @@ def _read(lines: Path, root: Path) -> CellRun:
     with lines.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             with suppress(ValueError, KeyError, TypeError, AttributeError):
-                _take(run, json.loads(line), root)
+                _take(run, json.loads(line), root, foreign)
     return run
 
 
-def _take(run: CellRun, record: dict[str, Any], root: Path) -> None:
+def _take(run: CellRun, record: dict[str, Any], root: Path, elsewhere: tuple[str, ...]) -> None:
     event = record["event"]
     if event == "start":
         run.python = str(record["python"])
@@ -377,7 +403,9 @@ def _take(run: CellRun, record: dict[str, Any], root: Path) -> None:
             run.status = record["status"]
         real = os.path.realpath(root)
         foreign = [
-            f"{name} from {file}" for name, file in record["imports"].items() if not _within(file, real)
+            f"{name} from {file}"
+            for name, file in record["imports"].items()
+            if not _within(file, real) or file.startswith(elsewhere)
         ]
         if foreign:
             run.state = CellState.FOREIGN_IMPORT

@@ -5,6 +5,7 @@ Cells that do not wait for one another run side by side, as many as there are pr
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, replace
@@ -101,7 +102,10 @@ class Cells:
         return clone
 
     def _clone(self, name: str, commit: str) -> Clone:
-        return Clone(self.pattern.result(), self.folder / name, commit)
+        folder = self.folder / name
+        if folder.exists():  # run once more, in another place
+            folder = Path(tempfile.mkdtemp(dir=self.folder)) / name
+        return Clone(self.pattern.result(), folder, commit)
 
     def end(self) -> None:
         """Waits for what was begun and nobody wanted."""
@@ -109,18 +113,25 @@ class Cells:
             begun.wait()
 
     def execute(
-        self, clone: Clone, words: Sequence[str], without: frozenset[str] = frozenset(), **more: Any
+        self,
+        clone: Clone,
+        words: Sequence[str],
+        without: frozenset[str] = frozenset(),
+        *,
+        bench: Bench | None = None,
+        **more: Any,
     ) -> CellRun:
         """Runs pytest in a clone, within what is left of the time for all cells."""
+        bench = bench or self.bench
         left = self.total_seconds - (time.monotonic() - self.began)
         if left <= 0:
             return CellRun(
                 state=CellState.NOT_RUN, detail=f"{self.total_seconds:g} s for all cells were used up"
             )
-        environ = self.bench.environ
+        environ = bench.environ
         if without:
             environ = {name: value for name, value in environ.items() if name not in without}
-        bench = replace(self.bench, budget_seconds=min(left, self.bench.budget_seconds), environ=environ)
+        bench = replace(bench, budget_seconds=min(left, bench.budget_seconds), environ=environ)
         return bench.run(clone, words, **more)
 
     def run(self, name: str, clone: Clone, words: list[str], aliases: tuple[Alias, ...] = ()) -> Ran:

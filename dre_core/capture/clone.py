@@ -7,14 +7,16 @@ user's own tree is only read. Files of another commit can be laid over it. One s
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from dre_core.capture.git import Git
+from dre_core.capture.place import OBJECTS
 from dre_core.errors import CaptureError
 
 _NO_HOOKS = (
@@ -48,6 +50,41 @@ class Pattern:
         )
         with suppress(OSError), (folder / ".git" / "info" / "exclude").open("a") as stream:
             stream.write("__pycache__/\n")
+        self.branch = ""
+        try:
+            self._share_objects(folder.parent / OBJECTS)
+            self._take_names(folder / ".git")
+        except OSError as error:
+            raise CaptureError(f"a clone could not be made: {error}") from None
+
+    def _share_objects(self, folder: Path) -> None:
+        """Names the place where a clone that stands in the checkout's place finds the objects; else it is empty."""
+        folder.mkdir(exist_ok=True)
+        with (self._folder / ".git/objects/info/alternates").open("ab") as stream:
+            stream.write(os.fsencode(folder) + b"\n")
+
+    def _take_names(self, own: Path) -> None:
+        """Gives it the branches, tags and remotes of the user's repository, by their names there."""
+        config = (own / "config").read_bytes()
+        if b"refstorage" in config.lower():
+            return
+        refs = self.repository.run("for-each-ref", "--format=%(HEAD)%(objectname) %(refname)").splitlines()
+        shutil.rmtree(own / "refs/remotes", ignore_errors=True)
+        (own / "packed-refs").write_bytes(b"".join(ref[1:] + b"\n" for ref in refs))
+        current = next((ref for ref in refs if ref.startswith(b"*")), b"")
+        self.branch = os.fsdecode(current.partition(b" ")[2]).removeprefix("refs/heads/")
+        core = re.split(rb"(?m)^\[(?:remote|branch) ", config)[0]
+        (own / "config").write_bytes(core + b"".join(self._remotes()))
+
+    def _remotes(self) -> Iterator[bytes]:
+        try:
+            found = self.repository.run("config", "-z", "--get-regexp", r"^remote\..*\.(url|fetch)$")
+        except CaptureError:  # there is none
+            return
+        for entry in filter(None, found.split(b"\0")):
+            name, _, value = entry.partition(b"\n")
+            remote, key = name.removeprefix(b"remote.").rsplit(b".", 1)
+            yield b"[remote %s]\n\t%s = %s\n" % (_quoted(remote), key, _quoted(value))
 
     def copy(self, folder: Path) -> None:
         """Puts a copy into a folder, which must not exist.
@@ -86,6 +123,14 @@ class Clone:
     def _check_out(self) -> tuple[str, ...]:
         self._pattern.copy(self.root)
         self._git.run(*_NO_HOOKS, "checkout", "--quiet", "--detach", self.commit)
+        if self._pattern.branch:
+            place = self.root / ".git/refs/heads" / self._pattern.branch
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(f"{self.commit}\n")
+                (self.root / ".git/HEAD").write_text(f"ref: refs/heads/{self._pattern.branch}\n")
+            except OSError as error:
+                raise CaptureError(f"a clone could not be made: {error}") from None
         return self._remove_shadows()
 
     def renew(self) -> None:
@@ -155,10 +200,20 @@ class Clone:
 
     def _write(self, name: str, text: str) -> None:
         (self.root / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+        # A test that asks git is not to find a file that nobody added.
+        exclude = self.root / ".git/info/exclude"
+        exclude.parent.mkdir(exist_ok=True)
+        with exclude.open("a", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(f"/{name}\n")
 
     def _do(self, step: Callable[[], None]) -> None:
         step()
         self._steps.append(step)
+
+
+def _quoted(text: bytes) -> bytes:
+    """A text as git's configuration has it."""
+    return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
 
 
 def _remove(path: Path) -> bool:

@@ -66,9 +66,11 @@ class Matrix:
     _source_changed: bool = True
     _gone: Beside[frozenset[str]] | None = None
     _supported: Beside[_Support] | None = None
+    _placed: bool = False
 
     def begin(self) -> None:
         """Collects the base's tests and runs them on the new source; needs nothing of the clean cell."""
+        self._placed = self.cells.bench.is_placed
         given = self._given()
         self._words = arguments.for_matrix(given[0]).words()
         named = self._relative_name(given[0].value("-c", "--config-file"))
@@ -94,6 +96,8 @@ class Matrix:
             The tests that differ, and how many were compared.
         """
         cells = self.cells
+        if self._placed and not cells.bench.is_placed:
+            self.begin()  # in the place where the clean cell has run
         if not cells.usable("bb"):
             detail = cells.ran["bb"].run.detail
             cells.skip(("hh", "bh", "hb"), f"the base's own tests do not run in a clone: {detail}")

@@ -28,6 +28,7 @@ from dre_core.capture.git import Git
 from dre_core.capture.layout import packages, relative, source_roots
 from dre_core.capture.material import changed_paths, is_test_file, paths_at
 from dre_core.capture.matrix import Matrix
+from dre_core.capture.place import Place
 from dre_core.capture.probe import probe
 from dre_core.capture.reproduction import Reproduction
 from dre_core.capture.stem import Stem, processors
@@ -247,7 +248,10 @@ def _bench(
     rootdir = relative(sessions[0].rootdir, git.root) if sessions else ""
     paths = paths_at(git, source.commit)
     roots = source_roots(git, sessions, paths, rootdir)
+    objects = os.fsdecode(git.run("rev-parse", "--git-path", "objects").rstrip(b"\n"))
+    place = Place.find(git.root, python, environ, folder, os.path.join(git.root, objects))
     return Bench(
+        place=place,
         python=python,
         environ=environ,
         user_root=git.root,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from dre_core.capture import arguments
-from dre_core.capture.cell import CellRun
+from dre_core.capture.cell import Bench, CellRun
 from dre_core.capture.cells import Cells, Ran, add, is_stable
 from dre_core.capture.clone import Clone
 from dre_core.capture.layout import relative
@@ -22,6 +23,8 @@ from dre_core.model.session import Outcome, Session
 
 PASSING = (Outcome.PASSED, Outcome.XPASSED)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NOT_RUNNING = (CellState.FAILED_SETUP, CellState.CRASHED, CellState.FOREIGN_IMPORT)
+_NOT_IN_PLACE = "what ran in the checkout's place was not as in the run, so clones ran in a temporary folder"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,16 +48,15 @@ class Reproduction:
     compared: int = 0
 
     def run(self) -> None:
-        """Runs the head's commit with the run's own arguments."""
+        """Runs the head's commit with the run's own arguments.
+
+        Where clones stand in the checkout's place and something is not as it was in the run, it runs in the temporary
+        folder as well: what then is as it was is held against the place, in which no cell is run any more.
+        """
         cells = self.cells
-        clone = cells.clone("clean", self.source.commit)
-        for number, session in enumerate(self.sessions or (Session(id="", nonce=""),)):
-            options, paths, directory = self._own_words(session, clone)
-            again = cells.execute(clone, options, directory=directory, paths=paths, addopts=True, forked=True)
-            if number == 0:
-                cells.ran["clean"] = Ran(clone=clone, words=options, run=again)
-            else:
-                add(cells.ran["clean"].run, again)
+        red = self._run(cells.bench)
+        if cells.bench.is_placed and (red or cells.ran["clean"].run.state in _NOT_RUNNING):
+            red = self._run_elsewhere(red)
         if not cells.usable("clean"):
             self._explain_setup()
             return
@@ -62,15 +64,46 @@ class Reproduction:
         run = cells.ran["clean"].run
         passed = [test for test, outcome in claimed.items() if outcome in PASSING]
         other = _under_other_ids(passed, claimed, run)
-        red = [
-            test
-            for test in passed
-            if ((found := run.reached(test)) is None or found.failed) and test not in other
-        ]
         if red and self._needs_build(red):
             return
         self.tests = tuple(self._judged(red, claimed))
         self.compared = len(passed) - sum(run.reached(t) is None and t not in other for t in passed)
+
+    def _run_elsewhere(self, red: list[str]) -> list[str]:
+        """What passed in the run and not now, in the place that is to be believed."""
+        cells = self.cells
+        before = cells.ran["clean"]
+        again = self._run(replace(cells.bench, place=None))
+        if before.run.state is CellState.RAN and not (cells.usable("clean") and set(red) - set(again)):
+            cells.ran["clean"] = before
+            return red
+        if cells.usable("clean"):
+            cells.gaps.append(_NOT_IN_PLACE)
+        cells.bench.give_up_place()
+        return again
+
+    def _run(self, bench: Bench) -> list[str]:
+        """What passed in the run and not now."""
+        cells = self.cells
+        clone = cells.clone("clean", self.source.commit)
+        for number, session in enumerate(self.sessions or (Session(id="", nonce=""),)):
+            options, paths, directory = self._own_words(session, clone)
+            again = cells.execute(
+                clone, options, directory=directory, paths=paths, addopts=True, forked=True, bench=bench
+            )
+            if number == 0:
+                cells.ran["clean"] = Ran(clone=clone, words=options, run=again)
+            else:
+                add(cells.ran["clean"].run, again)
+        claimed = self.claimed()
+        run = cells.ran["clean"].run
+        passed = [test for test, outcome in claimed.items() if outcome in PASSING]
+        other = _under_other_ids(passed, claimed, run)
+        return [
+            test
+            for test in passed
+            if ((found := run.reached(test)) is None or found.failed) and test not in other
+        ]
 
     def claimed(self) -> dict[str, Outcome]:
         """The outcomes that the run recorded."""

@@ -193,6 +193,7 @@ class Stem:
         environ: Mapping[str, str],
         output: Path,
         clone: str = "",
+        standing: tuple[str, str] = ("", ""),
     ) -> Fork:
         """Starts a cell.
 
@@ -203,6 +204,7 @@ class Stem:
             environ: Its environment.
             output: The file that it writes to; must exist.
             clone: Top of a clone that bytecode may be put into, since nothing has run there; default: none.
+            standing: A file and what its ``stand`` is given before anything else.
 
         Raises:
             StemError: There is nothing to fork from any more.
@@ -210,7 +212,9 @@ class Stem:
         import socket
 
         entries = [f"{name}={value}" for name, value in environ.items()]
-        parts = [str(cwd), str(output), clone, str(len(path)), *path, str(len(words)), *words, *entries]
+        parts = [
+            str(cwd), str(output), clone, *standing, str(len(path)), *path, str(len(words)), *words, *entries
+        ]  # fmt: skip
         data = b"\0".join(map(os.fsencode, parts))
         own, its = socket.socketpair()
         try:
