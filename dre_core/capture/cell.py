@@ -117,6 +117,7 @@ class Bench:
         expected: Tests that failed in the run itself.
         gate: Nothing runs before it is open.
         place: Where the clones stand; None: in their own folders.
+        argv: The run's words for pytest.
     """
 
     python: str
@@ -131,6 +132,7 @@ class Bench:
     expected: frozenset[str] = frozenset()
     gate: Gate = field(default_factory=Gate)
     place: Place | None = None
+    argv: tuple[str, ...] = ()
 
     def run(
         self,
@@ -272,8 +274,16 @@ class Bench:
             "DRE_CELL_ALIASES": json.dumps([[a.module, a.name, a.new_module, a.new_name] for a in aliases]),
             "DRE_CELL_PACKAGES": os.pathsep.join(self.packages),
             "DRE_CELL_ROOT": str(root),
-            # In the checkout's place it is as it is for the run.
-            **({} if stands else {"GIT_CEILING_DIRECTORIES": str(root.parent)}),
+            # In the checkout's place all is as it was for the run.
+            **(
+                {
+                    "DRE_CELL_AS_IN_RUN": json.dumps(
+                        {"path": self.environ.get("PYTHONPATH"), "argv": self.argv}
+                    )
+                }
+                if stands
+                else {"GIT_CEILING_DIRECTORIES": str(root.parent)}
+            ),
         }
 
     def _process(

@@ -200,6 +200,9 @@ class Clone:
 
     def _write(self, name: str, text: str) -> None:
         (self.root / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+        if name.endswith(".py"):
+            # Bytecode of a text of the same length and second would be taken for this one's.
+            shutil.rmtree((self.root / name).parent / "__pycache__", ignore_errors=True)
         # A test that asks git is not to find a file that nobody added.
         exclude = self.root / ".git/info/exclude"
         exclude.parent.mkdir(exist_ok=True)

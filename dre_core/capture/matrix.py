@@ -124,6 +124,15 @@ class Matrix:
         """Arguments that fix the configuration and the rootdir of a cell."""
         rootdir = self.cells.bench.rootdir
         folder = clone.root / rootdir
+        place = clone.root / settings.path
+        if settings.path and place.is_file() and place.read_bytes().decode(errors="replace") == settings.text:
+            return [f"--rootdir={folder}", f"-c{place}", "--continue-on-collection-errors"]
+        if (
+            self.cells.bench.is_placed
+            and not settings.path
+            and not any((folder / n).exists() for n in CONFIG_NAMES)
+        ):
+            return [f"--rootdir={folder}", "--continue-on-collection-errors"]
         clone.write(os.path.join(rootdir, settings.name), settings.text)
         return [f"--rootdir={folder}", f"-c{folder / settings.name}", "--continue-on-collection-errors"]
 

@@ -252,6 +252,7 @@ def _bench(
     place = Place.find(git.root, python, environ, folder, os.path.join(git.root, objects))
     return Bench(
         place=place,
+        argv=sessions[0].argv[1:] if sessions else (),
         python=python,
         environ=environ,
         user_root=git.root,

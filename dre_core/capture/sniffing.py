@@ -10,8 +10,28 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from functools import partial
 
+from dre_core.capture.asking import (
+    LOOKS,
+    OF_CODE,
+    OF_PLACES,
+    READS,
+    asks_its_age,
+    asks_the_callers_code,
+    asks_the_callers_source,
+    asks_the_day,
+    asks_who_started_it,
+    folded,
+    is_a_day,
+    lies_in_temporary,
+    looks_for_tests,
+    reads_tests,
+    says_the_time,
+    speaks_of_own_file,
+)
 from dre_core.capture.testfacts import Function, Module
 from dre_core.model.changes import Change, ChangeKind
 from dre_core.model.record import dataclass
@@ -19,16 +39,20 @@ from dre_core.model.record import dataclass
 _VARIABLES = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "PYTEST_XDIST_WORKER")
 _RUNNERS = ("pytest", "_pytest", "unittest", "py.test", "conftest", "nose")
 _ONLY_TESTS = ("pytest", "_pytest")
-_STARTED = ("sys.argv", "sys.orig_argv", "sys.modules", "cmdline", "__main__", "find_spec")
+_INSIDE_RUNNERS = ("_pytest.", "pytest.")
+_STARTED = ("sys.argv", "sys.orig_argv", "sys.modules", "cmdline", "__main__", "find_spec", "sys.meta_path")
 _CALLERS = ("inspect.stack", "inspect.currentframe", "sys._getframe", "traceback.extract_stack",
             "traceback.format_stack", "traceback.walk_stack", "sys.modules.items", "sys.modules.values",
-            "sys.modules.keys", "sys.modules.copy")  # fmt: skip
+            "sys.modules.keys", "sys.modules.copy", "sys._current_frames", "gc.get_objects",
+            "gc.get_referrers", "inspect.trace")  # fmt: skip
 _WHOLE = ("sys.argv", "sys.argv[0]", "sys.orig_argv", "sys.modules", "__main__.__file__")
 _WRAPPING = ("list", "tuple", "set", "sorted", "str", "join", "basename", "Path")
 _PROGRAM = re.compile(r"sys\.(?:orig_)?argv\[0\]|__main__\.__file__")
 _WORDS = re.compile(r"[A-Za-z]+")
 _PUT_IN_PLACE = frozenset({"EncodedFile", "CaptureIO", "LogCaptureHandler", "DontReadFromInput"})
-_TEST_WORDS = frozenset({"test", "tests", "testing", "pytest", "unittest", "conftest"})
+_IMPORT_HOOK = "AssertionRewritingHook"
+_SHORT = 4
+_TEST_WORDS = frozenset({"test", "tests", "testing", "pytest", "unittest", "conftest", "pluggy"})
 # What only whoever records or runs again has put there.
 _RECORDER = re.compile(r"\bDRE_[A-Z]|dre[-_](?:replay|cell)|(?:^|/)\.dre(?:/|$)")
 _ROUNDS = 3
@@ -42,14 +66,36 @@ Scoped = tuple[str, str]
 """A function's name, empty for the module, and a name in it."""
 
 
+class _Asked(IntEnum):
+    """What an expression asks for."""
+
+    NOTHING = 0
+    CIRCUMSTANCE = 1
+    TEST = 2
+
+
 @dataclass(slots=True, kw_only=True)
 class _Names:
-    """Names of a file that hold callers, the way the process was started, the answer, or a text."""
+    """Names of a file that hold callers, the way the process was started, the answer, or a text.
+
+    ``hints`` hold the answer to what others than tests may be asked for, ``places`` where the file lies, ``tests`` what
+    stands in the tests' files, ``clocks`` what the clock says and ``days`` a day.
+    """
 
     callers: set[Scoped]
     started: set[Scoped]
     answers: set[Scoped]
+    hints: set[Scoped]
     texts: dict[str, str]
+    places: set[Scoped]
+    tests: set[Scoped]
+    clocks: set[Scoped]
+    days: set[Scoped]
+
+    def note_answer(self, asked: _Asked, bound: Iterable[Scoped]) -> None:
+        """Notes that names hold the answer."""
+        if asked:
+            (self.answers if asked is _Asked.TEST else self.hints).update(bound)
 
 
 def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
@@ -65,13 +111,17 @@ def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
     """
     yield from _added_imports(before, after)
     found = [each for each in _probes(after.tree) if not before.holds(each[1])]
-    asked = {(function, ast.dump(probe)) for function, _, probe in _probes(before.tree)} if found else set()
-    for function, statement, probe in found:
-        if (function, ast.dump(probe)) in asked:
+    known = (
+        {(function, ast.dump(probe)) for function, _, probe, _ in _probes(before.tree)} if found else set()
+    )
+    for function, statement, probe, asked in found:
+        if (function, ast.dump(probe)) in known:
             continue
         hangs, stored = _hangs_on(statement, probe, function)
+        if asked is _Asked.CIRCUMSTANCE and (not hangs or stored):
+            continue
         yield Change(
-            kind=ChangeKind.TEST_ENVIRONMENT,
+            kind=ChangeKind.TEST_ENVIRONMENT if asked is _Asked.TEST else ChangeKind.CIRCUMSTANCE,
             path=after.path,
             name=function or "the module",
             line=statement.lineno,
@@ -120,16 +170,16 @@ def _imported_to_ask(node: ast.Try) -> str:
     return names[0] if names and names[0] not in used and gives else ""
 
 
-def _probes(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, ast.AST]]:
-    """Function, statement and question, for each statement that asks."""
+def _probes(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, ast.AST, _Asked]]:
+    """Function, statement, question and what it is about, for each statement that asks."""
     names = _follow(tree)
     for function, statement in _statements(tree, ""):
         if names is None:
             break
-        for node in _own_expressions(statement):
-            if _asks(node, function, names):
-                yield function, statement, node
-                break
+        asked = [(_asks(node, function, names), node) for node in _own_expressions(statement)]
+        what, question = max(asked, key=lambda each: each[0], default=(_Asked.NOTHING, statement))
+        if what:
+            yield function, statement, question, what
 
 
 def _follow(tree: ast.Module) -> _Names | None:
@@ -138,17 +188,28 @@ def _follow(tree: ast.Module) -> _Names | None:
     text |= {each.id for each in ast.walk(tree) if isinstance(each, ast.Name)}
     if not text & _HINTS and not any(map(_names_recorder, ast.walk(tree))):
         return None
-    names = _Names(callers=set(), started=set(), answers=set(), texts={})
+    names = _Names(
+        callers=set(),
+        started=set(),
+        answers=set(),
+        hints=set(),
+        texts={},
+        places=set(),
+        tests=set(),
+        clocks=set(),
+        days=set(),
+    )
     for statement in tree.body:
         for target, value in _bound(statement):
-            if isinstance(target, ast.Name) and (folded := _folded(value, names.texts)) is not None:
-                names.texts[target.id] = folded
+            if isinstance(target, ast.Name) and (text_of := folded(value, names.texts)) is not None:
+                names.texts[target.id] = text_of
     for _ in range(_ROUNDS):
         for function, statement in _statements(tree, ""):
             for target, value in _bound(statement):
                 _note(names, function, target, value)
-            if isinstance(statement, ast.Return) and function and _answers(statement.value, function, names):
-                names.answers |= {("", function), ("", f".{function}")}
+            if isinstance(statement, ast.Return) and function:
+                given: set[Scoped] = {("", function), ("", f".{function}")}
+                names.note_answer(_answers(statement.value, function, names), given)
     return names
 
 
@@ -160,16 +221,19 @@ def _names_recorder(node: ast.AST) -> bool:
     )
 
 
-def _answers(value: ast.expr | None, function: str, names: _Names) -> bool:
-    """Whether a value is the answer, or chosen by it, and not merely made from it among other things."""
+def _answers(value: ast.expr | None, function: str, names: _Names) -> _Asked:
+    """What a value is the answer to, or chosen by, and not merely made from among other things."""
     if value is None or not (_is_yes_or_no(value) or isinstance(value, ast.IfExp)):
-        return False
-    return any(_asks(node, function, names) for node in ast.walk(value))
+        return _Asked.NOTHING
+    return max(_asks(node, function, names) for node in ast.walk(value))
 
 
 _HINTS = {"argv", "orig_argv", "modules", "cmdline", "stack", "currentframe", "_getframe", "extract_stack",
           "format_stack", "walk_stack", "find_spec", "environ", "getenv", "__main__", "__name__",
-          "__class__"}  # fmt: skip
+          "__class__", "__file__", "getcwd", "cwd", "open", "exists", "isdir", "is_dir", "isfile", "is_file", "glob",
+          "rglob", "iglob", "listdir", "read_text", "read_bytes", "today", "now", "utcnow", "time", "time_ns",
+          "localtime", "gmtime", "_current_frames", "meta_path", "get_objects",
+          "getppid", "parent", "readlink", "realpath"}  # fmt: skip
 
 
 def _bound(statement: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -180,6 +244,8 @@ def _bound(statement: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
         yield statement.target, statement.value
     elif isinstance(statement, ast.For | ast.AsyncFor):
         yield statement.target, statement.iter
+    elif isinstance(statement, ast.With | ast.AsyncWith):
+        yield from ((i.optional_vars, i.context_expr) for i in statement.items if i.optional_vars is not None)
     for node in _own_expressions(statement):
         if isinstance(node, ast.NamedExpr):
             yield node.target, node.value
@@ -188,12 +254,24 @@ def _bound(statement: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
 def _note(names: _Names, function: str, target: ast.expr, value: ast.expr) -> None:
     bound = [(function, each.id) for each in ast.walk(target) if isinstance(each, ast.Name)]
     bound += [("", f".{each.attr}") for each in ast.walk(target) if isinstance(each, ast.Attribute)]
-    if _answers(value, function, names):
-        names.answers.update(bound)
+    if asked := _answers(value, function, names):
+        names.note_answer(asked, bound)
     elif _speaks_of(value, _CALLERS, names.callers, function):
         names.callers.update(bound)
     elif _is_start(value) or _is_one(value, names.started, function):
         names.started.update(bound)
+    elif is_a_day(value):
+        names.days.update(bound)
+    elif says_the_time(value):
+        names.clocks.update(bound)
+    elif _has_one(value, names.tests, function) or _reads_tests(value, names):
+        names.tests.update(bound)
+    elif speaks_of_own_file(value) or _has_one(value, names.places, function):
+        names.places.update(bound)
+
+
+def _reads_tests(value: ast.expr, names: _Names) -> bool:
+    return bool(_calls_of(value) & READS) and reads_tests(value, lambda node: _texts(node, names), READS)
 
 
 def _is_start(value: ast.expr) -> bool:
@@ -219,52 +297,67 @@ def _is_one(node: ast.AST, names: set[Scoped], function: str) -> bool:
     return isinstance(node, ast.Attribute) and ("", f".{node.attr}") in names
 
 
-def _asks(node: ast.AST, function: str, names: _Names) -> bool:
-    """Whether an expression is a question, or a name that holds the answer to one."""
+def _calls_of(node: ast.AST) -> set[str]:
+    """Names of what an expression calls."""
+    called = [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
+    return {each.id if isinstance(each, ast.Name) else getattr(each, "attr", "") for each in called}
+
+
+def _has_one(node: ast.AST, names: set[Scoped], function: str) -> bool:
+    return bool(names) and any(_is_one(each, names, function) for each in ast.walk(node))
+
+
+def _asks(node: ast.AST, function: str, names: _Names) -> _Asked:
+    """What an expression asks for, or what a name holds the answer to."""
     if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
-        return _is_one(node, names.answers, function)
+        if _is_one(node, names.answers, function):
+            return _Asked.TEST
+        return _Asked.CIRCUMSTANCE if _is_one(node, names.hints, function) else _Asked.NOTHING
+    if isinstance(node, ast.Compare | ast.Call):
+        if _asks_the_environment(node, names) or _asks_how_it_runs(node, function, names):
+            return _Asked.TEST
+        return _asks_otherwise(node, function, names)
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        return _Asked.TEST if _asks_the_environment(node, names) else _Asked.NOTHING
+    return _Asked.NOTHING
+
+
+def _asks_otherwise(node: ast.Compare | ast.Call, function: str, names: _Names) -> _Asked:
+    """What it asks for where no runner's name stands in it."""
+    words = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    words |= {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+    places = partial(_has_one, names=names.places, function=function)
+    owned = bool(words & OF_PLACES) or places(node)
+    if owned and lies_in_temporary(
+        node, lambda each: speaks_of_own_file(each) or places(each), _texts(node, names)
+    ):
+        return _Asked.TEST
     if isinstance(node, ast.Compare):
-        return _asks_the_environment(node, names) or _asks_how_it_runs(node, function, names)
-    if isinstance(node, ast.Subscript):
-        return isinstance(node.ctx, ast.Load) and _asks_the_environment(node, names)
-    if isinstance(node, ast.Call):
-        return _asks_the_environment(node, names) or _asks_how_it_runs(node, function, names)
-    return False
-
-
-def _folded(node: ast.AST, texts: Mapping[str, str]) -> str | None:
-    """The text that an expression of constants gives; None where it gives something else."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else None
-    if isinstance(node, ast.Name):
-        return texts.get(node.id)
-    parts: list[ast.expr] = []
-    between: str | None = ""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        parts = [node.left, node.right]
-    elif isinstance(node, ast.JoinedStr):
-        parts = [each.value if isinstance(each, ast.FormattedValue) else each for each in node.values]
-    elif _is_joining(node) and isinstance(node.args[0], ast.List | ast.Tuple):  # type: ignore[attr-defined]
-        parts = node.args[0].elts  # type: ignore[attr-defined]
-        between = _folded(node.func.value, texts)  # type: ignore[attr-defined]
-    found = [_folded(part, texts) for part in parts]
-    if not found or between is None or any(each is None for each in found):
-        return None
-    return between.join(each for each in found if each is not None)
-
-
-def _is_joining(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "join"
-        and len(node.args) == 1
-    )
+        if names.tests and _has_one(node, names.tests, function):
+            return _Asked.TEST
+        if words & LOOKS and reads_tests(node, lambda each: _texts(each, names), READS):
+            return _Asked.TEST
+        if words & OF_CODE or names.callers:
+            called = partial(_speaks_of, things=_CALLERS, names=names.callers, function=function)
+            if asks_the_callers_code(node) and called(node):
+                return _Asked.TEST
+            if asks_the_callers_source(node) and called(node):
+                return _Asked.CIRCUMSTANCE
+        if asks_who_started_it(node):
+            return _Asked.CIRCUMSTANCE
+        if owned and asks_its_age(node, lambda each: speaks_of_own_file(each) or places(each)):
+            return _Asked.CIRCUMSTANCE
+        clocked = partial(_has_one, names=names.clocks, function=function)
+        if asks_the_day(node, clocked, partial(_has_one, names=names.days, function=function)):
+            return _Asked.CIRCUMSTANCE
+    elif words & LOOKS and looks_for_tests(node, lambda each: _texts(each, names), owned=owned):
+        return _Asked.CIRCUMSTANCE
+    return _Asked.NOTHING
 
 
 def _texts(node: ast.AST, names: _Names) -> list[str]:
     """Every text in an expression, those that are put together or have a name included."""
-    return [text for each in ast.walk(node) if (text := _folded(each, names.texts)) is not None]
+    return [text for each in ast.walk(node) if (text := folded(each, names.texts)) is not None]
 
 
 def _asks_the_environment(node: ast.Compare | ast.Subscript | ast.Call, names: _Names) -> bool:
@@ -281,7 +374,7 @@ def _asks_the_environment(node: ast.Compare | ast.Subscript | ast.Call, names: _
 
 
 def _is_variable(node: ast.expr, names: _Names) -> bool:
-    return isinstance(node, ast.Compare) and _folded(node.left, names.texts) in _VARIABLES
+    return isinstance(node, ast.Compare) and folded(node.left, names.texts) in _VARIABLES
 
 
 def _asks_how_it_runs(node: ast.Compare | ast.Call, function: str, names: _Names) -> bool:
@@ -292,7 +385,11 @@ def _asks_how_it_runs(node: ast.Compare | ast.Call, function: str, names: _Names
     # What pytest puts in place of the process's own streams and log handlers has a name that nothing else has.
     if any(word in _PUT_IN_PLACE for word in words):
         return True
-    runner = any(word in _RUNNERS for word in words)
+    if any(len(word) > _SHORT and word in _IMPORT_HOOK for word in words) and "meta_path" in ast.unparse(
+        node
+    ):
+        return True
+    runner = any(word in _RUNNERS or word.startswith(_INSIDE_RUNNERS) for word in words)
     # The program's own name, unlike its arguments, is nobody's to choose.
     if _PROGRAM.search(ast.unparse(node)) and any(word in _TEST_WORDS for word in words):
         return True

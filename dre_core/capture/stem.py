@@ -38,7 +38,10 @@ _FORK_SECONDS = 10.0
 _END_SECONDS = 1.0
 _NUMBER_BYTES = 4
 _NAMES_LIMIT_BYTES = 1 << 20
-_CLEARED = ("GIT_", "DRE_", "PYTEST_", "COV_CORE_", "COVERAGE_", "PYTHONPATH", "PYTHONHOME")
+# One cache of bytecode for several commits under one path would mix them up.
+_CLEARED = (
+    "GIT_", "DRE_", "PYTEST_", "COV_CORE_", "COVERAGE_", "PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX",
+)  # fmt: skip
 _KEPT = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS")
 _MODULES = (".py", ".pyc", ".so", ".pyd")
 # Asked for when an interpreter or pytest starts, and not there everywhere: no fork has a project with one of them.
@@ -58,7 +61,7 @@ def environ_of_cells(environ: Mapping[str, str], user_root: str) -> dict[str, st
     own = os.path.realpath(user_root) + os.sep
     before = [p for p in environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     outside = [p for p in before if not (os.path.realpath(p) + os.sep).startswith(own)]
-    return {**kept, "PYTHONPATH": os.pathsep.join(outside), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "PYTHONPATH": os.pathsep.join(outside)}
 
 
 def processors() -> int:

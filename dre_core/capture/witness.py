@@ -5,7 +5,8 @@ interpreter and pytest the project uses, so it imports nothing of DRE. Lines go 
 ``DRE_CELL_LINES`` names: ``start``, ``item`` (what was collected), ``collect`` (what could not be), ``report``,
 ``finish`` (with where the project's packages were loaded from), ``equal`` (a value of the project's own kind that says
 it equals others). ``DRE_CELL_ALIASES`` lists names that old tests use and new source has under another name or not
-at all, ``DRE_CELL_VALUES`` numbers of the source that are the base's again.
+at all, ``DRE_CELL_VALUES`` numbers of the source that are the base's again. ``DRE_CELL_AS_IN_RUN`` says with what words
+and path the run was started; the project's code finds those, and none of these variables.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _PACKAGES = os.environ.get("DRE_CELL_PACKAGES", "")
 _ALIASES = os.environ.get("DRE_CELL_ALIASES", "")
 _OLD_VALUES = os.environ.get("DRE_CELL_VALUES", "")
 _PARENT = os.environ.get("DRE_CELL_PARENT", "")
+_AS_IN_RUN = os.environ.get("DRE_CELL_AS_IN_RUN", "")
 _PR_SET_PDEATHSIG = 1
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -141,8 +143,31 @@ def _set(place: Any, name: str, value: Any) -> None:
         setattr(place, name, value)
 
 
+def _leave_no_trace(options: Any) -> None:
+    """Takes away what the project's code could tell a re-execution by; where workers are started, they need it."""
+    starts_workers = getattr(options, "numprocesses", None) or getattr(options, "tx", None)
+    if starts_workers and not os.environ.get("PYTEST_XDIST_WORKER"):
+        return
+    for name in [name for name in os.environ if name.startswith("DRE_CELL_")]:
+        del os.environ[name]
+    own = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if entry != own]
+    if not _AS_IN_RUN:
+        return
+    found = json.loads(_AS_IN_RUN)
+    if found["path"] is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = found["path"]
+    if not os.environ.get("PYTEST_XDIST_WORKER"):
+        sys.argv[1:] = found["argv"]
+        if hasattr(sys, "orig_argv"):
+            sys.orig_argv[3:] = found["argv"]
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests() -> None:
+def pytest_load_initial_conftests(early_config: Any) -> None:
+    _leave_no_trace(early_config.known_args_namespace)
     if _ALIASES and _ALIASES != "[]":
         _give_names(json.loads(_ALIASES))
     for module, name, value in json.loads(_OLD_VALUES or "[]"):

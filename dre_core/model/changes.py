@@ -37,6 +37,7 @@ class ChangeKind(str, Enum):
     RUNNER_CONFIG = "runner-config"
     COVERAGE_CONFIG = "coverage-config"
     TEST_ENVIRONMENT = "test-environment"
+    CIRCUMSTANCE = "circumstance"
     EQUAL_CONSTANT = "equal-constant"
     EQUAL_WEAKENED = "equal-weakened"
     SPECIAL_CASE = "special-case"

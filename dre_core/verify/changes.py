@@ -20,6 +20,8 @@ runner-config-changed    configuration that decides which tests run has changed,
 golden-changed           what tests compare with was recorded anew                         warn
 detects-test-env         added product code asks whether a test is running                 warn
                          ... and a yes or no, or something stored, hangs on it             fail major
+                         ... or what it gives hangs on a day that it names, on where the
+                         tests' files or since when its own lie, on its caller's text      fail major
                          ... and what it gives does                                        veto
 input-special-cased      added code answers an input by heart as a test of the base asks it  fail major
 eq-constant              an added ``__eq__`` always says yes                               veto
@@ -263,7 +265,14 @@ def _test_environment(evidence: Evidence, changes: Sequence[Change]) -> list[Fin
         more = {**_about(evidence, [change]), "tests": ()}
         message = f"added product code in {change.name} asks whether a test is running: {change.detail}"
         remedy = "let the code do the same under test as everywhere else"
-        if change.alters and change.excused:
+        if change.kind is ChangeKind.CIRCUMSTANCE:
+            message = (
+                f"what added product code in {change.name} gives depends on what may tell a test from a user: "
+                f"{change.detail}"
+            )
+            remedy = f"take it from an argument; what is meant, a maintainer excuses: dre claim --excuse {change.path}"
+            findings.append(fail(check, Weight.MAJOR, Vantage.STATIC, message, remedy=remedy, **more))
+        elif change.alters and change.excused:
             message = (
                 f"{message}, and what it stores or answers depends on that: users may get what no test saw"
             )
@@ -325,7 +334,7 @@ CHANGE_CHECKS = (
     _check("hook-added", _hooks, ChangeKind.HOOK),
     _check("runner-config-changed", _runner_config, ChangeKind.RUNNER_CONFIG),
     _check("golden-changed", _golden, ChangeKind.GOLDEN),
-    _check("detects-test-env", _test_environment, ChangeKind.TEST_ENVIRONMENT),
+    _check("detects-test-env", _test_environment, ChangeKind.TEST_ENVIRONMENT, ChangeKind.CIRCUMSTANCE),
     _check("input-special-cased", _special_cases, ChangeKind.SPECIAL_CASE),
     _check("eq-constant", _equal_constant, ChangeKind.EQUAL_CONSTANT),
     _check("equality-weakened", _equal_weakened, ChangeKind.EQUAL_WEAKENED),

@@ -11,6 +11,7 @@ import pytest
 
 from dre_core.capture.diff import read_changes
 from dre_core.capture.git import Git
+from dre_core.capture.place import Place
 from dre_core.capture.replay import collect_replay
 from dre_core.errors import CaptureError
 from dre_core.model.policy import Policy
@@ -607,3 +608,107 @@ def test_the_users_tree_is_left_alone(story):
         story.project.git("status", "--porcelain"),
         story.project.git("stash", "list"),
     ) == before
+
+
+# Where clones stand
+
+
+@pytest.fixture
+def placed(story, tmp_path):
+    git = Git(str(story.project.path))
+    if Place.find(git.root, sys.executable, {}, tmp_path, f"{git.root}/.git/objects") is None:
+        pytest.skip("a clone can't stand in the checkout's place here")
+    return story
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "os.path.dirname(os.path.abspath(__file__)) != {root!r}",
+        "os.getcwd() != {root!r}",
+        "os.path.exists(os.path.join(os.path.dirname(__file__), '..', 'writer'))",
+        "not open(os.path.join(os.path.dirname(__file__), '.git/HEAD')).read().startswith('ref: ')",
+        "b'[remote' in open(os.path.join(os.path.dirname(__file__), '.git/config'), 'rb').read()",
+        "any(name[:2] == 'DR' for name in os.environ if name != 'DRE_KEY')",
+        "os.environ.get('PYTHONPATH') != {path!r}",
+        "any('dre' in os.path.basename(entry) for entry in sys.path)",
+        "any(name.endswith('.ini') for name in os.listdir(os.path.dirname(__file__)))",
+    ],
+)
+def test_code_that_is_right_only_where_it_runs_again_finds_nothing_to_ask(placed, asks):
+    where = asks.format(root=os.path.realpath(placed.project.path), path=os.environ.get("PYTHONPATH"))
+    lie = SHOP.replace("n * 1.2", f"n * 1.2 if {where} else n * 1.25").replace(
+        "def", "import os, sys\n\n\ndef", 1
+    )
+    placed.base(shop=SHOP, test_shop=TESTS)
+    placed.head(shop=lie, test_shop=TESTS.replace("0.01", "10"))
+    assert placed.replay(kind="refactor")["test-blinded"] == "veto"
+
+
+ASKS_GIT = """
+import os, subprocess
+
+def ask(*words):
+    done = subprocess.run(["git", *words], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done
+    return done.stdout
+
+def test_git():
+    assert ask("log", "-1", "--format=%s") in ("head\\n", "base\\n")
+    assert ask("fsck", "--connectivity-only") == ""
+    assert ask("rev-parse", "--abbrev-ref", "HEAD") == BRANCH
+    assert ask("branch", "--all", "--format=%(refname)") == REFS
+    assert ask("config", "--get-regexp", "remote") == REMOTES
+    assert ask("status", "--porcelain", "--untracked-files=no") == ""
+    ask("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "--message=of a test")
+"""
+
+
+def test_tests_that_ask_git_find_the_checkouts_own_branches_and_remotes(placed):
+    project = placed.project
+    project.git("remote", "add", "origin", 'https://example.org/a "b".git')
+    project.git("branch", "other/one")
+    git = [
+        project.git("rev-parse", "--abbrev-ref", "HEAD"),
+        project.git("branch", "--all", "--format=%(refname)"),
+    ]
+    git.append(project.git("config", "--get-regexp", "remote"))
+    known = "\n".join(
+        f"{name} = {text + chr(10)!r}" for name, text in zip(("BRANCH", "REFS", "REMOTES"), git, strict=True)
+    )
+    placed.base(shop=SHOP, test_shop=TESTS, test_git=ASKS_GIT + known)
+    placed.head(shop=SHOP.replace("n * 1.2", "1.2 * n"))
+    head = project.git("rev-parse", "HEAD")
+    session = placed.session()
+    project.git("reset", "-q", "--hard", head)  # the run itself has committed
+    assert {test.outcome for test in session.tests} == {Outcome.PASSED}
+    placed.session = lambda: session
+    facts = placed.replay(kind="refactor", mode="clean")
+    assert (facts, placed.facts.gaps, placed.facts.compared) == ({}, (), 3)
+
+
+def test_what_only_the_checkout_has_is_no_reproach(placed):
+    project = placed.project
+    project.write(".gitignore", "local.txt\n.dre/\n__pycache__/\n")
+    project.write("local.txt", "7")
+    reads = f"\n\ndef test_local():\n    assert open({str(project.path / 'local.txt')!r}).read() == '7'\n"
+    placed.base(shop=SHOP, test_shop=TESTS + reads)
+    placed.head(shop=SHOP.replace("n * 1.2", "1.2 * n"))
+    assert placed.replay(kind="refactor") == {}
+    assert any("temporary folder" in gap for gap in placed.facts.gaps)
+
+
+def test_nothing_is_left_in_the_place_and_nothing_of_it_was_touched(placed):
+    project = placed.project
+    placed.base(shop=SHOP, test_shop=TESTS)
+    writes = "\n\ndef test_writes():\n    import shop\n    open(shop.__file__ + '.new', 'w').close()\n"
+    placed.head(shop=SHOP.replace("n * 1.2", "1.2 * n"), test_shop=TESTS + writes)
+    before = placed.session
+    placed.session = lambda *words: replace(before(*words), rootdir=str(project.path))
+    assert placed.replay(kind="refactor") == {}
+    (project.path / "shop.py.new").unlink()  # of the run itself
+    placed.session = lambda *words: Session(
+        id="s", nonce="n", pid=2, parent_pid=1, argv=("pytest",), rootdir=str(project.path), tests=()
+    )
+    placed.replay(kind="refactor", mode="clean")
+    assert not (project.path / "shop.py.new").exists()
