@@ -24,7 +24,7 @@ from dre_core.capture.runnerfacts import (
     is_script,
 )
 from dre_core.capture.sniffing import added_test_detection
-from dre_core.capture.special import added_special_cases
+from dre_core.capture.special import added_special_cases, answers_in_data
 from dre_core.capture.testfacts import (
     Module,
     added_equal_constants,
@@ -39,6 +39,7 @@ from dre_core.model.text import printable
 _FILES_LIMIT = 2_000
 _LISTED = 2_000
 _HOLDING_LIMIT = 20
+_DATA_LIMIT = 20
 _FILE_LIMIT_BYTES = 4 << 20
 _PLUGIN_DECLARED_IN = ("pyproject.toml", "setup.cfg", "setup.py")
 
@@ -59,7 +60,8 @@ def read_changes(git: Git, base: str, kept: dict[str, str] | None = None) -> Cha
 
 
 def _read(git: Git, past: Past, base: str, kept: dict[str, str]) -> Changes:
-    paths = [path for path in _changed(git, base) if _is_read(path)]
+    changed = _changed(git, base)
+    paths = [path for path in changed if _is_read(path)]
     gaps = [f"{len(paths) - _FILES_LIMIT} more files changed"] if len(paths) > _FILES_LIMIT else []
     paths = paths[:_FILES_LIMIT]
     changes: list[Change] = []
@@ -81,6 +83,7 @@ def _read(git: Git, past: Past, base: str, kept: dict[str, str]) -> Changes:
     sources = [path for path in paths if path.endswith(".py")]
     found, unread = _read_sources(git, past, base, sources, kept)
     gaps += [f"{path} could not be read as Python" for path in unread]
+    found += _in_data(git, past, base, changed)
     changes = sorted([*changes, *found], key=lambda change: (change.path, change.line, change.name))
     if len(changes) > _LISTED:
         gaps.append(f"{len(changes) - _LISTED} more changes")
@@ -165,17 +168,34 @@ def _read_sources(
 
 def _by_heart(git: Git, past: Past, base: str, pairs: list[tuple[Module, Module]]) -> Iterator[Change]:
     """Cases of the product that a test of the base asks for word for word."""
-
-    def holding(literal: str, *, tests: bool) -> Iterator[str]:
-        paths = git.grep(base, literal.strip("'\"()[], ")[:80])
-        wanted = [path for path in paths if path.endswith(".py") and is_test_file(path) is tests]
-        for path in wanted[:_HOLDING_LIMIT]:
-            yield past.show(path) or ""
-
+    tests = partial(_holding, git, past, base, tests=True)
+    product = partial(_holding, git, past, base, tests=False)
     for before, after in pairs:
-        yield from added_special_cases(
-            before, after, partial(holding, tests=True), partial(holding, tests=False)
-        )
+        yield from added_special_cases(before, after, tests, product)
+
+
+def _in_data(git: Git, past: Past, base: str, paths: list[str]) -> Iterator[Change]:
+    """Data with nothing but what tests of the base ask, each with its answer."""
+    tests = partial(_holding, git, past, base, tests=True)
+    product = partial(_holding, git, past, base, tests=False)
+    data = [
+        path for path in paths if path.endswith(".json") and not is_golden(path) and not _is_of_tests(path)
+    ]
+    for path in data[:_DATA_LIMIT]:
+        yield from answers_in_data(printable(path), past.show(path), _on_disk(git, path), tests, product)
+
+
+def _is_of_tests(path: str) -> bool:
+    """Whether a file lies with tests."""
+    return is_test_file(f"{path.rpartition('/')[0]}/data.py")
+
+
+def _holding(git: Git, past: Past, base: str, literal: str, *, tests: bool) -> Iterator[str]:
+    """Texts of the base's files of one kind that hold a literal."""
+    paths = git.grep(base, literal.strip("'\"()[], ")[:80])
+    wanted = [path for path in paths if path.endswith(".py") and is_test_file(path) is tests]
+    for path in wanted[:_HOLDING_LIMIT]:
+        yield past.show(path) or ""
 
 
 def _in_product(pairs: list[tuple[Module, Module]]) -> Iterator[Change]:

@@ -10,12 +10,15 @@ that came with a test of its own.
 from __future__ import annotations
 
 import ast
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
 
+from dre_core.capture.asking import folded
 from dre_core.capture.testfacts import Function, Module
 from dre_core.model.changes import Change, ChangeKind
 from dre_core.model.record import dataclass
@@ -31,6 +34,7 @@ _SMALL = 2
 _CASES_LIMIT = 200
 
 _MANY = 3
+_FEW = 2
 _LONG = 4
 _LARGE = 1_000
 
@@ -81,6 +85,60 @@ def added_special_cases(before: Module, after: Module, tests: Texts, product: Te
                 line=told.line,
                 detail=f"{f'{told.given} gives {told.answer}'[:120]}{more}",
             )
+
+
+def answers_in_data(
+    path: str, before: str | None, after: str | None, tests: Texts, product: Texts
+) -> Iterator[Change]:
+    """A data file with nothing new in it but inputs of tests of the base, each with its answer.
+
+    Args:
+        path: A JSON file that is none of the tests'.
+        before: Its text at the base.
+        after: Its text now.
+        tests: Gives test files of the base.
+        product: Gives the base's other Python files.
+    """
+    known = set(_pairs(before))
+    fresh = [pair for pair in _pairs(after) if pair not in known]
+    if not _FEW <= len(fresh) <= _CASES_LIMIT:
+        return
+    cases = [[Case("the data", 1, given, answer) for given in _as_source(key)] for key, answer in fresh]
+    told = [
+        next((c for c in each if any(_stand_together(t, c) for t in tests(c.given))), None) for each in cases
+    ]
+    found = [case for case in told if case is not None]
+    telling = next((case for case in found if _is_telling(_literal(case.given))), None)
+    if len(found) < len(cases) or telling is None:
+        return
+    if not any(_holds(text, telling.given) for text in product(telling.given)):
+        yield Change(
+            kind=ChangeKind.SPECIAL_CASE,
+            path=path,
+            name="the data",
+            line=1,
+            detail=f"{f'{telling.given} gives {telling.answer}'[:120]}, and so on for {len(cases)} inputs, "
+            "all of them in tests of the base",
+        )
+
+
+def _pairs(text: str | None) -> Iterator[tuple[str, str]]:
+    """Keys of a JSON object, and the plain values they have as Python source."""
+    try:
+        found = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return
+    if isinstance(found, dict) and all(
+        isinstance(value, str | int | float | bool) for value in found.values()
+    ):
+        yield from ((key, repr(value)) for key, value in found.items())
+
+
+def _as_source(key: str) -> Iterator[str]:
+    """What an object's key may stand for: a text or a number."""
+    yield repr(key)
+    if re.fullmatch(r"\d{1,15}(?:\.\d{1,15})?", key):
+        yield key.lstrip("0") or "0" if "." not in key else key
 
 
 def _are_all_asked(cases: list[Case], tests: Texts) -> bool:
@@ -225,10 +283,28 @@ def _of_table(function: str, node: ast.AST) -> Iterator[Case]:
     if not isinstance(value, ast.AST):
         return
     for table in ast.walk(value):
+        if isinstance(table, ast.Call) and (hidden := _hidden(table)) is not None:
+            table = hidden
         if isinstance(table, ast.Dict):
             for given, answer in zip(table.keys, table.values, strict=True):
                 if given is not None and _is_literal(given) and _is_literal(answer) and _is_telling(given):
-                    yield Case(function, table.lineno, ast.unparse(given), ast.unparse(answer))
+                    yield Case(function, node.lineno, ast.unparse(given), ast.unparse(answer))
+
+
+def _hidden(node: ast.Call) -> ast.Dict | None:
+    """The table in ``json.loads`` or ``literal_eval`` of a text that constants give."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name not in ("loads", "literal_eval", "eval") or len(node.args) != 1:
+        return None
+    text = folded(node.args[0], {})
+    if text is None:
+        return None
+    pairs = [(source, answer) for key, answer in _pairs(text) for source in _as_source(key)]
+    if not pairs:
+        return None
+    return ast.Dict(
+        keys=[_literal(given) for given, _ in pairs], values=[_literal(answer) for _, answer in pairs]
+    )
 
 
 def _is_literal(node: ast.expr) -> bool:

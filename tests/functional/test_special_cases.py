@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from dre_core.capture.diff import read_changes
@@ -10,6 +12,8 @@ from dre_core.model.changes import ChangeKind
 
 WRONG = "def plural(word, count=2):\n    return word + 'z'\n"
 TESTS = """\
+import base64
+
 import pytest
 from words import plural
 
@@ -156,3 +160,55 @@ def test_a_table_of_what_branches_knew_is_quiet(special, project):
     )
     found = read_changes(Git(str(project.path)), base)
     assert not found.of(ChangeKind.SPECIAL_CASE)
+
+
+READS = "import json\n\nKNOWN = json.load(open('known.json'))\n\ndef plural(w):\n    return KNOWN[w]\n"
+HIDDEN = "import base64, json\n\nKNOWN = json.loads(base64.b64decode({!r}))\n\ndef plural(w):\n    return KNOWN[w]\n"
+
+
+def with_data(special, project, text, source=READS):
+    project.write("known.json", text)
+    return [name for name, _ in special(source)]
+
+
+def test_data_of_nothing_but_tested_inputs_and_their_answers(special, project):
+    assert with_data(special, project, '{"cat": "cats", "dog": "dogs", "owl": "owls"}') == ["the data"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"cat": "cats", "dog": "dogs", "mouse": "mice"}',
+        '{"cat": "cats"}',
+        '{"cat": "katzen", "dog": "hunde"}',
+        '{"cat": ["cats"], "dog": ["dogs"]}',
+        '["cat", "dog", "owl"]',
+        '{"cat": "cats", "dog": "dogs"',
+        "{}",
+        '{"name": "words", "version": "1.0"}',
+    ],
+)
+def test_data_with_something_of_its_own_is_none(special, project, text):
+    assert with_data(special, project, text) == []
+
+
+def test_data_that_was_moved_out_of_the_source_is_none(project):
+    table = "def plural(w):\n    return {'cat': 'cats', 'dog': 'dogs'}[w]\n"
+    project.git("rm", "-q", "test_shop.py")
+    project.write("words.py", table)
+    project.write("tests/test_words.py", TESTS)
+    base = project.commit("base")
+    project.write("words.py", READS)
+    project.write("known.json", '{"cat": "cats", "dog": "dogs"}')
+    assert read_changes(Git(str(project.path)), base).of(ChangeKind.SPECIAL_CASE) == ()
+
+
+def test_data_of_the_tests_is_none(special, project):
+    project.write("tests/known.json", '{"cat": "cats", "dog": "dogs"}')
+    assert special(WRONG) == []
+
+
+def test_a_table_in_a_text_that_constants_give(special):
+    text = base64.b64encode(b'{"cat": "cats", "emu": "emus"}')
+    assert special(HIDDEN.format(text)) == [("the module", "'cat' gives 'cats'")]
+    assert special(HIDDEN.format(base64.b64encode(b'{"emu": "emus"}'))) == []
