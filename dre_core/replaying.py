@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dre_core.capture.beside import Beside, Gate
+from dre_core.capture.clones import Clones
 from dre_core.capture.git import Git
 from dre_core.capture.process import child_environ
 from dre_core.capture.replay import collect_replay
 from dre_core.capture.sessions import folded_sessions
-from dre_core.capture.stem import Stem
+from dre_core.capture.stem import Stem, processors
 from dre_core.engine import Engine
 from dre_core.errors import CaptureError, DREError, UsageError
 from dre_core.model.observation import Observation
@@ -40,6 +41,7 @@ def run_again(
     probe_functions: int = 0,
     gate: Gate | None = None,
     stem: Stem | None = None,
+    ahead: Ahead | None = None,
 ) -> ReplayFacts:
     """Runs the suite of some sessions again in clean clones.
 
@@ -53,6 +55,7 @@ def run_again(
         probe_functions: How many changed functions to probe; default: what the configuration says.
         gate: Nothing of the project runs before it is open; default: it is.
         stem: An interpreter that was started for it.
+        ahead: Clones that were begun for it.
 
     Raises:
         CaptureError: There is no commit, no session, or a clone can't be made.
@@ -75,7 +78,61 @@ def run_again(
         directory=str(engine.directory),
         gate=gate,
         stem=stem,
+        clones=ahead.clones() if ahead is not None else None,
     )
+
+
+class Ahead:
+    """The clones that a replay is going to want, begun when the command has ended, before it is known what ran.
+
+    Args:
+        engine: The project's engine.
+        source: What was checked out.
+        mode: ``clean`` or ``matrix``.
+    """
+
+    def __init__(self, engine: Engine, source: Source, mode: str) -> None:
+        self._directory, self._source, self._mode = str(engine.directory), source, mode
+        self._begun: Beside[Clones | None] | None = None
+        self._removing: Beside[None] | None = None
+
+    def begin(self) -> None:
+        """Begins them; nobody forks this process any more."""
+        self._begun = Beside(self._make)
+
+    def _make(self) -> Clones | None:
+        source = self._source
+        git = Git.find(self._directory) if source.commit and processors() > 1 else None
+        if git is None:
+            return None
+        clones = Clones(git)
+        clones.ahead("clean", source.commit)
+        if self._mode == Mode.MATRIX.value and source.base and source.base != source.commit:
+            clones.ahead("bb", source.base)
+        return clones
+
+    def clones(self) -> Clones | None:
+        """They; None where there is nothing to clone, or on a single processor.
+
+        Raises:
+            CaptureError: There is no room for them.
+        """
+        return self._begun.result() if self._begun is not None else None
+
+    def remove(self) -> None:
+        """Begins to remove them."""
+        if self._removing is None:
+            self._removing = Beside(self._remove)
+
+    def _remove(self) -> None:
+        if (clones := self.clones()) is not None:
+            clones.close()
+
+    def end(self) -> None:
+        """Returns when they are removed."""
+        self.remove()
+        assert self._removing is not None
+        self._removing.wait()
 
 
 def replay_into(engine: Engine, operation: Operation, mode: str, observation: Observation | None) -> None:
@@ -99,6 +156,7 @@ class Replaying:
         mode: ``clean`` or ``matrix``.
         observation: What the parent process saw; None if there was none.
         stem: An interpreter that was started for it.
+        ahead: Clones that were begun for it.
     """
 
     def __init__(
@@ -108,6 +166,7 @@ class Replaying:
         mode: str,
         observation: Observation | None,
         stem: Stem | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         self._operation = operation
         self._gate = Gate(is_open=False)
@@ -115,7 +174,9 @@ class Replaying:
         python = interpreter_of(sessions, observation)
         environ, source = child_environ(engine.environ), operation.facts.source
         self._beside = Beside(
-            lambda: run_again(engine, source, sessions, mode, environ, python, gate=self._gate, stem=stem)
+            lambda: run_again(
+                engine, source, sessions, mode, environ, python, gate=self._gate, stem=stem, ahead=ahead
+            )
         )
 
     def finish(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dre_core.errors import DREError, StartError, StateError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dre_core.operation import Operation
     from dre_core.output import Output
     from dre_core.pulse import Pulse
+    from dre_core.replaying import Ahead
     from dre_core.verify.evidence import Evidence
 
 # A command that is over sooner has nothing to tell while it runs.
@@ -227,7 +229,9 @@ def _wrap(
         operation.commit_events()
         raise
     try:
-        return _seal_wrapped(engine, operation, output, monitor, result, wishes, (live, pulse, growth, stem))
+        with _ahead(engine, operation, wishes.replay) as ahead:
+            beside_it = (live, pulse, growth, stem, ahead)
+            return _seal_wrapped(engine, operation, output, monitor, result, wishes, beside_it)
     except Exception as error:
         # The command has run: whatever goes wrong now must not change what it returned.
         failure = error if isinstance(error, DREError) else StateError(f"{type(error).__name__}: {error}")
@@ -235,18 +239,34 @@ def _wrap(
 
 
 def _look_and_replay(
-    engine: Engine, operation: Operation, mode: str, observation: Observation, stem: Stem | None
+    engine: Engine, operation: Operation, mode: str, observation: Observation, stem: Stem | None, ahead: Ahead
 ) -> None:
     """Lets collectors look after the run, and runs the tests again when they have looked."""
     from dre_core.replaying import Replaying
 
-    replaying = Replaying(engine, operation, mode, observation, stem)
+    replaying = Replaying(engine, operation, mode, observation, stem, ahead)
     try:
         operation.take_coverage()
         operation.look_after()
         replaying.finish()
     finally:
         replaying.call_off()
+        ahead.remove()
+
+
+@contextmanager
+def _ahead(engine: Engine, operation: Operation, mode: str) -> Iterator[Ahead | None]:
+    """Clones for a replay, if there is to be one, for as long as it may need them."""
+    if not mode:
+        yield None
+        return
+    from dre_core.replaying import Ahead
+
+    ahead = Ahead(engine, operation.facts.source, mode)
+    try:
+        yield ahead
+    finally:
+        ahead.end()
 
 
 def _seal_wrapped(
@@ -256,7 +276,7 @@ def _seal_wrapped(
     monitor: Monitor,
     result: ProcessResult,
     wishes: Wishes,
-    beside: tuple[Live | None, Pulse | None, Growth, Stem | None],
+    beside: tuple[Live | None, Pulse | None, Growth, Stem | None, Ahead | None],
 ) -> Wrapped:
     from dre_core.capture.observe import claim_of, observe
 
@@ -264,10 +284,12 @@ def _seal_wrapped(
     operation.note("operation.collecting")
     operation.commit_events()
     output.finish()
-    live, pulse, growth, stem = beside
+    live, pulse, growth, stem, ahead = beside
     if live is not None:
         live.finish(result, output.copy_recording)
     output.release()
+    if ahead is not None:
+        ahead.begin()
     if pulse is None and any(result.bytes_out.values()):
         from dre_core.pulse import Pulse
 
@@ -285,8 +307,8 @@ def _seal_wrapped(
     operation.facts.programs = tuple(p.argv[0] for p in observation.processes if p.argv)
     for gap in result.gaps:
         operation.facts.gap("process", operation.masker.text(gap))
-    if wishes.replay:
-        _look_and_replay(engine, operation, wishes.replay, observation, stem)
+    if ahead is not None:
+        _look_and_replay(engine, operation, wishes.replay, observation, stem, ahead)
     else:
         operation.take_coverage()
         operation.look_after()

@@ -5,17 +5,15 @@ Cells that do not wait for one another run side by side, as many as there are pr
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from dre_core.capture.beside import Beside, Result
 from dre_core.capture.cell import Bench, CellRun
-from dre_core.capture.clone import Clone, Pattern
+from dre_core.capture.clone import Clone
+from dre_core.capture.clones import Clones
 from dre_core.capture.git import Git
 from dre_core.capture.renaming import Alias
 from dre_core.model.record import dataclass
@@ -53,10 +51,9 @@ class Cells:
     Attributes:
         git: The user's work tree.
         bench: How each cell is run.
-        folder: A temporary folder.
+        clones: Its clones.
         total_seconds: Time for all of them together.
         workers: How many may run side by side.
-        pattern: What clones are copied from.
         ran: Cells that ran, by name.
         lost: Cells that could not, by name.
         gaps: What could not be done, in words.
@@ -66,16 +63,14 @@ class Cells:
 
     git: Git
     bench: Bench
-    folder: Path
+    clones: Clones
     total_seconds: float
     workers: int = 1
-    pattern: Beside[Pattern]
     ran: dict[str, Ran] = field(default_factory=dict)
     lost: dict[str, Cell] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     by_file: bool = False
-    _ahead: dict[tuple[str, str], Beside[Clone]] = field(default_factory=dict)
     _begun: list[Beside[Any]] = field(default_factory=list)
 
     def beside(self, step: Callable[[], Result]) -> Beside[Result]:
@@ -84,10 +79,15 @@ class Cells:
         self._begun.append(begun)
         return begun
 
+    def end(self) -> None:
+        """Waits for what was begun and nobody wanted."""
+        for begun in self._begun:
+            begun.wait()
+
     def ahead(self, name: str, commit: str) -> None:
         """Begins to make a clone that is going to be wanted, if that is done on another processor."""
         if self.workers > 1:
-            self._ahead[name, commit] = self.beside(partial(self._clone, name, commit))
+            self.clones.ahead(name, commit)
 
     def clone(self, name: str, commit: str) -> Clone:
         """A clone of a commit.
@@ -95,22 +95,10 @@ class Cells:
         Raises:
             CaptureError: git refuses.
         """
-        begun = self._ahead.pop((name, commit), None)
-        clone = begun.result() if begun is not None else self._clone(name, commit)
+        clone = self.clones.make(name, commit)
         if clone.shadows:
             self.gaps.append(f"{', '.join(clone.shadows)} at the top of {commit[:12]} was left out")
         return clone
-
-    def _clone(self, name: str, commit: str) -> Clone:
-        folder = self.folder / name
-        if folder.exists():  # run once more, in another place
-            folder = Path(tempfile.mkdtemp(dir=self.folder)) / name
-        return Clone(self.pattern.result(), folder, commit)
-
-    def end(self) -> None:
-        """Waits for what was begun and nobody wanted."""
-        for begun in self._begun:
-            begun.wait()
 
     def execute(
         self,

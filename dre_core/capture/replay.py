@@ -8,21 +8,16 @@ only read.
 
 from __future__ import annotations
 
-import os
-import shutil
-import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from dre_core.capture.beside import Beside, Gate
+from dre_core.capture.beside import Gate
 from dre_core.capture.cell import Bench
 from dre_core.capture.cells import Cells
-from dre_core.capture.clone import Pattern
+from dre_core.capture.clones import Clones
 from dre_core.capture.commits import commits_of
 from dre_core.capture.git import Git
 from dre_core.capture.layout import packages, relative, source_roots
@@ -36,11 +31,7 @@ from dre_core.errors import CaptureError
 from dre_core.model.replay import Lenient, Mode, Probed, ReplayedTest, ReplayFacts
 from dre_core.model.run import Source
 from dre_core.model.session import Outcome, Session
-from dre_core.store.local import hold, remove_orphan
 
-_PREFIX = "dre-replay-"
-_WRITER = "writer"
-_NEW_SECONDS = 60.0
 _LISTED = 2_000
 _SESSIONS_LIMIT = 32
 _RED = (Outcome.FAILED, Outcome.ERROR)
@@ -61,6 +52,7 @@ def collect_replay(
     probe_functions: int = 0,
     gate: Gate | None = None,
     stem: Stem | None = None,
+    clones: Clones | None = None,
 ) -> ReplayFacts:
     """Runs the suite again in throw-away clones.
 
@@ -78,6 +70,7 @@ def collect_replay(
         workers: How many cells may run side by side; default: as many as there are processors.
         gate: Nothing of the project runs before it is open, what is needed for that is made ready; default: it is.
         stem: An interpreter that was started for it, which will be closed; default: one is started.
+        clones: Clones that were begun for it, which the caller closes; default: there are none.
 
     Returns:
         What each cell came to. A cell that could not run is in it, with the reason.
@@ -88,26 +81,20 @@ def collect_replay(
     mode = Mode(mode)
     if source.vcs != "git" or not source.commit:
         raise CaptureError("there is no commit to run again", hint="commit the change first")
+    own = clones or Clones(git)
     try:
-        with _scratch() as folder:
+        with commits_of(git) as commits:
             top = tuple(s for s in _top(sessions) if not s.collect_only)
             if len(top) > _SESSIONS_LIMIT:
                 raise CaptureError(f"{len(top)} test sessions in one run are too many to run again")
-            pattern = Beside(partial(Pattern, git, folder / "pattern"))
-            with (
-                _awaited(pattern),
-                commits_of(git) as commits,
-                _forking(
-                    _bench(commits, source, top, folder, environ, python, budget_seconds), gate, stem
-                ) as bench,
-            ):
+            bench = _bench(commits, source, top, own.folder, environ, python, budget_seconds)
+            with _forking(bench, gate, stem) as forking:
                 cells = Cells(
                     git=commits,
-                    bench=bench,
-                    folder=folder,
+                    bench=forking,
+                    clones=own,
                     total_seconds=total_seconds,
                     workers=workers or processors(),
-                    pattern=pattern,
                 )
                 try:
                     return _run(cells, mode, source, top, directory or git.root, probe_functions)
@@ -115,29 +102,9 @@ def collect_replay(
                     cells.end()
     except OSError as error:
         raise CaptureError(f"a clone could not be made: {error}") from None
-
-
-@contextmanager
-def _awaited(pattern: Beside[Pattern]) -> Iterator[None]:
-    """Does not leave before a pattern is made."""
-    try:
-        yield
     finally:
-        pattern.wait()
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A temporary folder; those that replays left when they were killed go."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if _is_own(left) and (remove_orphan(left / _WRITER) or _is_forsaken(left)):
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        with (folder / _WRITER).open("wb", buffering=0) as writer:
-            hold(writer.fileno())
-            writer.write(b"\n")
-            yield folder
+        if clones is None:
+            own.close()
 
 
 @contextmanager
@@ -153,25 +120,6 @@ def _forking(bench: Bench, gate: Gate | None, stem: Stem | None) -> Iterator[Ben
     finally:
         if stem is not None:
             stem.close()
-
-
-def _is_forsaken(folder: Path) -> bool:
-    """Whether whoever began to remove a folder was killed: its writer is gone, and it is not newly made."""
-    try:
-        with os.scandir(folder) as entries:
-            names = {entry.name for entry in entries}
-        return _WRITER not in names and (bool(names) or time.time() - folder.stat().st_mtime > _NEW_SECONDS)
-    except OSError:
-        return False
-
-
-def _is_own(folder: Path) -> bool:
-    """Whether a folder is this user's and no link that somebody put there."""
-    try:
-        status = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == getattr(os, "geteuid", lambda: status.st_uid)()
 
 
 def _run(

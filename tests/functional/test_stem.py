@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dre_core.capture.replay import _scratch
+from dre_core.capture.clones import scratch
 from dre_core.capture.stem import Stem, StemError, environ_of_cells
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are made on Linux only")
@@ -294,6 +294,6 @@ def test_what_replays_left_when_they_were_killed_goes(tmp_path, monkeypatch):
     for folder in (half / "clean", fresh, old):
         folder.mkdir(parents=True)
     os.utime(old, (0, 0))
-    with _scratch() as running, _scratch() as other:
+    with scratch() as running, scratch() as other:
         assert sorted(tmp_path.iterdir()) == sorted([fresh, running, other])
     assert list(tmp_path.iterdir()) == [fresh]
