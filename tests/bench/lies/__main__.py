@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import cost
 import figures
+import forks
 import peers as others
 from mutants import find_mutants
 from peers import Peers
@@ -58,6 +59,9 @@ def main() -> int:
     if options.cost:
         print(cost.table(cost.measure(site, options.seconds)))
         return 0
+    if options.forks:
+        print(forks.summary(forks.compare(site, options.limit or 40, options.seconds)))
+        return 0
     return _record(site, options)
 
 
@@ -85,6 +89,9 @@ def _options() -> argparse.Namespace:
         help="ask other tools about what is recorded",
     )
     add("--cost", action="store_true", help="measure what recording and re-execution cost")
+    add(
+        "--forks", action="store_true", help="judge samples with forked cells and with processes of their own"
+    )
     add("--list", action="store_true", help="with --judge: name what went wrong")
     add("--json", type=Path)
     add("--markdown", type=Path)
