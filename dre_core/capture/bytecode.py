@@ -88,17 +88,19 @@ class Bytecode:
             self._made.setdefault(path, {})[digest] = kind, data[place : place + size]
             place += size
 
-    def lay(self, root: str, folder: str, words: list[str]) -> None:
+    def lay(self, root: str, seen: str, folder: str, words: list[str]) -> None:
         """Puts it into a clone where nothing has run yet; what can't be put there is compiled by whoever needs it.
 
         Args:
             root: Top of the clone.
-            folder: pytest's working folder.
+            seen: Where it is going to stand.
+            folder: pytest's working folder there.
             words: pytest's arguments.
         """
         if not self._made or sys.pycache_prefix is not None or sys.flags.optimize:
             return
-        tail = None if _rewrites_otherwise((root, folder), words) else _tail()
+        inner = os.path.join(root, os.path.relpath(folder, seen))
+        tail = None if _rewrites_otherwise((root, inner), words) else _tail()
         inside: dict[str, bool] = {}
         for path, made in self._made.items():
             parent = os.path.dirname(os.path.join(root, path))
@@ -106,7 +108,7 @@ class Bytecode:
                 inside[parent] = _is_inside(parent, root)
             if inside[parent]:
                 with suppress(Exception):
-                    _lay(os.path.join(root, path), made, tail)
+                    _lay(os.path.join(root, path), os.path.join(seen, path), made, tail)
 
 
 def _answer(request: bytes, answer: int) -> None:
@@ -226,7 +228,7 @@ def _is_inside(folder: str, root: str) -> bool:
     return real == folder.rstrip(os.sep) and f"{real}{os.sep}".startswith(f"{root}{os.sep}")
 
 
-def _lay(file: str, made: dict[bytes, tuple[bytes, bytes]], tail: tuple[str, bool] | None) -> None:
+def _lay(file: str, seen: str, made: dict[bytes, tuple[bytes, bytes]], tail: tuple[str, bool] | None) -> None:
     """Puts a file's bytecode beside it, if the file is what was compiled and there is none."""
     opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(opened, "rb") as stream:
@@ -239,7 +241,7 @@ def _lay(file: str, made: dict[bytes, tuple[bytes, bytes]], tail: tuple[str, boo
         place = os.path.join(os.path.dirname(file), "__pycache__", os.path.basename(file)[:-3] + tail[0])
         if not tail[1]:
             head = b"".join((_BY_TIME, _number(status.st_mtime), _number(status.st_size)))
-            code = _placed(code, file)
+            code = _placed(code, seen)
     else:
         return
     _write(place, util.MAGIC_NUMBER + head + code)

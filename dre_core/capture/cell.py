@@ -227,7 +227,7 @@ class Bench:
                     path=path,
                     environ=environ,
                     output=place,
-                    clone=str(root) if clone.untouched() else "",
+                    clone=(clone.untouched(), str(root)),
                     standing=(str(STANDING), bindings) if bindings else ("", ""),
                 )
                 status, killed = self._wait(fork.status, fork.end, output)

@@ -8,10 +8,10 @@ than Linux, and where something at the interpreter's start began a thread. Its m
 The first argument is the number of a socket to DRE, the third the source of ``bytecode.py``. First goes out what was
 imported: a length, and names with NUL between. Each message that comes in brings one descriptor. With ``b`` it is a
 file that asks for bytecode, before any cell. With ``c`` it is a cell's own socket: from it a length is read, and parts
-with NUL between: folder, output, top of the clone if nothing has run there yet (else nothing), a file and what its
-``stand`` is given first (or nothing), how many entries go before the path and these, how many words and these, the
-environment. ``PID\n`` goes back and, when the cell has ended, ``STATUS\n`` as wait(2) encodes it. A socket that DRE
-shuts down ends its cell; once the first one is closed all end.
+with NUL between: folder, output, top of the clone if nothing has run there yet (else nothing), where it is seen, a file
+and what its ``stand`` is given first (or nothing), how many entries go before the path and these, how many words and
+these, the environment. ``PID\n`` goes back and, when the cell has ended, ``STATUS\n`` as wait(2) encodes it. A socket
+that DRE shuts down ends its cell; once the first one is closed all end.
 """
 
 from __future__ import annotations
@@ -220,16 +220,17 @@ def _become(wanted: list[bytes], bytecode: Any) -> None:
     """Makes this process what ``python -m pytest`` is at its start, and runs it."""
     import runpy
 
-    folder, output, clone, standing, bindings, *rest = wanted
+    folder, output, clone, seen, standing, bindings, *rest = wanted
     count = int(rest.pop(0))
     path, rest = rest[:count], rest[count:]
     count = int(rest.pop(0))
     words, environ = rest[:count], rest[count:]
+    if clone:
+        # Where it is made: the place where it is going to stand is the user's until then.
+        bytecode.lay(*map(os.fsdecode, (clone, seen, folder)), list(map(os.fsdecode, words)))
+    del bytecode
     if standing:
         _stand(standing, bindings)
-    if clone:
-        bytecode.lay(os.fsdecode(clone), os.fsdecode(folder), list(map(os.fsdecode, words)))
-    del bytecode
     opened = os.open(output, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(opened, number)

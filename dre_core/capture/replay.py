@@ -8,13 +8,14 @@ only read.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dre_core.capture.beside import Gate
+from dre_core.capture.beside import Beside, Gate
 from dre_core.capture.cell import Bench
 from dre_core.capture.cells import Cells
 from dre_core.capture.clones import Clones
@@ -82,12 +83,13 @@ def collect_replay(
     if source.vcs != "git" or not source.commit:
         raise CaptureError("there is no commit to run again", hint="commit the change first")
     own = clones or Clones(git)
+    finding = Beside(lambda: _place(git, python, environ, own.folder))
     try:
         with commits_of(git) as commits:
             top = tuple(s for s in _top(sessions) if not s.collect_only)
             if len(top) > _SESSIONS_LIMIT:
                 raise CaptureError(f"{len(top)} test sessions in one run are too many to run again")
-            bench = _bench(commits, source, top, own.folder, environ, python, budget_seconds)
+            bench = _bench(commits, source, top, own.folder, environ, python, budget_seconds, finding)
             with _forking(bench, gate, stem) as forking:
                 cells = Cells(
                     git=commits,
@@ -103,6 +105,7 @@ def collect_replay(
     except OSError as error:
         raise CaptureError(f"a clone could not be made: {error}") from None
     finally:
+        finding.wait()
         if clones is None:
             own.close()
 
@@ -184,6 +187,11 @@ def _top(sessions: Sequence[Session]) -> list[Session]:
     return [s for s in sessions if not s.parent and s.parent_pid not in pids]
 
 
+def _place(git: Git, python: str, environ: Mapping[str, str], folder: Path) -> Place | None:
+    objects = os.fsdecode(git.run("rev-parse", "--git-path", "objects").rstrip(b"\n"))
+    return Place.find(git.root, python, environ, folder, os.path.join(git.root, objects))
+
+
 def _bench(
     git: Git,
     source: Source,
@@ -192,14 +200,13 @@ def _bench(
     environ: Mapping[str, str],
     python: str,
     budget_seconds: float,
+    place: Beside[Place | None],
 ) -> Bench:
     rootdir = relative(sessions[0].rootdir, git.root) if sessions else ""
     paths = paths_at(git, source.commit)
     roots = source_roots(git, sessions, paths, rootdir)
-    objects = os.fsdecode(git.run("rev-parse", "--git-path", "objects").rstrip(b"\n"))
-    place = Place.find(git.root, python, environ, folder, os.path.join(git.root, objects))
     return Bench(
-        place=place,
+        place=place.result(),
         argv=sessions[0].argv[1:] if sessions else (),
         python=python,
         environ=environ,

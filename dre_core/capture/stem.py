@@ -195,7 +195,7 @@ class Stem:
         path: Sequence[str],
         environ: Mapping[str, str],
         output: Path,
-        clone: str = "",
+        clone: tuple[str, str] = ("", ""),
         standing: tuple[str, str] = ("", ""),
     ) -> Fork:
         """Starts a cell.
@@ -206,7 +206,8 @@ class Stem:
             path: What goes before the interpreter's own path.
             environ: Its environment.
             output: The file that it writes to; must exist.
-            clone: Top of a clone that bytecode may be put into, since nothing has run there; default: none.
+            clone: Top of a clone that bytecode may be put into, since nothing has run there (else nothing), and where
+                the cell sees it; default: none.
             standing: A file and what its ``stand`` is given before anything else.
 
         Raises:
@@ -216,7 +217,7 @@ class Stem:
 
         entries = [f"{name}={value}" for name, value in environ.items()]
         parts = [
-            str(cwd), str(output), clone, *standing, str(len(path)), *path, str(len(words)), *words, *entries
+            str(cwd), str(output), *clone, *standing, str(len(path)), *path, str(len(words)), *words, *entries
         ]  # fmt: skip
         data = b"\0".join(map(os.fsencode, parts))
         own, its = socket.socketpair()

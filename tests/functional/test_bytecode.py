@@ -58,12 +58,14 @@ def wait(stem: Stem) -> None:
     raise AssertionError("it does not end")
 
 
-def run(stem: Stem, folder: Path, *words: str, clone: bool = True) -> tuple[int | None, str]:
+def run(
+    stem: Stem, folder: Path, *words: str, clone: bool = True, seen: Path | None = None
+) -> tuple[int | None, str]:
     output = folder.parent / "output.txt"
     output.write_bytes(b"")
     fork = stem.fork(
         ["-q", "-p", "no:cacheprovider", *words], cwd=folder, path=[str(folder)], environ=ENVIRON, output=output,
-        clone=str(folder) if clone else "",
+        clone=(str(folder) if clone else "", str(seen or folder)),
     )  # fmt: skip
     try:
         return fork.status(30), output.read_text(errors="replace")
@@ -103,6 +105,16 @@ def test_pytest_takes_it(stem, tmp_path):
     status, output = run(stem, clone, "-p", "counting")
     assert status == 0, output
     assert "parsed 0" in output
+
+
+def test_it_goes_into_the_clone_wherever_that_is_going_to_stand(stem, tmp_path):
+    tree = write(tmp_path / "tree", shop=SHOP, test_shop=TEST)
+    stem.compile(str(tree), {})
+    wait(stem)
+    clone = write(tmp_path / "clone", shop=SHOP, test_shop=TEST)
+    assert run(stem, clone, seen=tree)[0] == 0
+    assert made(clone) == ["./shop", "./test_shop"]
+    assert made(tree) == []
 
 
 def test_other_versions_are_told(stem, tmp_path):
