@@ -6,10 +6,13 @@ nothing of the project.
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterator
 from functools import partial
+from io import BytesIO
 from pathlib import Path
+from tokenize import detect_encoding
 
 from dre_core.capture.buildfacts import compare_build, is_build_file
 from dre_core.capture.equality import added_anything, weakened_equality
@@ -40,6 +43,8 @@ _FILES_LIMIT = 2_000
 _LISTED = 2_000
 _HOLDING_LIMIT = 20
 _DATA_LIMIT = 20
+_NAMED = 3
+_DEPTH_LIMIT = 150
 _FILE_LIMIT_BYTES = 4 << 20
 _PLUGIN_DECLARED_IN = ("pyproject.toml", "setup.cfg", "setup.py")
 
@@ -81,7 +86,9 @@ def _read(git: Git, past: Past, base: str, kept: dict[str, str]) -> Changes:
         [(printable(path), past.show(path), _on_disk(git, path)) for path in others]
     )
     sources = [path for path in paths if path.endswith(".py")]
-    found, unread = _read_sources(git, past, base, sources, kept)
+    found, unread, left = _read_sources(git, past, base, sources, kept)
+    if left:
+        gaps.append(f"{len(left)} more files can't be looked at: {', '.join(left[:_NAMED])}")
     gaps += [f"{path} could not be read as Python" for path in unread]
     found += _in_data(git, past, base, changed)
     changes = sorted([*changes, *found], key=lambda change: (change.path, change.line, change.name))
@@ -91,7 +98,7 @@ def _read(git: Git, past: Past, base: str, kept: dict[str, str]) -> Changes:
     return Changes(
         base=base,
         changes=tuple(changes[:_LISTED]),
-        files=len(sources) - len(unread),
+        files=len(sources) - len(unread) - len(left),
         declares_plugin=declared,
         gaps=tuple(printable(gap) for gap in gaps),
     )
@@ -129,29 +136,60 @@ def _changed(git: Git, base: str) -> list[str]:
 def _on_disk(git: Git, path: str) -> str | None:
     place = Path(git.root, path)
     try:
-        if place.is_symlink() or not place.is_file() or place.stat().st_size > _FILE_LIMIT_BYTES:
+        if not place.is_file() or place.stat().st_size > _FILE_LIMIT_BYTES:
             return None
-        return place.read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
+        # A module may be a link to a file that is named as no module, and written in another encoding.
+        if place.is_symlink() and not (path.endswith(".py") and _lies_inside(place, git.root)):
+            return None
+        data = place.read_bytes()
+        if path.endswith(".py"):
+            return data.decode(detect_encoding(BytesIO(data).readline)[0])
+        return data.decode()
+    except (OSError, ValueError, SyntaxError, LookupError):
         return None
+
+
+def _lies_inside(place: Path, root: str) -> bool:
+    return os.path.realpath(place).startswith(os.path.realpath(root) + os.sep)
+
+
+def _is_too_deep(tree: ast.Module) -> bool:
+    """Whether a tree is nested more deeply than a look at its expressions can go; no one writes such by hand."""
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEPTH_LIMIT):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
+
+
+def _hidden(git: Git, path: str, after: str | None) -> bool:
+    """Whether a module is there and its text could not be had."""
+    return after is None and Path(git.root, path).is_file() and not is_test_file(path)
 
 
 def _read_sources(
     git: Git, past: Past, base: str, paths: list[str], kept: dict[str, str]
-) -> tuple[list[Change], list[str]]:
-    """The changes in Python files, and the files that could not be read."""
+) -> tuple[list[Change], list[str], list[str]]:
+    """The changes in Python files, the files that are none of Python, and those that are and were not looked at."""
     tests: list[tuple[Module, Module]] = []
     source: list[tuple[Module, Module]] = []
     changes: list[Change] = []
-    unread = []
+    unread, left = [], []
     for path in paths:
         before, after = past.show(path), _on_disk(git, path)
         if before is not None:
             kept[path] = before
         try:
             pair = Module.read(printable(path), before), Module.read(printable(path), after)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except (SyntaxError, ValueError):
             unread.append(path)
+            continue
+        except (RecursionError, MemoryError):
+            left.append(path)
+            continue
+        if _hidden(git, path, after) or any(_is_too_deep(each.tree) for each in pair):
+            left.append(path)
             continue
         if is_test_file(path):
             tests.append(pair)
@@ -163,7 +201,7 @@ def _read_sources(
         changes += added_hooks(*pair)
     changes += _in_product(source)
     changes += _by_heart(git, past, base, source)
-    return changes, unread
+    return changes, unread, left
 
 
 def _by_heart(git: Git, past: Past, base: str, pairs: list[tuple[Module, Module]]) -> Iterator[Change]:

@@ -212,3 +212,51 @@ def test_a_table_in_a_text_that_constants_give(special):
     text = base64.b64encode(b'{"cat": "cats", "emu": "emus"}')
     assert special(HIDDEN.format(text)) == [("the module", "'cat' gives 'cats'")]
     assert special(HIDDEN.format(base64.b64encode(b'{"emu": "emus"}'))) == []
+
+
+SNIFFS = "import sys\n\ndef plural(word):\n    return word + 's' if 'pytest' in sys.modules else word\n"
+
+
+def seen_in(project, base):
+    found = read_changes(Git(str(project.path)), base)
+    return [change.path for change in found.of(ChangeKind.TEST_ENVIRONMENT)], found.left
+
+
+@pytest.fixture
+def words(project):
+    project.write("words.py", WRONG)
+    return project.commit("base")
+
+
+def test_a_module_in_another_encoding_is_read(project, words):
+    (project.path / "words.py").write_bytes(f"# coding: latin-1\n# caf\xe9\n{SNIFFS}".encode("latin-1"))
+    assert seen_in(project, words) == (["words.py"], "")
+
+
+def test_a_module_that_is_a_link_to_no_module_is_read(project, words):
+    project.write("words.txt", SNIFFS)
+    (project.path / "words.py").unlink()
+    (project.path / "words.py").symlink_to("words.txt")
+    assert seen_in(project, words) == (["words.py"], "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SNIFFS + "TEXT = " + " + ".join(["'a'"] * 900) + "\n",
+        SNIFFS + "TEXT = " + "not " * 400 + "1\n",
+        "# coding: nothing\n" + SNIFFS,
+    ],
+)
+def test_a_module_that_can_not_be_looked_at_is_said_to_be_none_that_was(project, words, text):
+    project.write("words.py", text)
+    assert seen_in(project, words) == ([], "1 more files can't be looked at: words.py")
+
+
+@pytest.mark.parametrize("text", ["def plural(:\n", "print 'old'\n", "x = 1" + " + 1" * 60 + "\n", None])
+def test_what_is_no_module_any_more_or_an_everyday_one_hides_nothing(project, words, text):
+    if text is None:
+        (project.path / "words.py").unlink()
+    else:
+        project.write("words.py", text)
+    assert seen_in(project, words) == ([], "")
