@@ -34,6 +34,19 @@ _STAT = re.compile(r"\b(?:getmtime|getctime|getatime)\(|\bst_(?:[amc]time|birtht
 _STARTER = re.compile(
     r"/proc/.{0,40}getppid\(\).{0,40}(?:cmdline|comm|exe|status)|\.parent\(\)\.(?:cmdline|name|exe)\(|/proc/self/fd/"
 )
+_HIDES = frozenset(
+    (
+        "b64decode",
+        "b32decode",
+        "b85decode",
+        "a85decode",
+        "b16decode",
+        "fromhex",
+        "unhexlify",
+        "decompress",
+        "a2b_base64",
+    )
+)
 _CODE_OF_CALLER = re.compile(r"\bf_code\.co_(?:consts|names|code|varnames)\b")
 _SOURCE_OF = ("getsource", "getsourcelines", "getline", "getlines", "get_instructions")
 _TEST_FILE = re.compile(r"(?:^|[/\\])(?:test_[\w*?]*|[\w*?]+_tests?\.py|conftest\.py|test\*)(?:\.\w+)?$")
@@ -116,6 +129,20 @@ def looks_for_tests(node: ast.Call, texts: Callable[[ast.AST], Collection[str]],
 
 def _is_look(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and _name(node.func) in LOOKS
+
+
+def runs_what_is_hidden(node: ast.AST) -> bool:
+    """Whether a call runs code that no one can read, since it is encoded or compressed."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("exec", "eval", "compile")
+        and any(
+            isinstance(each, ast.Call) and _name(each.func) in _HIDES
+            for part in node.args
+            for each in ast.walk(part)
+        )
+    )
 
 
 def asks_who_started_it(node: ast.AST) -> bool:

@@ -29,6 +29,7 @@ from dre_core.capture.asking import (
     lies_in_temporary,
     looks_for_tests,
     reads_tests,
+    runs_what_is_hidden,
     says_the_time,
     speaks_of_own_file,
 )
@@ -110,6 +111,7 @@ def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
         is only a yes or no, or something that is stored.
     """
     yield from _added_imports(before, after)
+    yield from _added_hidden_code(before, after)
     found = [each for each in _probes(after.tree) if not before.holds(each[1])]
     known = (
         {(function, ast.dump(probe)) for function, _, probe, _ in _probes(before.tree)} if found else set()
@@ -130,6 +132,20 @@ def added_test_detection(before: Module, after: Module) -> Iterator[Change]:
             # That a runner is installed does not yet say that it runs.
             excused=stored or "find_spec" in ast.unparse(probe),
         )
+
+
+def _added_hidden_code(before: Module, after: Module) -> Iterator[Change]:
+    """Calls that run encoded code: what it gives, and what it asks, can't be seen."""
+    for node in ast.walk(after.tree):
+        if runs_what_is_hidden(node) and not before.holds(node):
+            yield Change(
+                kind=ChangeKind.CIRCUMSTANCE,
+                path=after.path,
+                name="the module",
+                line=getattr(node, "lineno", 0),
+                detail=f"encoded code that is run: {ast.unparse(node)[:60]}",
+                alters=True,
+            )
 
 
 def _added_imports(before: Module, after: Module) -> Iterator[Change]:

@@ -712,3 +712,25 @@ def test_nothing_is_left_in_the_place_and_nothing_of_it_was_touched(placed):
     )
     placed.replay(kind="refactor", mode="clean")
     assert not (project.path / "shop.py.new").exists()
+
+
+def test_where_a_clone_can_not_stand_there_it_stands_in_its_own_folder(story, monkeypatch):
+    monkeypatch.setattr(Place, "_can_be_taken", lambda *_: False)
+    story.base(shop=WRONG, test_shop=TESTS)
+    story.head(shop=SHOP)
+    assert (story.replay(kind="fix"), story.facts.gaps) == ({}, ())
+
+
+def test_the_place_is_not_taken_where_it_would_hide_what_cells_need(project, tmp_path):
+    root = os.path.realpath(project.path)
+    objects = os.path.join(root, ".git", "objects")
+
+    def found(python=sys.executable, environ=(), scratch=tmp_path / "scratch", shared=objects):
+        return Place.find(root, python, dict(environ), scratch, shared)
+
+    assert found(scratch=project.path / "tmp") is None
+    assert found(environ={"HOME": root}) is None
+    assert found(environ={"TMPDIR": f"{root}/tmp"}) is None
+    assert found(python=f"{root}/bin/python") is None
+    project.write(".git/objects/info/alternates", "../../elsewhere\n")
+    assert found() is None
