@@ -18,6 +18,7 @@ ENVIRON = {
     **environ_of_cells(os.environ, "/nowhere"),
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "PYTHONWARNINGS": "",
+    "PYTHONDONTWRITEBYTECODE": "1",  # what lies there was put there before
 }
 SHOP = "def price():\n    return 7\n"
 TEST = "import shop\n\ndef test_price():\n    assert shop.price() == 7\n"
