@@ -282,11 +282,15 @@ def _of_method(value: object, name: str, given: list[object]) -> object:
     if not isinstance(value, str):
         return None
     if name == "join" and len(given) == 1 and isinstance(given[0], tuple) and _all_text(given[0]):
-        return value.join(str(part) for part in given[0])
+        parts = [str(part) for part in given[0]]
+        size = sum(map(len, parts)) + len(value) * len(parts)
+        return value.join(parts) if size <= _TEXT_LIMIT else None
     if name in ("lower", "upper", "strip", "title", "swapcase") and not given:
         return getattr(value, name)()
     if name == "replace" and len(given) == 2 and _all_text(given):
-        return value.replace(str(given[0]), str(given[1])) if len(value) <= _TEXT_LIMIT else None
+        old, new = map(str, given)
+        size = len(value) + value.count(old) * len(new)
+        return value.replace(old, new) if size <= _TEXT_LIMIT else None
     return None
 
 

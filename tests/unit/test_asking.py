@@ -136,6 +136,9 @@ def test_honest_code_of_the_same_words(code):
         ("f'{n}'", None),
         ("'a'.replace('a', 'b' + c)", None),
         ("'" + "a" * 2_000 + "'", None),
+        ("'aa'.replace('a', '" + "b" * 800 + "')", None),
+        ("'-'.join(['a'] * 2)", None),
+        ("'" + "-" * 400 + "'.join(['a', 'b', 'c'])", None),
     ],
 )
 def test_texts_that_constants_give(source, text):
