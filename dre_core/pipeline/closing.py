@@ -26,6 +26,7 @@ _CARGO = (
     rb"(\d+) filtered out.*"
 )
 _MAVEN = rb"(?:\[[A-Z]+\] )?Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)"
+_GRADLE = rb"(\d+) tests? completed(?:, (\d+) failed)?(?:, (\d+) skipped)?"
 _GO_PACKAGE = rb"(?:ok  \t|FAIL\t)(\S+)\t(?:\d+\.\d+s|\(cached\)|\[build failed\]).*"
 _GO_TEST = rb"\s*--- (PASS|FAIL|SKIP): \S+ \(\d+\.\d+s\)"
 _MOCHA = rb"(\d+) (passing|failing|pending)(?: \((?:\d+(?:ms|s|m|h))\))?"
@@ -82,6 +83,7 @@ class Closing:
             (b"Tests  ", self.vitest),
             (b"test result: ", self.cargo),
             (b"Tests run: ", self.maven),
+            (b" completed, ", self.gradle),
             (b"--- ", self.go_test),
             (b"\t", self.go_package),
             (b" passing", self.mocha),
@@ -114,6 +116,12 @@ class Closing:
             passed = max(0, run - failed - errors - skipped)
             counts = {"passed": passed, "failed": failed, "errors": errors, "skipped": skipped}
             self._report("surefire", counts, offset, line)
+
+    def gradle(self, line: bytes, offset: int) -> None:
+        if found := re.fullmatch(_GRADLE, line):
+            run, failed, skipped = (int(number or 0) for number in found.groups())
+            counts = {"passed": max(0, run - failed - skipped), "failed": failed, "skipped": skipped}
+            self._report("gradle", counts, offset, line)
 
     def go_test(self, line: bytes, offset: int) -> None:
         if found := re.fullmatch(_GO_TEST, line):

@@ -96,6 +96,7 @@ _CANDIDATES = (
     b"Tests  ",
     b"test result: ",
     b"Tests run: ",
+    b" completed, ",
     b"--- PASS: ",
     b"--- FAIL: ",
     b"--- SKIP: ",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
+from collections.abc import Sequence
 
+from dre_core.capture.programmatic import JUnitCase
 from dre_core.model.observation import SeenProcess
-from dre_core.model.session import Session
+from dre_core.model.session import Outcome, Session
 from dre_core.model.text import command_line
 from dre_core.model.verdict import Finding, Vantage, Weight
 from dre_core.verify.evidence import Evidence
@@ -265,6 +267,18 @@ def _reported_failures(evidence: Evidence) -> Ruling:
     if not evidence.reports:
         return not_applicable("no tests on record")
     bad = [r for r in evidence.reports if r.junit.tests.failed or r.junit.tests.errors]
+    if bad and claims_success(evidence) and all(_passed_later(report.junit.cases) for report in bad):
+        return found(
+            fail(
+                "failures-exit0",
+                Weight.MAJOR,
+                Vantage.REPORTED,
+                f"{bad[0].item.name} reports failures, each with a pass of the same name behind it: "
+                "tried again, or several tests of one name",
+                remedy="have the runner write one case for each test (Gradle: mergeReruns = true)",
+                evidence=(bad[0].item.digest,),
+            )
+        )
     if bad and claims_success(evidence):
         counts = bad[0].junit.tests
         return found(
@@ -279,6 +293,13 @@ def _reported_failures(evidence: Evidence) -> Ruling:
             )
         )
     return passed(Vantage.REPORTED, "the reports fit the exit status")
+
+
+def _passed_later(cases: Sequence[JUnitCase]) -> bool:
+    """Whether behind each failure there is a pass of the same name, as where a test was tried again."""
+    last = {case.id: case.outcome for case in cases}
+    bad = {case.id for case in cases if case.outcome in (Outcome.FAILED, Outcome.ERROR)}
+    return all(last[each] is Outcome.PASSED for each in bad)
 
 
 def exitstatus_overridden(evidence: Evidence) -> Ruling:

@@ -55,6 +55,28 @@ def test_what_the_run_wrote_is_believed_as_far_as_it_goes(gradle):
     assert (told["verdict"], found["failures-exit0"]) == ("contradicted", "veto")
 
 
+AGAIN = '<testcase name="four()" classname="com.shop.CartTest" time="0.001"/>\n</testsuite>'
+
+
+MERGED = REPORT.format(bad=0, failure='<flakyFailure message="5"/>')
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (RED.replace("</testsuite>", AGAIN), ("inconclusive", "fail")),
+        (MERGED, ("supported", None)),
+    ],
+    ids=["apart", "merged"],
+)
+def test_a_test_that_passed_when_it_was_tried_again_is_not_accused(gradle, report, expected):
+    project, judge = gradle
+    project.write("report.xml", report)
+    project.write("gradlew", SCRIPT.replace("echo 'BUILD", "echo '3 tests completed, 1 failed'\necho 'BUILD"))
+    told, found = judge("test")
+    assert (told["verdict"], found.get("failures-exit0")) == expected
+
+
 def test_what_lay_there_before_is_no_report_of_this_run(gradle):
     project, judge = gradle
     project.write(PLACE, GREEN)

@@ -40,6 +40,8 @@ CLOSING = [
      {"passed": 3, "failed": 1, "skipped": 2, "deselected": 4}),
     ("[ERROR] Tests run: 5, Failures: 1, Errors: 1, Skipped: 1", "surefire",
      {"passed": 2, "failed": 1, "errors": 1, "skipped": 1}),
+    ("5 tests completed, 2 failed, 1 skipped", "gradle", {"passed": 2, "failed": 2, "skipped": 1}),
+    ("1 test completed, 1 failed", "gradle", {"failed": 1}),
     ("[     2 tests skipped         ]\n[     3 tests successful      ]\n[     1 tests failed      ]",
      "junit", {"passed": 3, "failed": 1, "skipped": 2}),
 ]  # fmt: skip
@@ -82,6 +84,7 @@ def test_closing_lines_survive_one_byte_chunks(text: str, runner: str, counts: d
         "OK",
         "Tests run: 5, Failures: 1, Errors: 1, Skipped: 1, Time elapsed: 0.1 s",
         "test result: maybe. 3 passed",
+        "5 tests completed, all failed",
         "  1 pending",
         "Tests: all of them",
     ],
