@@ -444,4 +444,6 @@ def test_source_that_no_parser_survives_is_a_gap(project):
     assert done.returncode == 3
     assert b"could not be sealed" not in done.stderr
     sealed = json.loads(project.dre("evidence", "show", "--json").stdout)
-    assert "m.py could not be read as Python" in [gap["reason"] for gap in sealed["gaps"]]
+    # Which of its limits such a text meets differs from one Python to the next.
+    said = ("m.py could not be read as Python", "1 more files can't be looked at: m.py")
+    assert [gap["reason"] for gap in sealed["gaps"] if gap["reason"] in said]
