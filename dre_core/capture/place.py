@@ -66,11 +66,8 @@ class Place:
             if prefix == root:
                 return None
             inside.append(os.path.relpath(prefix, root))
-        shared = []
-        if _is_within(objects, root):
-            if os.path.exists(os.path.join(objects, "info", "alternates")):
-                return None
-            shared.append((objects, str(scratch / OBJECTS)))
+        # Whatever these name in turn: the run could write it down, and so choose where it is run again.
+        shared = [(objects, str(scratch / OBJECTS))] if _is_within(objects, root) else []
         place = cls(root, python, inside, shared)
         return place if place._can_be_taken(scratch) else None
 

@@ -267,7 +267,8 @@ def _reported_failures(evidence: Evidence) -> Ruling:
     if not evidence.reports:
         return not_applicable("no tests on record")
     bad = [r for r in evidence.reports if r.junit.tests.failed or r.junit.tests.errors]
-    if bad and claims_success(evidence) and all(_passed_later(report.junit.cases) for report in bad):
+    unexplained = [report for report in bad if not _passed_later(report.junit.cases)]
+    if bad and not unexplained and claims_success(evidence):
         return found(
             fail(
                 "failures-exit0",
@@ -279,16 +280,16 @@ def _reported_failures(evidence: Evidence) -> Ruling:
                 evidence=(bad[0].item.digest,),
             )
         )
-    if bad and claims_success(evidence):
-        counts = bad[0].junit.tests
+    if unexplained and claims_success(evidence):
+        counts = unexplained[0].junit.tests
         return found(
             veto(
                 "failures-exit0",
                 Vantage.REPORTED,
-                f"{bad[0].item.name} reports {counts.failed} failed and {counts.errors} errors, "
+                f"{unexplained[0].item.name} reports {counts.failed} failed and {counts.errors} errors, "
                 f"but {command_text(evidence)} returned 0",
                 remedy="let the command return the runner's status",
-                evidence=(bad[0].item.digest,),
+                evidence=(unexplained[0].item.digest,),
                 against_interest=True,
             )
         )

@@ -77,6 +77,20 @@ def test_a_test_that_passed_when_it_was_tried_again_is_not_accused(gradle, repor
     assert (told["verdict"], found.get("failures-exit0")) == expected
 
 
+def test_a_failure_beside_one_that_was_tried_again_is_the_one_that_is_named(gradle):
+    project, judge = gradle
+    project.write("report.xml", RED.replace("</testsuite>", AGAIN))
+    project.write("other.xml", RED.replace("CartTest", "TillTest"))
+    copy = f"cp other.xml {PLACE.replace('CartTest', 'TillTest')}\necho 'BUILD"
+    project.write("gradlew", SCRIPT.replace("echo 'BUILD", copy))
+    told, found = judge("test")
+    assert (told["verdict"], found["failures-exit0"]) == ("contradicted", "veto")
+    (named,) = [
+        line for line in project.dre("verify").stdout.decode().splitlines() if "failures-exit0" in line
+    ]
+    assert "TillTest" in named
+
+
 def test_what_lay_there_before_is_no_report_of_this_run(gradle):
     project, judge = gradle
     project.write(PLACE, GREEN)

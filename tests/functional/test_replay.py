@@ -645,6 +645,16 @@ def test_code_that_is_right_only_where_it_runs_again_finds_nothing_to_ask(placed
     assert placed.replay(kind="refactor")["test-blinded"] == "veto"
 
 
+@pytest.mark.parametrize("text", ["", "{root}/elsewhere\n"])
+def test_the_run_does_not_choose_where_it_is_run_again(placed, text):
+    project = placed.project
+    lie = "import os\n\n" + SHOP.replace("n * 1.2", "n * (1.2 if __file__.count('/bh/') else 1.25)")
+    placed.base(shop=SHOP, test_shop=TESTS)
+    placed.head(shop=lie, test_shop=TESTS.replace("0.01", "10"))
+    project.write(".git/objects/info/alternates", text.format(root=os.path.realpath(project.path)))
+    assert placed.replay(kind="refactor")["test-blinded"] == "veto"
+
+
 ASKS_GIT = """
 import os, subprocess
 
@@ -732,5 +742,3 @@ def test_the_place_is_not_taken_where_it_would_hide_what_cells_need(project, tmp
     assert found(environ={"HOME": root}) is None
     assert found(environ={"TMPDIR": f"{root}/tmp"}) is None
     assert found(python=f"{root}/bin/python") is None
-    project.write(".git/objects/info/alternates", "../../elsewhere\n")
-    assert found() is None
