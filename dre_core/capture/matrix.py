@@ -126,15 +126,17 @@ class Matrix:
         folder = clone.root / rootdir
         place = clone.root / settings.path
         if settings.path and place.is_file() and place.read_bytes().decode(errors="replace") == settings.text:
-            return [f"--rootdir={folder}", f"-c{place}", "--continue-on-collection-errors"]
-        if (
+            named = [f"-c{place}"]
+        elif (
             self.cells.bench.is_placed
             and not settings.path
-            and not any((folder / n).exists() for n in CONFIG_NAMES)
+            and not any((folder / name).exists() for name in CONFIG_NAMES)
         ):
-            return [f"--rootdir={folder}", "--continue-on-collection-errors"]
-        clone.write(os.path.join(rootdir, settings.name), settings.text)
-        return [f"--rootdir={folder}", f"-c{folder / settings.name}", "--continue-on-collection-errors"]
+            named = []
+        else:
+            clone.write(os.path.join(rootdir, settings.name), settings.text)
+            named = [f"-c{folder / settings.name}"]
+        return [f"--rootdir={folder}", *named, "--continue-on-collection-errors"]
 
     # Cells
 
