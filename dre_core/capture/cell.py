@@ -208,7 +208,7 @@ class Bench:
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         (folder / f"{_PLUGIN}.py").write_bytes(_WITNESS.read_bytes())
         lines, place = folder / "lines.jsonl", folder / "output"
-        stands = self.place if self.is_placed else None  # asked for once: another cell may give it up
+        stands = self.place
         root = stands.root if stands is not None else clone.root
         bindings = stands.bindings(clone.root) if stands is not None else ""
         words = [word.replace(str(clone.root), str(root)) for word in words]
@@ -249,12 +249,7 @@ class Bench:
     @property
     def is_placed(self) -> bool:
         """Whether cells stand in the place of the user's checkout."""
-        return self.place is not None and not self.place.is_given_up
-
-    def give_up_place(self) -> None:
-        """Has every further cell stand in its own folder."""
-        if self.place is not None:
-            self.place.is_given_up = True
+        return self.place is not None
 
     def _roots(self, root: Path) -> list[Path]:
         return [root / each for each in self.source_roots]

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from functools import partial
 
 from dre_core.capture import arguments
 from dre_core.capture.arguments import Arguments
 from dre_core.capture.beside import Beside
-from dre_core.capture.cell import CellRun
+from dre_core.capture.cell import Bench, CellRun
 from dre_core.capture.cells import REPEATS, Cells, Ran, accept_broken, is_stable, selected
 from dre_core.capture.clone import Clone
 from dre_core.capture.layout import relative
@@ -52,6 +52,7 @@ class Matrix:
         head: The head commit.
         sessions: The sessions of the run.
         directory: Where the command ran.
+        only_elsewhere: Old tests that pass on the new source only outside of the checkout's place; ``bh`` is in it.
     """
 
     cells: Cells
@@ -59,6 +60,7 @@ class Matrix:
     head: str
     sessions: tuple[Session, ...]
     directory: str
+    only_elsewhere: tuple[ReplayedTest, ...] = ()
     _words: list[str] = field(default_factory=list)
     _old: Settings = field(default_factory=Settings)
     _new: Settings = field(default_factory=Settings)
@@ -66,11 +68,11 @@ class Matrix:
     _source_changed: bool = True
     _gone: Beside[frozenset[str]] | None = None
     _supported: Beside[_Support] | None = None
-    _placed: bool = False
+    _placed: Bench | None = None
 
     def begin(self) -> None:
         """Collects the base's tests and runs them on the new source; needs nothing of the clean cell."""
-        self._placed = self.cells.bench.is_placed
+        self._placed = self.cells.bench if self.cells.bench.is_placed else None
         given = self._given()
         self._words = arguments.for_matrix(given[0]).words()
         named = self._relative_name(given[0].value("-c", "--config-file"))
@@ -96,7 +98,8 @@ class Matrix:
             The tests that differ, and how many were compared.
         """
         cells = self.cells
-        if self._placed and not cells.bench.is_placed:
+        placed = self._placed
+        if has_moved := placed is not None and not cells.bench.is_placed:
             self.begin()  # in the place where the clean cell has run
         if not cells.usable("bb"):
             detail = cells.ran["bb"].run.detail
@@ -112,6 +115,9 @@ class Matrix:
             cells.skip(("hb",), "the old tests did not run on the new source")
             return [], 0
         pairs, count = self._compared(claimed)
+        if has_moved and self._source_changed:
+            assert placed is not None
+            self.only_elsewhere = tuple(self._failing_in(placed, claimed))
         return [*pairs, *self._by_support({pair.base_id for pair in pairs}, claimed)], count
 
     def _given(self) -> list[Arguments]:
@@ -296,6 +302,42 @@ class Matrix:
             for test in hidden
         ]
         return [_judged(pair, every) for pair in pairs]
+
+    def _failing_in(self, placed: Bench, claimed: Mapping[str, Outcome]) -> Iterable[ReplayedTest]:
+        """Old tests that fail on the new source where cells ran at first, though the base's source sees no difference.
+
+        Cells were moved away because a test of the head failed in the checkout's place. That may have been its aim:
+        then the new source is right where it finds itself elsewhere, and wrong in the place.
+        """
+        cells = self.cells
+        bb, bh, hh = (cells.ran[name] for name in ("bb", "bh", "hh"))
+        names, again = _renamed(bb.run, hh.run), _renamed(bb.run, bh.run)
+        there = cells.execute(bh.clone, bh.words, bench=placed, aliases=bh.aliases, forked=True)
+        if there.state is CellState.NOT_RUN:
+            cells.gaps.append(f"the old tests did not run in the checkout's place: {there.detail}")
+            return
+        passing = {test: bh.run.reached(again.get(test, test)) for test in bb.run.items}
+        red = [
+            test
+            for test, found in passing.items()
+            if is_test_file(test.partition("::")[0])
+            and _passes(found)
+            and not _passes(there.reached(again.get(test, test)))
+        ]
+        if not red:
+            return
+        self._at_base(red)
+        base = cells.execute(bb.clone, [*bb.words, *selected(bb.run, red)], bench=placed, forked=True)
+        for test in red:
+            if _passes(base.reached(test)) or not _passes(bb.run.reached(test)):
+                at_head = names.get(test, test)
+                yield ReplayedTest(
+                    id=at_head,
+                    base_id=test,
+                    claimed=claimed.get(at_head),
+                    bb=base.reached(test),
+                    bh=there.reached(again.get(test, test)),
+                )
 
     def _support(self) -> _Support:
         """Files, variables and numbers that support tests and that the change touched."""

@@ -36,7 +36,6 @@ class Place:
         self, root: str, python: str, inside: Sequence[str], objects: Sequence[tuple[str, str]]
     ) -> None:
         self.root = Path(root)
-        self.is_given_up = False
         self._python = python
         self._inside = tuple(inside)
         self._objects = tuple(objects)

@@ -73,13 +73,14 @@ class Reproduction:
         """What passed in the run and not now, in the place that is to be believed."""
         cells = self.cells
         before = cells.ran["clean"]
-        again = self._run(replace(cells.bench, place=None))
+        elsewhere = replace(cells.bench, place=None)
+        again = self._run(elsewhere)
         if before.run.state is CellState.RAN and not (cells.usable("clean") and set(red) - set(again)):
             cells.ran["clean"] = before
             return red
         if cells.usable("clean"):
             cells.gaps.append(_NOT_IN_PLACE)
-        cells.bench.give_up_place()
+        cells.bench = elsewhere
         return again
 
     def _run(self, bench: Bench) -> list[str]:

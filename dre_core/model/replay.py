@@ -327,6 +327,8 @@ class ReplayFacts:
         probed: Changed functions whose bodies were replaced.
         gaps: What could not be done, in words.
         lenient: Kinds of values that the change brought and that compare as none may.
+        only_elsewhere: Old tests that fail on the new source in the checkout's place and pass in another, where that
+            makes no difference to the old source; ``bb`` and ``bh`` are in the place.
     """
 
     mode: Mode
@@ -340,6 +342,7 @@ class ReplayFacts:
     probed: tuple[Probed, ...] = ()
     gaps: tuple[str, ...] = ()
     lenient: tuple[Lenient, ...] = ()
+    only_elsewhere: tuple[ReplayedTest, ...] = ()
 
     def cell(self, name: str) -> Cell | None:
         """A cell by name, or None where it was not wanted."""
@@ -359,6 +362,7 @@ class ReplayFacts:
             "probed": [probed.to_json() for probed in self.probed],
             "gaps": list(self.gaps),
             "lenient": [kind.to_json() for kind in self.lenient],
+            "onlyElsewhere": [test.to_json() for test in self.only_elsewhere],
         }
 
     @classmethod
@@ -381,4 +385,7 @@ class ReplayFacts:
             probed=fields.each("probed", Probed.parse) if fields.has("probed") else (),
             gaps=fields.texts("gaps"),
             lenient=fields.each("lenient", Lenient.parse) if fields.has("lenient") else (),
+            only_elsewhere=fields.each("onlyElsewhere", ReplayedTest.parse)
+            if fields.has("onlyElsewhere")
+            else (),
         )

@@ -601,9 +601,37 @@ def equality_lenient(evidence: Evidence) -> Ruling:
     )
 
 
+def passes_only_elsewhere(evidence: Evidence) -> Ruling:
+    """Old tests that the new source passes only where it does not stand in the checkout's place.
+
+    No contradiction: the new source may honestly need what it has only in a real folder.
+    """
+    check, facts = "passes-only-elsewhere", evidence.replay
+    if facts is None or not facts.only_elsewhere:
+        return not_applicable("no test of the base was seen to differ by where it ran on the new source")
+    if (refused := _not_read(evidence, facts)) is not None:
+        return refused
+
+    def says(some: Sequence[ReplayedTest]) -> str:
+        return (
+            f"on the new source {_count(some)} of the base {_verb(some, 'fail')} in the checkout's place and "
+            f"{_verb(some, 'pass')} in a temporary folder, which makes no difference to the old source: "
+            f"{_named(some)}{_because(some)}"
+        )
+
+    declared = [test for test in facts.only_elsewhere if _is_declared(evidence, test)]
+    rest = [test for test in facts.only_elsewhere if test not in declared]
+    findings = _disclosed(check, evidence, declared, says)
+    if rest:
+        more = {"remedy": _declare(rest), "tests": _ids(rest), "evidence": _digests(evidence)}
+        findings.append(fail(check, Weight.MAJOR, Vantage.RE_EXECUTED, says(rest), **more))
+    return found(*findings)
+
+
 REPLAY_CHECKS = (
     Check("commit-reproduces", commit_reproduces),
     Check("changed-code-pseudo-tested", changed_code_pseudo_tested),
     Check("equality-lenient", equality_lenient, weight=0.3),
+    Check("passes-only-elsewhere", passes_only_elsewhere, weight=0.3),
     *(Check(row, _matrix_check(row), weight=0.3) for row in _ROWS),
 )

@@ -708,6 +708,54 @@ def test_what_only_the_checkout_has_is_no_reproach(placed):
     assert any("temporary folder" in gap for gap in placed.facts.gaps)
 
 
+RIGHT_ELSEWHERE = SHOP.replace(
+    "n * 1.2", "n * (1.2 if __file__.count('/bh/') + __file__.count('/clean/') else 1.25)"
+)
+ONLY_HERE = """
+
+def test_checkout():
+    import os
+    assert os.path.exists("of-the-run.txt") or os.getcwd() != {root!r}
+"""
+
+
+def moved_away(story, lie, tests):
+    """A story whose cells run elsewhere, since a new test fails where they should."""
+    story.project.write(".gitignore", "of-the-run.txt\n.dre/\n__pycache__/\n")
+    story.project.write("of-the-run.txt", "")
+    story.head(
+        shop=lie, test_shop=tests, test_here=ONLY_HERE.format(root=os.path.realpath(story.project.path))
+    )
+
+
+@pytest.mark.parametrize("old", [SHOP, WRONG])
+def test_a_test_that_fails_in_the_place_does_not_choose_where_the_source_runs(placed, old):
+    """Green and red base: right in a temporary folder, which nothing in the text asks for."""
+    placed.base(shop=old, test_shop=TESTS)
+    moved_away(placed, RIGHT_ELSEWHERE, TESTS.replace("0.01", "10"))
+    found = placed.replay(kind="refactor")
+    assert found["passes-only-elsewhere"] == "fail"
+    assert any("temporary folder" in gap for gap in placed.facts.gaps)
+
+
+def test_source_that_crashes_in_the_place_is_seen_as_well(placed):
+    placed.base(shop=SHOP, test_shop=TESTS)
+    root = os.path.realpath(placed.project.path)
+    crash = f"import os\n\nif os.getcwd() == {root!r} and not os.path.exists('of-the-run.txt'):\n    os._exit(3)\n\n"
+    moved_away(placed, crash + RIGHT_ELSEWHERE, TESTS.replace("0.01", "10"))
+    assert placed.replay(kind="refactor")["passes-only-elsewhere"] == "fail"
+
+
+def test_an_old_test_that_fails_in_the_place_on_any_source_is_no_reproach(placed):
+    root = os.path.realpath(placed.project.path)
+    reads = f"\n\ndef test_local():\n    assert open({root + '/of-the-run.txt'!r}).read() == ''\n"
+    placed.base(shop=SHOP, test_shop=TESTS + reads)
+    moved_away(placed, SHOP.replace("n * 1.2", "1.2 * n"), TESTS + reads + "\n# more\n")
+    assert placed.replay(kind="refactor") == {}
+    assert placed.facts.only_elsewhere == ()
+    assert any("temporary folder" in gap for gap in placed.facts.gaps)
+
+
 def test_nothing_is_left_in_the_place_and_nothing_of_it_was_touched(placed):
     project = placed.project
     placed.base(shop=SHOP, test_shop=TESTS)
