@@ -6,11 +6,15 @@ import argparse
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
 from dre_ci.cli import Exit
 from dre_ci.console import Console
+from dre_core.capture.git import Git
+from dre_core.capture.process import child_environ
+from dre_core.capture.replay import why_elsewhere
 from dre_core.engine import Engine
 from dre_core.errors import DREError
 from dre_core.verify.selfcheck import SelfCheck, run_all
@@ -22,7 +26,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> Exit:
     engine = Engine.open(explicit=arguments.dir)
-    checks = [*_self_checks(engine), _keys(engine), _git(), _log(engine)]
+    checks = [*_self_checks(engine), _keys(engine), _git(), _replay(engine), _log(engine)]
     lines = []
     for check in checks:
         lines.append(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.detail}")
@@ -68,6 +72,22 @@ def _git() -> SelfCheck:
         return SelfCheck(name="git", passed=True, detail="found")
     detail = "not found: evidence will not be bound to a commit"
     return SelfCheck(name="git", passed=True, detail=detail, remedy="install git")
+
+
+def _replay(engine: Engine) -> SelfCheck:
+    """Where clones stand when tests are run again: not a fault, but less is known where it is elsewhere."""
+    git = Git.find(str(engine.directory)) if shutil.which("git") else None
+    if git is None:
+        return SelfCheck(name="replay", passed=True, detail="no git checkout to run again")
+    why = why_elsewhere(git, sys.executable, child_environ(engine.environ))
+    if not why:
+        return SelfCheck(name="replay", passed=True, detail="clones stand in the checkout's place")
+    return SelfCheck(
+        name="replay",
+        passed=True,
+        detail=f"clones run in a temporary folder, by which code can know them: {why}",
+        remedy="docs/verdict.md says where they can stand in the checkout's place",
+    )
 
 
 def _log(engine: Engine) -> SelfCheck:

@@ -53,18 +53,10 @@ class Place:
             scratch: The replay's temporary folder.
             objects: The folder of the objects that clones share.
         """
-        if not sys.platform.startswith("linux") or os.path.realpath(root) != root or root == os.sep:
+        if hindrance(root, python, environ, scratch):
             return None
-        # What a process can't do without must not be hidden.
-        needed = [str(scratch), environ.get("HOME", ""), environ.get("TMPDIR", ""), os.path.realpath(python)]
-        if any(_is_within(each, root) for each in needed if each):
-            return None
-        inside = []
-        prefix = os.path.dirname(os.path.dirname(os.path.abspath(python)))
-        if _is_within(prefix, root):
-            if prefix == root:
-                return None
-            inside.append(os.path.relpath(prefix, root))
+        prefix = _prefix(python)
+        inside = [os.path.relpath(prefix, root)] if _is_within(prefix, root) else []
         # Whatever these name in turn: the run could write it down, and so choose where it is run again.
         shared = [(objects, str(scratch / OBJECTS))] if _is_within(objects, root) else []
         place = cls(root, python, inside, shared)
@@ -91,6 +83,36 @@ class Place:
     def foreign(self) -> tuple[str, ...]:
         """Folders in the place that are not the clone's."""
         return tuple(str(self.root / each) + os.sep for each in self._inside)
+
+
+def hindrance(root: str, python: str, environ: Mapping[str, str], scratch: Path) -> str:
+    """Why no clone may stand in a place, whatever the system lets, in words; empty where one may.
+
+    Args:
+        root: Top of the user's tree.
+        python: The interpreter of the cells.
+        environ: Environment of the cells.
+        scratch: The replay's temporary folder.
+    """
+    if not sys.platform.startswith("linux"):
+        return "only Linux has mount namespaces"
+    if os.path.realpath(root) != root or root == os.sep:
+        return f"{root} is not a folder of its own"
+    # What a process can't do without must not be hidden.
+    needed = {
+        "the temporary folder": str(scratch),
+        "the home folder": environ.get("HOME", ""),
+        "TMPDIR": environ.get("TMPDIR", ""),
+        "the interpreter": os.path.realpath(python),
+    }
+    for name, path in needed.items():
+        if path and _is_within(path, root):
+            return f"{name} lies in the checkout"
+    return "the checkout is the interpreter's environment" if _prefix(python) == root else ""
+
+
+def _prefix(python: str) -> str:
+    return os.path.dirname(os.path.dirname(os.path.abspath(python)))
 
 
 def _is_within(path: str, root: str) -> bool:

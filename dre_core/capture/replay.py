@@ -9,6 +9,7 @@ only read.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from dre_core.capture.git import Git
 from dre_core.capture.layout import packages, relative, source_roots
 from dre_core.capture.material import changed_paths, is_test_file, paths_at
 from dre_core.capture.matrix import Matrix
-from dre_core.capture.place import Place
+from dre_core.capture.place import Place, hindrance
 from dre_core.capture.probe import probe
 from dre_core.capture.reproduction import Reproduction
 from dre_core.capture.stem import Stem, processors
@@ -193,6 +194,20 @@ def _top(sessions: Sequence[Session]) -> list[Session]:
 def _place(git: Git, python: str, environ: Mapping[str, str], folder: Path) -> Place | None:
     objects = os.fsdecode(git.run("rev-parse", "--git-path", "objects").rstrip(b"\n"))
     return Place.find(git.root, python, environ, folder, os.path.join(git.root, objects))
+
+
+def why_elsewhere(git: Git, python: str, environ: Mapping[str, str]) -> str:
+    """Why clones can't stand in the checkout's place, in words; empty where they can.
+
+    Args:
+        git: The user's work tree.
+        python: The interpreter that runs the tests.
+        environ: The environment that they have.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        refused = "" if _place(git, python, environ, folder) else "the system lets nobody mount a folder here"
+        return hindrance(git.root, python, environ, folder) or refused
 
 
 def _bench(

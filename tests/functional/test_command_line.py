@@ -188,6 +188,17 @@ def test_doctor(project):
     assert project.dre("doctor").returncode == 0
 
 
+def test_doctor_says_where_clones_stand(project):
+    def said(**environ):
+        checks = json.loads(project.dre("doctor", "--json", environ=environ).stdout)["checks"]
+        return next(check["detail"] for check in checks if check["name"] == "replay")
+
+    folder = project.path / "tmp"
+    folder.mkdir()
+    assert said(TMPDIR=str(folder)).endswith("the temporary folder lies in the checkout")
+    assert said() == "clones stand in the checkout's place" or "a temporary folder" in said()
+
+
 def test_redact(project):
     done = project.dre("redact", stdin=b"a hunter2-secret b\n", environ={"MY_PASSWORD": "hunter2-secret"})
     assert done.stdout == b"a *** b\n"
