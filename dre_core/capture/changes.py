@@ -24,7 +24,7 @@ class ChangesCollector:
         from dre_core.capture.diff import read_changes
 
         found = read_changes(git, facts.source.base, facts.old_sources)
-        for gap in found.gaps:
+        for gap in (*found.gaps, *found.left):
             facts.gap(self.name, gap)
         return [
             Captured(

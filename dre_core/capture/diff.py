@@ -67,7 +67,7 @@ def read_changes(git: Git, base: str, kept: dict[str, str] | None = None) -> Cha
 def _read(git: Git, past: Past, base: str, kept: dict[str, str]) -> Changes:
     changed = _changed(git, base)
     paths = [path for path in changed if _is_read(path)]
-    gaps = [f"{len(paths) - _FILES_LIMIT} more files changed"] if len(paths) > _FILES_LIMIT else []
+    left = [f"{len(paths) - _FILES_LIMIT} more files changed"] if len(paths) > _FILES_LIMIT else []
     paths = paths[:_FILES_LIMIT]
     changes: list[Change] = []
     for path in paths:
@@ -86,21 +86,22 @@ def _read(git: Git, past: Past, base: str, kept: dict[str, str]) -> Changes:
         [(printable(path), past.show(path), _on_disk(git, path)) for path in others]
     )
     sources = [path for path in paths if path.endswith(".py")]
-    found, unread, left = _read_sources(git, past, base, sources, kept)
-    if left:
-        gaps.append(f"{len(left)} more files can't be looked at: {', '.join(left[:_NAMED])}")
-    gaps += [f"{path} could not be read as Python" for path in unread]
+    found, unread, beyond = _read_sources(git, past, base, sources, kept)
+    if beyond:
+        files = "1 file" if len(beyond) == 1 else f"{len(beyond)} files"
+        left.append(f"{files} can't be looked at: {', '.join(beyond[:_NAMED])}")
     found += _in_data(git, past, base, changed)
     changes = sorted([*changes, *found], key=lambda change: (change.path, change.line, change.name))
     if len(changes) > _LISTED:
-        gaps.append(f"{len(changes) - _LISTED} more changes")
+        left.append(f"{len(changes) - _LISTED} more changes")
     declared = any("pytest11" in (past.show(path) or "") for path in _PLUGIN_DECLARED_IN)
     return Changes(
         base=base,
         changes=tuple(changes[:_LISTED]),
-        files=len(sources) - len(unread) - len(left),
+        files=len(sources) - len(unread) - len(beyond),
         declares_plugin=declared,
-        gaps=tuple(printable(gap) for gap in gaps),
+        gaps=tuple(f"{printable(path)} could not be read as Python" for path in unread),
+        left=tuple(printable(each) for each in left),
     )
 
 

@@ -20,7 +20,6 @@ CONDITION = re.compile(
     re.I,
 )
 """Reasons of a skip that name a platform, something missing or a tracked issue."""
-_MORE = re.compile(r"\d+ more ")
 
 
 class ChangeKind(str, Enum):
@@ -114,6 +113,7 @@ class Changes:
         files: Changed Python files that were read on both sides.
         declares_plugin: The project is a pytest plugin itself (it declares an entry point ``pytest11``).
         gaps: What could not be read, in words.
+        left: What was changed and neither read nor listed, for there is a limit, in words.
     """
 
     base: str
@@ -121,11 +121,7 @@ class Changes:
     files: int = 0
     declares_plugin: bool = False
     gaps: tuple[str, ...] = ()
-
-    @property
-    def left(self) -> str:
-        """What was changed and neither read nor listed, for there is a limit; empty if nothing was."""
-        return ", ".join(gap for gap in self.gaps if _MORE.match(gap))
+    left: tuple[str, ...] = ()
 
     def of(self, *kinds: ChangeKind) -> tuple[Change, ...]:
         """The changes of some kinds, in order."""
@@ -139,6 +135,7 @@ class Changes:
             "files": self.files,
             "declaresPlugin": self.declares_plugin,
             "gaps": list(self.gaps),
+            "left": list(self.left),
         }
 
     @classmethod
@@ -155,4 +152,5 @@ class Changes:
             files=fields.integer("files"),
             declares_plugin=fields.boolean("declaresPlugin", False),
             gaps=fields.texts("gaps"),
+            left=fields.texts("left"),
         )

@@ -50,9 +50,9 @@ class Combine(str, Enum):
 DISCLOSING = frozenset((
     "artifact-made", "baseline-rerecorded", "commit-reproduces", "detects-test-env", "eq-constant",
     "expectation-changed", "failing-test-removed", "fix-is-in-the-tests", "golden-changed", "matches-baseline",
-    "outcome-witnessed", "picture-not-seen", "process-tree-has-runner", "selection", "session-finished",
-    "subject-intact", "support-weakened", "test-blinded", "test-newly-skipped", "tests-removed", "tests-skipped",
-    "tests-weakened",
+    "outcome-witnessed", "passes-only-elsewhere", "picture-not-seen", "process-tree-has-runner", "selection",
+    "session-finished", "subject-intact", "support-weakened", "test-blinded", "test-newly-skipped", "tests-removed",
+    "tests-skipped", "tests-weakened",
 ))  # fmt: skip
 """Checks with findings of their own whose information says that something is in order."""
 

@@ -27,7 +27,7 @@ input-special-cased      added code answers an input by heart as a test of the b
 eq-constant              an added ``__eq__`` always says yes                               veto
 equality-weakened        instances are compared by less than they were, or by nothing  fail minor
 coverage-config-weakened less is measured, or a lower threshold accepted                   fail minor
-change-read              more was changed than is read                                     fail minor
+change-read              more was changed than is read, or nothing of it was               fail minor
 =======================  ================================================================  ====================
 """
 
@@ -87,12 +87,18 @@ def _apart(evidence: Evidence, changes: Sequence[Change]) -> list[list[Change]]:
 def _read_whole(evidence: Evidence) -> Ruling:
     """Whether all of the change was looked at: nobody hides a line behind thousands of files."""
     changes = evidence.changes
+    if changes is None and evidence.run.source.base:
+        message = (
+            f"the change from {evidence.run.source.base[:12]} was not read, so nothing in it was looked at"
+        )
+        remedy = "record the run with the collector `changes`, in a checkout that has the base"
+        return found(fail("change-read", Weight.MINOR, Vantage.STATIC, message, remedy=remedy))
     if changes is None or not changes.base:
         return not_applicable("no base commit to compare with")
     if not changes.left:
         return passed(Vantage.STATIC, f"{changes.files} changed Python files were read")
     items = tuple(item.digest for item in evidence.run.items_of("changes"))
-    message = f"more was changed than is read: {changes.left}"
+    message = f"more was changed than is read: {', '.join(changes.left)}"
     remedy = "split the change"
     return found(fail("change-read", Weight.MINOR, Vantage.STATIC, message, remedy=remedy, evidence=items))
 

@@ -445,5 +445,5 @@ def test_source_that_no_parser_survives_is_a_gap(project):
     assert b"could not be sealed" not in done.stderr
     sealed = json.loads(project.dre("evidence", "show", "--json").stdout)
     # Which of its limits such a text meets differs from one Python to the next.
-    said = ("m.py could not be read as Python", "1 more files can't be looked at: m.py")
+    said = ("m.py could not be read as Python", "1 file can't be looked at: m.py")
     assert [gap["reason"] for gap in sealed["gaps"] if gap["reason"] in said]

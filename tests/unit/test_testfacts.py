@@ -214,9 +214,9 @@ def test_nothing_is_hidden_behind_many_files(project, monkeypatch):
     monkeypatch.setattr("dre_core.capture.diff._FILES_LIMIT", 1)
     project.write("test_shop.py", "from shop import double\n\ndef test_two():\n    assert double(1) == 2\n")
     project.write("a.txt", "junk")
-    assert read_changes(Git(str(project.path)), base).left == ""
+    assert read_changes(Git(str(project.path)), base).left == ()
     project.write("a.py", "")
-    assert read_changes(Git(str(project.path)), base).left == "1 more files changed"
+    assert read_changes(Git(str(project.path)), base).left == ("1 more files changed",)
 
 
 @pytest.mark.slow
