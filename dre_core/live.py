@@ -22,7 +22,7 @@ from dre_core.model.verdict import Vantage
 from dre_core.pipeline.mask import mask_texts
 
 if TYPE_CHECKING:
-    from dre_core.capture.process import ProcessResult
+    from dre_core.capture.result import ProcessResult
     from dre_core.operation import Operation
     from dre_core.pipeline.patterns import Patterns
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from dre_core.capture.beside import Beside, Gate
 from dre_core.capture.clones import Clones
 from dre_core.capture.git import Git
-from dre_core.capture.process import child_environ
+from dre_core.capture.inherited import child_environ
 from dre_core.capture.replay import collect_replay
 from dre_core.capture.sessions import folded_sessions
 from dre_core.capture.stem import Stem, processors

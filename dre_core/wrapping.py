@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from dre_core.capture.executable import Executable
     from dre_core.capture.growth import Growth
     from dre_core.capture.monitor import Monitor
-    from dre_core.capture.process import Command, ProcessResult
+    from dre_core.capture.process import Command
+    from dre_core.capture.result import ProcessResult
     from dre_core.capture.stem import Stem
     from dre_core.engine import Engine, Wishes
     from dre_core.live import Live
@@ -108,7 +109,7 @@ def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, 
 
 def _stem(engine: Engine, command: Command, executable: Executable) -> Stem | None:
     """What the tests will be run again from, made ready on another processor before the command is started."""
-    from dre_core.capture.process import child_environ
+    from dre_core.capture.inherited import child_environ
     from dre_core.capture.stem import Stem, environ_of_cells, processors
 
     if processors() < 2:
@@ -170,8 +171,9 @@ def _wrap(
     beside: tuple[Mapping[str, Collector] | None, Stem | None],
 ) -> Wrapped:
     from dre_core.capture.growth import Growth
+    from dre_core.capture.inherited import child_environ
     from dre_core.capture.monitor import Monitor
-    from dre_core.capture.process import child_environ, run
+    from dre_core.capture.process import run
     from dre_core.output import Output
 
     # 3

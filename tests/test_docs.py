@@ -12,7 +12,7 @@ from dre_ci.cli import COMMANDS
 from dre_ci.commands.ci import ACTIONS
 from dre_ci.commands.verify import EXIT_CODES
 from dre_core import config
-from dre_core.capture.process import OWN_VARIABLES
+from dre_core.capture.inherited import OWN_VARIABLES
 from dre_core.model.policy import PRESETS
 from dre_core.policy_file import PolicyKeys
 from dre_core.verify import behavioral, programmatic, structural

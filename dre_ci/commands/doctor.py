@@ -13,7 +13,7 @@ from pathlib import Path
 from dre_ci.cli import Exit
 from dre_ci.console import Console
 from dre_core.capture.git import Git
-from dre_core.capture.process import child_environ
+from dre_core.capture.inherited import child_environ
 from dre_core.capture.replay import why_elsewhere
 from dre_core.engine import Engine
 from dre_core.errors import DREError

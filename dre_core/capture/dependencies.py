@@ -68,7 +68,7 @@ def tool_version(name: str, scene: Scene) -> str:
     """A tool's own word about its version; ``unknown`` where it has none."""
     import subprocess
 
-    from dre_core.capture.process import child_environ
+    from dre_core.capture.inherited import child_environ
 
     try:
         done = subprocess.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from dre_core.capture.monitor import ProcessTree
-from dre_core.capture.process import ProcessResult
+from dre_core.capture.result import ProcessResult
 from dre_core.model.canonical import JSON
 from dre_core.model.observation import ClosingLine, Observation, Sample, SeenConnection, SeenProcess
 from dre_core.model.run import Claim, RunOutcome

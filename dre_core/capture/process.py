@@ -8,8 +8,7 @@ reach it exactly once), default signal dispositions, SIGPIPE when nobody reads, 
 In return DRE sees the exit from outside: the status, the signal, the resources, and that the command does not
 outlive a killed wrapper. What is Linux-only is left out elsewhere and named as a gap.
 
-Escalation, on a timeout or on a cancelled run where the caller wants it: SIGINT, ``INTERRUPT_GRACE_SECONDS``,
-SIGTERM, ``TERMINATE_GRACE_SECONDS``, SIGKILL, each to the command and the descendants known at that moment.
+On a timeout, or on a cancelled run where the caller wants it, the command is ended (``escalation.py``).
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from dre_core.capture import kernel
+from dre_core.capture.escalation import Escalation, Grace, nanoseconds
 from dre_core.capture.executable import (
     BEFORE_START_STATUS,
     NOT_EXECUTABLE_STATUS,
@@ -34,15 +33,15 @@ from dre_core.capture.executable import (
     inspect,
 )
 from dre_core.capture.launch import CLOSED, is_open, occupy_standard, standard_descriptors, start
-from dre_core.capture.monitor import Monitor, descendants, own_children
+from dre_core.capture.monitor import Monitor, own_children
+from dre_core.capture.result import ProcessResult, usage_of
 from dre_core.capture.signals import CANCELLING, Forwarder, Witness
 from dre_core.errors import StartError
-from dre_core.model.record import dataclass
 
 if TYPE_CHECKING:
     from dre_core.capture.channel import Channel
     from dre_core.capture.terminal import PseudoTerminal
-    from dre_core.capture.tracer import Trace, Tracer
+    from dre_core.capture.tracer import Tracer
 
 __all__ = [
     "BEFORE_START_STATUS",
@@ -51,23 +50,12 @@ __all__ = [
     "NOT_FOUND_STATUS",
     "Command",
     "Executable",
-    "Grace",
-    "ProcessResult",
-    "Usage",
-    "child_environ",
-    "exit_status",
     "file_digest",
     "inspect",
     "run",
     "standard_descriptors",
 ]
 
-INTERRUPT_GRACE_SECONDS = 7.5
-"""From SIGINT to SIGTERM, as GitHub's runner waits when a job is cancelled."""
-TERMINATE_GRACE_SECONDS = 2.5
-"""From SIGTERM to SIGKILL."""
-HELD_PIPE_SECONDS = 2.0
-"""How long the command's output may stay open, held by a grandchild, after the command ended."""
 TICK_SECONDS = 0.5
 QUIET_SECONDS = 0.1
 """A tick comes this soon after the last output, so that held-back output can settle."""
@@ -76,115 +64,8 @@ FULL_POLL_SECONDS = 0.002
 UNWATCHED_POLL_SECONDS = 0.02
 """Without a pidfd the end of the command is asked for this often."""
 
-OWN_VARIABLES = (
-    "DRE_SIGNING_KEY",
-    "DRE_SIGNING_KEY_FILE",
-    "DRE_SIGNING_KEY_FD",
-    "DRE_PASSPHRASE",
-    "DRE_IDENTITY_FILE",
-)
-"""Variables that no command may see."""
-
 Sink = Callable[[str, bytes, int], None]
 Tick = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grace:
-    """Waiting times.
-
-    Attributes:
-        interrupt_seconds: From SIGINT to SIGTERM.
-        terminate_seconds: From SIGTERM to SIGKILL.
-        held_pipe_seconds: From the command's end to the relay that takes over output held open by others.
-    """
-
-    interrupt_seconds: float = INTERRUPT_GRACE_SECONDS
-    terminate_seconds: float = TERMINATE_GRACE_SECONDS
-    held_pipe_seconds: float = HELD_PIPE_SECONDS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Resources of the command and of every descendant that was waited for, by wait4(2).
-
-    Attributes:
-        user_seconds: CPU time in user mode.
-        system_seconds: CPU time in the kernel.
-        max_rss_bytes: Largest resident set of any one process.
-        read_blocks: Block input operations.
-        written_blocks: Block output operations.
-        voluntary_switches: Context switches while waiting.
-        involuntary_switches: Context switches forced by the scheduler.
-    """
-
-    user_seconds: float = 0.0
-    system_seconds: float = 0.0
-    max_rss_bytes: int = 0
-    read_blocks: int = 0
-    written_blocks: int = 0
-    voluntary_switches: int = 0
-    involuntary_switches: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessResult:
-    """How a command ran and ended, as seen by its parent.
-
-    Attributes:
-        pid: Its process id.
-        exit_code: 0 to 255, or None if a signal ended it.
-        signal: The number of the signal that ended it, or None.
-        timed_out: Whether the timeout came before the end.
-        cancelled_by: The first signal asking to end that DRE itself received, or None.
-        started_ns: Monotonic clock just after the start.
-        ended_ns: Monotonic clock when the end was seen.
-        started_at: Wall clock at the start, UTC.
-        ended_at: Wall clock at the end, UTC.
-        usage: Resources used.
-        merged: Whether standard output and error were one open file and so one stream, ``output``.
-        bytes_out: Bytes read from the command, by stream.
-        gaps: What could not be observed or kept: slugs, some with ``: detail``.
-        trace: What the kernel told of the processes, where it was asked.
-    """
-
-    pid: int
-    exit_code: int | None
-    signal: int | None
-    timed_out: bool
-    cancelled_by: int | None
-    started_ns: int
-    ended_ns: int
-    started_at: datetime
-    ended_at: datetime
-    usage: Usage
-    merged: bool
-    bytes_out: dict[str, int] = field(default_factory=dict)
-    gaps: tuple[str, ...] = ()
-    trace: Trace | None = None
-
-
-def exit_status(result: ProcessResult) -> int:
-    """The status as a shell shows it: the exit code, or 128 and the signal's number."""
-    return result.exit_code if result.exit_code is not None else 128 + (result.signal or 0)
-
-
-def child_environ(environ: Mapping[str, str], **extra: str) -> dict[str, str]:
-    """The environment for a command: DRE's own secrets taken out, the extra variables put in."""
-    hidden = {*OWN_VARIABLES, "LC_CTYPE"} if _locale_was_coerced() else OWN_VARIABLES
-    return {name: value for name, value in environ.items() if name not in hidden} | extra
-
-
-def _locale_was_coerced() -> bool:
-    """Whether this interpreter put LC_CTYPE into its own environment (PEP 538), which the user never set."""
-    if os.environ.get("LC_CTYPE") not in ("C.UTF-8", "C.utf8", "UTF-8"):
-        return False
-    try:
-        with open("/proc/self/environ", "rb") as stream:
-            given = stream.read().split(b"\0")
-    except OSError:
-        return False
-    return not any(entry.startswith(b"LC_CTYPE=") for entry in given)
 
 
 def run(
@@ -211,7 +92,7 @@ def run(
 
     Args:
         command: What to run.
-        environ: The child's whole environment, see :func:`child_environ`.
+        environ: The child's whole environment, see ``inherited.py``.
         sinks: Called with stream name, bytes and nanoseconds since the start, after the bytes are on the
             user's terminal. If it raises, recording stops with a gap and the command goes on.
         terminal: Descriptors for the command's output and error; ``CLOSED`` makes it closed for the command.
@@ -295,8 +176,7 @@ class _Run:
         self._timed_out = False
         self._cancelled_by: int | None = None
         self._received = 0
-        self._steps: list[tuple[int, int]] = []
-        self._family: set[int] = set()
+        self._escalation = Escalation(grace, self._send)
         self._deadline_ns: int | None = None
         self._stop_ns: int | None = None
         self._started_ns = self._ended_ns = self._next_tick_ns = 0
@@ -413,9 +293,9 @@ class _Run:
         """Start the clocks."""
         self._started_ns = time.monotonic_ns()
         self._started_at = datetime.now(timezone.utc)
-        self._next_tick_ns = self._started_ns + _ns(TICK_SECONDS)
+        self._next_tick_ns = self._started_ns + nanoseconds(TICK_SECONDS)
         if timeout_seconds is not None:
-            self._deadline_ns = self._started_ns + _ns(timeout_seconds)
+            self._deadline_ns = self._started_ns + nanoseconds(timeout_seconds)
         if on_start is not None:
             self._guard("on-start-failed", on_start, self._pid)
         if self._monitor is not None:
@@ -465,8 +345,13 @@ class _Run:
     def _has_output(self) -> bool:
         return any(channel.is_open or channel.is_blocked for channel in self._channels)
 
+    @property
+    def _alive(self) -> int:
+        """The command's process id; 0 once it has ended."""
+        return self._pid if self._status is None else 0
+
     def _has_survivors(self) -> bool:
-        return bool(self._steps) and bool(self._relatives())
+        return self._escalation.has_survivors(self._alive)
 
     def _interest(self) -> dict[int, int]:
         import select
@@ -501,16 +386,16 @@ class _Run:
         due = [self._next_tick_ns]
         if self._deadline_ns is not None and self._status is None:
             due.append(self._deadline_ns)
-        if self._steps:
-            due.append(self._steps[0][0])
+        if self._escalation.due_ns is not None:
+            due.append(self._escalation.due_ns)
         if self._is_full:
-            due.append(now_ns + _ns(FULL_POLL_SECONDS))
+            due.append(now_ns + nanoseconds(FULL_POLL_SECONDS))
         if self._stop_ns is not None:
-            due.append(max(self._stop_ns, now_ns + _ns(UNWATCHED_POLL_SECONDS)))
+            due.append(max(self._stop_ns, now_ns + nanoseconds(UNWATCHED_POLL_SECONDS)))
         if self._monitor is not None and self._status is None:
             due.append(self._started_ns + self._monitor.next_due_ns)
         if self._pidfd is None and self._status is None:
-            due.append(now_ns + _ns(UNWATCHED_POLL_SECONDS))
+            due.append(now_ns + nanoseconds(UNWATCHED_POLL_SECONDS))
         return max(0, -(-(min(due) - now_ns) // 1_000_000))
 
     def _serve(self, ready: dict[int, int]) -> None:
@@ -526,7 +411,9 @@ class _Run:
             elif channel.is_open:
                 if ready.get(channel.source, 0) & ~select.POLLOUT:
                     channel.read()
-                    self._next_tick_ns = min(self._next_tick_ns, time.monotonic_ns() + _ns(QUIET_SECONDS))
+                    self._next_tick_ns = min(
+                        self._next_tick_ns, time.monotonic_ns() + nanoseconds(QUIET_SECONDS)
+                    )
                 elif channel.watches_reader and ready.get(channel.writer, 0) & gone:
                     channel.reader_gone()
         self._serve_keyboard(ready)
@@ -550,17 +437,16 @@ class _Run:
         if self._monitor is not None and self._status is None and elapsed >= self._monitor.next_due_ns:
             self._sample(elapsed)
         if now_ns >= self._next_tick_ns:
-            self._next_tick_ns = now_ns + _ns(TICK_SECONDS)
+            self._next_tick_ns = now_ns + nanoseconds(TICK_SECONDS)
             self._reap_orphans()
             if self._tick is not None and not self._guard("tick-failed", self._tick, elapsed):
                 self._tick = None
         if self._deadline_ns is not None and now_ns >= self._deadline_ns and self._status is None:
             self._deadline_ns = None
             self._timed_out = True
-            self._signal_tree(signal.SIGINT)
-            self._plan_escalation(now_ns)
-        if self._steps and now_ns >= self._steps[0][0]:
-            self._signal_tree(self._steps.pop(0)[1])
+            self._escalation.signal(signal.SIGINT, self._alive)
+            self._escalation.plan(now_ns)
+        self._escalation.keep_time(now_ns, self._alive)
 
     def _sample(self, elapsed_ns: int) -> None:
         if self._monitor is not None and not self._guard("monitor-failed", self._monitor.sample, elapsed_ns):
@@ -595,40 +481,9 @@ class _Run:
             return
         self._cancelled_by = number
         if self._escalate_cancel and self._status is None:
-            self._plan_escalation(now_ns)
+            self._escalation.plan(now_ns)
         if self._on_cancel is not None:
             self._guard("on-cancel-failed", self._on_cancel, number)
-
-    def _plan_escalation(self, now_ns: int) -> None:
-        term_ns = now_ns + _ns(self._grace.interrupt_seconds)
-        self._steps = [
-            (term_ns, signal.SIGTERM),
-            (term_ns + _ns(self._grace.terminate_seconds), signal.SIGKILL),
-        ]
-
-    def _relatives(self) -> list[int]:
-        """The command's descendants; once it has ended, those of them that DRE has adopted, and theirs."""
-        if self._status is None:
-            return list(descendants(self._pid))
-        adopted = [pid for pid in own_children() if pid in self._family and not self._is_zombie(pid)]
-        return adopted + [pid for parent in adopted for pid in descendants(parent)]
-
-    @staticmethod
-    def _is_zombie(pid: int) -> bool:
-        try:
-            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except OSError:
-            return True
-
-    def _signal_tree(self, number: int) -> None:
-        """Signal the command and its descendants; a stopped one is continued so that it can act."""
-        family = self._relatives()
-        self._family.update(family)
-        for each in (number, signal.SIGCONT) if number != signal.SIGKILL else (number,):
-            self._send(each)
-            for pid in family:
-                with suppress(OSError):
-                    os.kill(pid, each)
 
     def _stop_with_command(self) -> None:
         """After a stop signal: stop as the command does, so that the shell sees its job stopped."""
@@ -654,13 +509,9 @@ class _Run:
             _, self._status, self._rusage = os.wait4(self._pid, 0)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if self._steps:  # what the command leaves behind of an ended run is ended too
-            self._steps = [
-                (self._ended_ns, signal.SIGTERM),
-                (self._ended_ns + _ns(self._grace.terminate_seconds), signal.SIGKILL),
-            ]
+        self._escalation.hasten(self._ended_ns)
         self._reap_orphans()
-        self._stop_ns = self._ended_ns + _ns(self._grace.held_pipe_seconds)
+        self._stop_ns = self._ended_ns + nanoseconds(self._grace.held_pipe_seconds)
         for channel in self._channels:
             if channel.is_open:
                 channel.owed_bytes = channel.waiting_bytes()
@@ -717,7 +568,7 @@ class _Run:
             ended_ns=self._ended_ns,
             started_at=self._started_at,
             ended_at=self._ended_at,
-            usage=_usage(self._rusage),
+            usage=usage_of(self._rusage),
             merged=self._merged,
             bytes_out={channel.name: channel.bytes_out for channel in self._channels},
             gaps=tuple(gaps),
@@ -749,24 +600,7 @@ class _Run:
         self._pidfd = None
 
 
-def _ns(seconds: float) -> int:
-    return int(seconds * 1_000_000_000)
-
-
 def _executed(command: Command, found: Executable) -> str:
     """The path to execute: as given where it is one, for a script sees it in its own arguments."""
     name = command.words[0]
     return name if not command.shell and "/" in name else found.path
-
-
-def _usage(rusage: Any) -> Usage:
-    unit = 1024 if kernel.LINUX else 1
-    return Usage(
-        user_seconds=rusage.ru_utime,
-        system_seconds=rusage.ru_stime,
-        max_rss_bytes=rusage.ru_maxrss * unit,
-        read_blocks=rusage.ru_inblock,
-        written_blocks=rusage.ru_oublock,
-        voluntary_switches=rusage.ru_nvcsw,
-        involuntary_switches=rusage.ru_nivcsw,
-    )

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from dre_core.capture import kernel, monitor
+from dre_core.capture.inherited import child_environ
 from dre_core.capture.monitor import SAMPLES_LIMIT, Monitor, ProcessRecord, ProcessTree, descendants
-from dre_core.capture.process import Command, ProcessResult, child_environ, run
+from dre_core.capture.process import Command, run
+from dre_core.capture.result import ProcessResult
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

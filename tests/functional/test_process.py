@@ -20,18 +20,11 @@ from pathlib import Path
 
 import pytest
 
+from dre_core.capture.escalation import Grace
+from dre_core.capture.inherited import OWN_VARIABLES, child_environ
 from dre_core.capture.monitor import Monitor, own_children
-from dre_core.capture.process import (
-    CLOSED,
-    OWN_VARIABLES,
-    Command,
-    Grace,
-    ProcessResult,
-    child_environ,
-    exit_status,
-    inspect,
-    run,
-)
+from dre_core.capture.process import CLOSED, Command, inspect, run
+from dre_core.capture.result import ProcessResult, exit_status
 from dre_core.errors import StartError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
@@ -43,8 +36,10 @@ SHORT = Grace(interrupt_seconds=0.2, terminate_seconds=0.2, held_pipe_seconds=0.
 WRAPPER = """
 import os, resource, signal, sys
 sys.path.insert(0, {root!r})
+from dre_core.capture.escalation import Grace
+from dre_core.capture.inherited import child_environ
 from dre_core.capture.process import *
-from dre_core.capture.process import Grace
+from dre_core.capture.result import exit_status
 std = standard_descriptors()
 def sink(name, data, elapsed): pass
 options = {options}
