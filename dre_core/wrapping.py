@@ -62,6 +62,25 @@ class Wrapped:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Company:
+    """What goes on beside the command.
+
+    Attributes:
+        monitor: Looks at its processes.
+        growth: Looks at the journals of its test sessions.
+        live: Collectors that look while it runs, if there are any.
+        pulse: Folds its events, once it has run for a while.
+        stem: An interpreter that replays will fork cells from.
+    """
+
+    monitor: Monitor
+    growth: Growth
+    live: Live | None
+    pulse: Pulse | None
+    stem: Stem | None
+
+
 def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, int, int]) -> Wrapped:
     """A whole run of a command.
 
@@ -232,8 +251,8 @@ def _wrap(
         raise
     try:
         with _ahead(engine, operation, wishes.replay) as ahead:
-            beside_it = (live, pulse, growth, stem, ahead)
-            return _seal_wrapped(engine, operation, output, monitor, result, wishes, beside_it)
+            company = _Company(monitor=monitor, growth=growth, live=live, pulse=pulse, stem=stem)
+            return _seal_wrapped(engine, operation, output, result, wishes, company, ahead)
     except Exception as error:
         # The command has run: whatever goes wrong now must not change what it returned.
         failure = error if isinstance(error, DREError) else StateError(f"{type(error).__name__}: {error}")
@@ -275,10 +294,10 @@ def _seal_wrapped(
     engine: Engine,
     operation: Operation,
     output: Output,
-    monitor: Monitor,
     result: ProcessResult,
     wishes: Wishes,
-    beside: tuple[Live | None, Pulse | None, Growth, Stem | None, Ahead | None],
+    company: _Company,
+    ahead: Ahead | None,
 ) -> Wrapped:
     from dre_core.capture.observe import claim_of, observe
 
@@ -286,31 +305,31 @@ def _seal_wrapped(
     operation.note("operation.collecting")
     operation.commit_events()
     output.finish()
-    live, pulse, growth, stem, ahead = beside
-    if live is not None:
-        live.finish(result, output.copy_recording)
+    if company.live is not None:
+        company.live.finish(result, output.copy_recording)
     output.release()
     if ahead is not None:
         ahead.begin()
+    pulse = company.pulse
     if pulse is None and any(result.bytes_out.values()):
         from dre_core.pulse import Pulse
 
-        pulse = Pulse(operation, output, monitor)
+        pulse = Pulse(operation, output, company.monitor)
     operation.take_journals()
     observation = observe(
         result,
-        monitor.finish(result.trace),
+        company.monitor.finish(result.trace),
         output.closing_lines(),
         output.pattern_counts(),
         operation.masker,
         metrics=pulse.finish() if pulse is not None else None,
-        rewritten=growth.rewritten(),
+        rewritten=company.growth.rewritten(),
     )
     operation.facts.programs = tuple(p.argv[0] for p in observation.processes if p.argv)
     for gap in result.gaps:
         operation.facts.gap("process", operation.masker.text(gap))
     if ahead is not None:
-        _look_and_replay(engine, operation, wishes.replay, observation, stem, ahead)
+        _look_and_replay(engine, operation, wishes.replay, observation, company.stem, ahead)
     else:
         operation.take_coverage()
         operation.look_after()

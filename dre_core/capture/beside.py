@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event, Thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dre_core.errors import CaptureError
 
@@ -41,6 +41,24 @@ class Beside(Generic[Result]):
         if self._error is not None:
             raise self._error
         return self._found[0]
+
+
+class Steps:
+    """Steps of one undertaking, which does not end before each of them has, whether its result was wanted or not."""
+
+    def __init__(self) -> None:
+        self._begun: list[Beside[Any]] = []
+
+    def begin(self, step: Callable[[], Result]) -> Beside[Result]:
+        """Begins one."""
+        begun = Beside(step)
+        self._begun.append(begun)
+        return begun
+
+    def wait(self) -> None:
+        """Waits for all."""
+        for begun in self._begun:
+            begun.wait()
 
 
 class Gate:

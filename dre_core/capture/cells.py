@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, replace
 from typing import Any
 
-from dre_core.capture.beside import Beside, Result
+from dre_core.capture.beside import Beside, Steps
 from dre_core.capture.cell import Bench, CellRun
 from dre_core.capture.clone import Clone
 from dre_core.capture.clones import Clones
@@ -59,6 +59,7 @@ class Cells:
         gaps: What could not be done, in words.
         began: Monotonic time of the start.
         by_file: Whether tests are asked for by whole files, since some need what others of their file do.
+        steps: What is found out beside them.
     """
 
     git: Git
@@ -71,18 +72,7 @@ class Cells:
     gaps: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     by_file: bool = False
-    _begun: list[Beside[Any]] = field(default_factory=list)
-
-    def beside(self, step: Callable[[], Result]) -> Beside[Result]:
-        """Begins a step whose result is wanted later, or not at all."""
-        begun = Beside(step)
-        self._begun.append(begun)
-        return begun
-
-    def end(self) -> None:
-        """Waits for what was begun and nobody wanted."""
-        for begun in self._begun:
-            begun.wait()
+    steps: Steps = field(default_factory=Steps)
 
     def ahead(self, name: str, commit: str) -> None:
         """Begins to make a clone that is going to be wanted, if that is done on another processor."""

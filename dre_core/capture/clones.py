@@ -10,13 +10,12 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from dre_core.capture.beside import Beside, Result
+from dre_core.capture.beside import Beside, Steps
 from dre_core.capture.clone import Clone, Pattern
 from dre_core.capture.git import Git
 from dre_core.errors import CaptureError
@@ -46,20 +45,14 @@ class Clones:
             self.folder = self._owned.enter_context(scratch())
         except OSError as error:
             raise CaptureError(f"a clone could not be made: {error}") from None
-        self._begun: list[Beside[Any]] = []
+        self._steps = Steps()
         self._ahead: dict[tuple[str, str], Beside[Clone]] = {}
-        self._pattern = self.beside(partial(Pattern, git, self.folder / "pattern"))
-
-    def beside(self, step: Callable[[], Result]) -> Beside[Result]:
-        """Begins a step whose result is wanted later, or not at all."""
-        begun = Beside(step)
-        self._begun.append(begun)
-        return begun
+        self._pattern = self._steps.begin(partial(Pattern, git, self.folder / "pattern"))
 
     def ahead(self, name: str, commit: str) -> None:
         """Begins a clone that is going to be wanted."""
         if (name, commit) not in self._ahead:
-            self._ahead[name, commit] = self.beside(partial(self._clone, name, commit))
+            self._ahead[name, commit] = self._steps.begin(partial(self._clone, name, commit))
 
     def make(self, name: str, commit: str) -> Clone:
         """A clone of a commit.
@@ -78,8 +71,7 @@ class Clones:
 
     def close(self) -> None:
         """Removes them, once nothing is made there any more."""
-        for begun in self._begun:
-            begun.wait()
+        self._steps.wait()
         self._owned.close()
 
 

@@ -81,11 +81,11 @@ class Matrix:
         self._new = settings_at(self.cells.git, self.head, rootdir, named)
         clone = self.cells.clone("bb", self.base)
         self.cells.ahead("bh", self.head)
-        self._gone = self.cells.beside(partial(removed_names, self.cells.git, self.base, self.head))
+        self._gone = self.cells.steps.begin(partial(removed_names, self.cells.git, self.base, self.head))
         self.cells.run("bb", clone, [*self._fixed(clone, self._old), *self._words, "--collect-only"])
         if self.cells.usable("bb"):
             self._survey()
-            self._supported = self.cells.beside(self._support)
+            self._supported = self.cells.steps.begin(self._support)
             self._cross()
 
     def finish(self, claimed: Mapping[str, Outcome]) -> tuple[list[ReplayedTest], int]:

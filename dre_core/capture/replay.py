@@ -102,7 +102,7 @@ def collect_replay(
                 try:
                     return _run(cells, mode, source, top, directory or git.root, probe_functions)
                 finally:
-                    cells.end()
+                    cells.steps.wait()
     except OSError as error:
         raise CaptureError(f"a clone could not be made: {error}") from None
     finally:
