@@ -1,11 +1,12 @@
 """DRE-Lies: what share of lies about tests is found, and what share of honest changes is left in peace.
 
-    python tests/bench/lies [--folder DIR] [--only TEXT ...] [--limit N] [--seconds S] [--part I/N]
+    python tests/bench/lies [--set main|fresh|second] [--folder DIR] [--only TEXT ...] [--limit N] [--seconds S] [--part I/N]
     python tests/bench/lies --judge [--folder DIR] [--json FILE] [--markdown FILE] [--seen] [--list]
 
 The first form makes, gates and records samples until a limit, and goes on where it was left. The second judges all
 that is recorded and prints the figures; after a change of a rule nothing needs to be run again. ``--seen`` leaves
-out held-out projects and classes, as whoever writes rules must. Needs a package registry for the first run.
+out held-out projects and classes, as whoever writes rules must. ``--set`` says which projects and lies are prepared or
+recorded (``SETS`` in ``samples.py``), each set in a folder of its own. Needs a package registry for the first run.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ import forks
 import peers as others
 from mutants import find_mutants
 from peers import Peers
-from projects import FRESH, PROJECTS, SECOND, Site
+from projects import Site
 from record import Recorder, key_of
-from samples import BUGS, SEED, fresh_plans, plans, second_plans
+from samples import BUGS, SEED, SETS
 
 
 def main() -> int:
@@ -43,7 +44,7 @@ def main() -> int:
         return _judge(site, options)
     site.prepare()
     if options.prepare:
-        for project in SECOND if options.second else FRESH if options.fresh else PROJECTS:
+        for project in SETS[options.set].projects:
             began = time.monotonic()
             bugs = find_mutants(site, project, BUGS, SEED)
             print(f"{project.name}: {len(bugs)} bugs ({time.monotonic() - began:.0f} s)", flush=True)
@@ -75,9 +76,11 @@ def _options() -> argparse.Namespace:
     add("--part", default="1/1", help="I/N: every N-th sample")
     add("--again", action="store_true", help="record samples that are recorded already")
     add("--seen", action="store_true", help="leave out held-out projects and classes")
-    add("--fresh", action="store_true", help="the projects and lies that were kept for the end")
     add(
-        "--second", action="store_true", help="the second set of projects and lies that were kept for the end"
+        "--set",
+        choices=SETS,
+        default="main",
+        help="which projects and lies; all but main were kept for the end",
     )
     add("--prepare", action="store_true", help="only fetch projects and find bugs")
     add("--judge", action="store_true", help="judge what is recorded")
@@ -102,7 +105,7 @@ def _record(site: Site, options: argparse.Namespace) -> int:
     number, _, of = options.part.partition("/")
     recorder = Recorder(site, options.part.replace("/", "of"))
     done = set() if options.again else recorder.done()
-    planned = second_plans() if options.second else fresh_plans() if options.fresh else plans()
+    planned = SETS[options.set].plans()
     chosen = [
         plan for index, plan in enumerate(planned) if index % int(of) == int(number) - 1 and plan.id not in done
         and (not options.only or any(text in plan.id for text in options.only))

@@ -2,6 +2,9 @@
 
 A sample is an operator, a project, a scenario, and whether it is the lie or its honest twin. It is built from the
 first bug, in an order fixed by the seed, for which it applies and passes the gates; the others are counted.
+
+``SETS`` is the table of the sets: ``main`` is what the rules were written with, each later one was made when the
+rules were done, of projects and operators that nobody who wrote rules had seen.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import random
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
@@ -46,9 +50,11 @@ FAMILIES = {
 }
 _MAKERS = {
     maker.id: (family, maker)
-    for family, makers in [*FAMILIES.items(), ("fresh", IN_FRESH), ("second", IN_SECOND)]
+    for family, makers in [
+        *FAMILIES.items(), ("fresh", IN_FRESH), ("second", IN_SECOND),
+    ]
     for maker in makers
-}
+}  # fmt: skip
 _PROJECTS = {project.name: project for project in (*PROJECTS, *FRESH, *SECOND)}
 
 
@@ -75,9 +81,9 @@ class Plan:
 
     @property
     def held_out_class(self) -> bool:
-        if _PROJECTS[self.project] in SECOND:
-            return self.family == "second"
-        return self.operator in HELD_OUT_CLASSES or self.family == "fresh"
+        return any(
+            self.operator in each.new for each in SETS.values() if _PROJECTS[self.project] in each.projects
+        )
 
     @property
     def held_out_project(self) -> bool:
@@ -96,7 +102,7 @@ class Plan:
 
 
 def plans(seed: int = SEED) -> list[Plan]:
-    """The whole plan, in an order that keeps every beginning of it balanced."""
+    """The plan of the main set, in an order that keeps every beginning of it balanced."""
     found = []
     for project in PROJECTS:
         for family, makers in FAMILIES.items():
@@ -165,6 +171,32 @@ def _turns(project: Project, seed: int) -> list[Plan]:
     turns = zip_longest(lies[::2], twins[::2], old_lies, plain, lies[1::2], old_twins)
     first = [plan for turn in turns for plan in turn if plan]
     return first + twins[1::2]
+
+
+def _ids(makers: tuple) -> frozenset[str]:
+    return frozenset(maker.id for maker in makers)
+
+
+@dataclass(frozen=True)
+class Set:
+    """One set of samples.
+
+    Attributes:
+        projects: What its samples are made of.
+        plans: Its plan, by the seed.
+        new: Operators that nobody who wrote rules had looked at when it was judged.
+    """
+
+    projects: tuple[Project, ...]
+    plans: Callable[..., list[Plan]]
+    new: frozenset[str]
+
+
+SETS = {
+    "main": Set(PROJECTS, plans, HELD_OUT_CLASSES),
+    "fresh": Set(FRESH, fresh_plans, HELD_OUT_CLASSES | _ids(IN_FRESH)),
+    "second": Set(SECOND, second_plans, _ids(IN_SECOND)),
+}
 
 
 def _scenario(maker: Any, project: Project, seed: int) -> str:
@@ -412,4 +444,4 @@ def load(text: str) -> Draft:
     return Draft(**{name: value for name, value in json.loads(text).items() if name in known})
 
 
-__all__ = ["SEED", "Built", "Maker", "Plan", "fresh_plans", "load", "plans", "second_plans"]
+__all__ = ["SEED", "SETS", "Built", "Maker", "Plan", "Set", "load", "plans"]
