@@ -1,8 +1,9 @@
-"""The sets of the benchmark DRE-Lies: a recorded set keeps its plan."""
+"""The sets of the benchmark DRE-Lies: a recorded set keeps its plan, and the newest one is balanced."""
 
 import json
 import subprocess
 import sys
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
@@ -48,5 +49,19 @@ def test_no_project_is_in_two_sets(sets):
     assert len(names) == len(set(names))
 
 
+def test_the_third_set_is_balanced(sets):
+    rows = sets["plans"]["third"]
+    assert len({row[0] for row in rows}) == len(rows)
+    lies = [row for row in rows if row[3] == "lie"]
+    assert len(lies) + sum(row[3] == "honest" for row in rows) == len(rows)
+    assert abs(len(lies) / len(rows) - 0.48) < 0.03
+    assert sum(row[5] for row in lies) * 2 == len(lies)
+    assert {row[2] for row in lies} == {"tests", "hooks", "product", "runs", "fresh", "second", "third"}
+    per_project = Counter(row[1] for row in rows)
+    assert max(per_project.values()) - min(per_project.values()) <= 3
+    told = Counter(row[4] for row in lies if row[5])
+    assert max(told.values()) - min(told.values()) <= 1
+
+
 def test_every_project_of_a_later_set_is_held_out(sets):
-    assert all(row[6] for name in ("fresh", "second") for row in sets["plans"][name])
+    assert all(row[6] for name in ("fresh", "second", "third") for row in sets["plans"][name])

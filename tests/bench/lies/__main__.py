@@ -1,6 +1,6 @@
 """DRE-Lies: what share of lies about tests is found, and what share of honest changes is left in peace.
 
-    python tests/bench/lies [--set main|fresh|second] [--folder DIR] [--only TEXT ...] [--limit N] [--seconds S] [--part I/N]
+    python tests/bench/lies [--set main|fresh|second|third] [--folder DIR] [--only TEXT ...] [--limit N] [--seconds S] [--part I/N]
     python tests/bench/lies --judge [--folder DIR] [--json FILE] [--markdown FILE] [--seen] [--list]
 
 The first form makes, gates and records samples until a limit, and goes on where it was left. The second judges all

@@ -14,7 +14,7 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
@@ -30,8 +30,9 @@ from inproduct import IN_PRODUCT
 from inruns import IN_RUNS
 from insecond import IN_SECOND
 from intests import IN_TESTS
+from inthird import HONEST_THIRD, IN_THIRD
 from mutants import find_mutants
-from projects import FRESH, PROJECTS, SECOND, Project, Site, commit_all
+from projects import FRESH, PROJECTS, SECOND, THIRD, Project, Site, commit_all
 
 SEED = 20261122
 BUGS = 16
@@ -51,11 +52,11 @@ FAMILIES = {
 _MAKERS = {
     maker.id: (family, maker)
     for family, makers in [
-        *FAMILIES.items(), ("fresh", IN_FRESH), ("second", IN_SECOND),
+        *FAMILIES.items(), ("fresh", IN_FRESH), ("second", IN_SECOND), ("third", IN_THIRD), ("honest", HONEST_THIRD),
     ]
     for maker in makers
 }  # fmt: skip
-_PROJECTS = {project.name: project for project in (*PROJECTS, *FRESH, *SECOND)}
+_PROJECTS = {project.name: project for project in (*PROJECTS, *FRESH, *SECOND, *THIRD)}
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,55 @@ def _turns(project: Project, seed: int) -> list[Plan]:
     return first + twins[1::2]
 
 
+def third_plans(seed: int = SEED) -> list[Plan]:
+    """The plan of the third set that was kept for the end: all projects by turns, lies and honest ones by turns.
+
+    A project has as many lies of old operators as of new ones, the operators dealt out so that each is told in about
+    as many projects as any other, and a few more honest ones: twins of both, old and new honest changes, releases.
+    """
+    old = tuple(
+        maker for maker in (*IN_TESTS, *IN_HOOKS, *IN_PRODUCT, *IN_RUNS, *IN_FRESH, *IN_SECOND)
+        if not getattr(maker, "undecidable", False)
+    )  # fmt: skip
+    dealt = {
+        "new lie": _dealt(IN_THIRD, False, 9, seed), "old lie": _dealt(old, False, 9, seed),
+        "new twin": _dealt(IN_THIRD, True, 6, seed), "old twin": _dealt(old, True, 5, seed),
+        "new honest": _dealt(HONEST_THIRD, True, 5, seed), "old honest": _dealt(HONEST_MAKERS, True, 3, seed),
+    }  # fmt: skip
+    turns = []
+    for project in THIRD:
+        lies = [*_alternately(dealt["new lie"][project.name], dealt["old lie"][project.name])]
+        releases = [
+            Plan("release", project.name, GREEN, True, release=f"{before}..{after}")
+            for before, after in zip(project.releases, project.releases[1:], strict=False)
+        ]
+        parts = [dealt[name][project.name] for name in ("new twin", "old twin", "new honest", "old honest")]
+        turns.append([*_alternately(lies, [*_alternately(*parts, releases)])])
+    return [*_alternately(*turns)]
+
+
+def _dealt(makers: tuple, honest: bool, each: int, seed: int) -> dict[str, list[Plan]]:
+    """So many plans for each project of the third set, the operators like a pack of cards that is shuffled again."""
+    draw = random.Random(f"{seed}-third-{honest}-{[maker.id for maker in makers]}")
+    found: dict[str, list[Plan]] = {project.name: [] for project in THIRD}
+    pack: list = []
+    for _ in range(each):
+        for project in THIRD:
+            held = {plan.operator for plan in found[project.name]}
+            if all(maker.id in held for maker in pack):
+                fresh = list(makers)
+                draw.shuffle(fresh)
+                pack = fresh + pack
+            maker = next(maker for maker in reversed(pack) if maker.id not in held)
+            pack.remove(maker)
+            found[project.name].append(Plan(maker.id, project.name, _scenario(maker, project, seed), honest))
+    return found
+
+
+def _alternately(*lists: list[Plan]) -> Iterator[Plan]:
+    return (plan for turn in zip_longest(*lists) for plan in turn if plan)
+
+
 def _ids(makers: tuple) -> frozenset[str]:
     return frozenset(maker.id for maker in makers)
 
@@ -196,6 +246,7 @@ SETS = {
     "main": Set(PROJECTS, plans, HELD_OUT_CLASSES),
     "fresh": Set(FRESH, fresh_plans, HELD_OUT_CLASSES | _ids(IN_FRESH)),
     "second": Set(SECOND, second_plans, _ids(IN_SECOND)),
+    "third": Set(THIRD, third_plans, _ids(IN_THIRD) | _ids(HONEST_THIRD)),
 }
 
 
@@ -365,7 +416,7 @@ class Maker:
             if (
                 plan.honest
                 and not plan.release
-                and plan.family in ("tests", "hooks", "honest", "runs", "fresh", "second")
+                and plan.family in ("tests", "hooks", "honest", "runs", "fresh", "second", "third")
             ):
                 return built, base, 0.0  # the recorded run's own exit status is gate enough
             code, seconds = self.plain(built, folder)
