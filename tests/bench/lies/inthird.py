@@ -667,53 +667,60 @@ def _refactored(spot: Spot) -> None:
     spot.draft.head[path] = refactored(spot.original(path), spot.mutant.function)
 
 
-def _test_functions(tree: ast.Module) -> list[ast.FunctionDef]:
+def _test_functions(body: list[ast.stmt]) -> list[ast.FunctionDef]:
     return [
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")
+        node for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")
         and not node.decorator_list
     ]  # fmt: skip
 
 
 class Parametrized:
-    """Tests that compare several calls of one function become tests with parameters."""
+    """Tests get parameters: of each that ends by comparing with a literal, what is expected, so that more can be added."""
 
     id, scenario, kind, checks = "tests-parametrized", GREEN, "refactor", ()
 
     def apply(self, spot: Spot, honest: bool) -> None:
         done = 0
-        for path in spot.test_files():
+        for path in sorted({path for path, _ in spot.killed()}):
             text = spot.text(path)
-            for node in _test_functions(ast.parse(text)):
+            for name in _plain_tests(ast.parse(text)):
                 try:
-                    text = edit(text, node.name, self._with_parameters)
+                    text = edit(text, name, self._with_parameters)
                     done += 1
                 except NotApplicableError:
                     continue
-            if text != spot.text(path):
-                spot.draft.head[path] = with_import(text, "import pytest")
+            spot.draft.head[path] = with_import(text, "import pytest")
         if not done:
-            raise NotApplicableError("no test compares several calls of one function")
+            raise NotApplicableError("no test ends by comparing with a literal")
         _refactored(spot)
 
     @staticmethod
     def _with_parameters(node):
-        _, body = split_docstring(node)
-        cases, called = [], set()
-        for each in body:
-            test = each.test if isinstance(each, ast.Assert) else None
-            if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
-                return None
-            if not isinstance(test.left, ast.Call) or test.left.keywords or len(test.left.args) != 1:
-                return None
-            called.add(ast.unparse(test.left.func))
-            cases.append(ast.Tuple([test.left.args[0], test.comparators[0]], ast.Load()))
-        if node.args.args or len(called) != 1 or len(cases) < 2:
+        last = node.body[-1]
+        test = last.test if isinstance(last, ast.Assert) else None
+        if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
             return None
-        mark = named("pytest.mark.parametrize(('given', 'wanted'), [])")
-        mark.args[1].elts = cases
+        try:
+            ast.literal_eval(test.comparators[0])
+        except ValueError:
+            return None
+        if "wanted" in ast.unparse(node) or node.args.defaults:
+            return None
+        mark = named("pytest.mark.parametrize('wanted', [])")
+        mark.args[1].elts = [test.comparators[0]]
+        test.comparators[0] = named("wanted")
         node.decorator_list.append(mark)
-        node.args.args = [ast.arg("given"), ast.arg("wanted")]
-        return with_body(node, statements(f"assert {called.pop()}(given) == wanted"))
+        node.args.args.append(ast.arg("wanted"))
+        return node
+
+
+def _plain_tests(tree: ast.Module) -> list[str]:
+    """Names of the tests that are functions, or methods of classes without a base."""
+    found = [node.name for node in _test_functions(tree.body)]
+    for around in tree.body:
+        if isinstance(around, ast.ClassDef) and not around.bases:
+            found += [f"{around.name}::{node.name}" for node in _test_functions(around.body)]
+    return found
 
 
 class PytestStyle:
@@ -965,7 +972,7 @@ class FixtureIntroduced:
         done = 0
         for path in spot.test_files():
             text = spot.text(path)
-            for node in _test_functions(ast.parse(text)):
+            for node in _test_functions(ast.parse(text).body):
                 first = split_docstring(node)[1][0]
                 if (
                     not isinstance(first, ast.Assign)

@@ -445,11 +445,15 @@ class Maker:
             code = done.returncode
         except subprocess.TimeoutExpired:
             code = -1
+        seconds = time.monotonic() - began
+        # What this run wrote to files of the commit must not be what the recorded run begins with.
+        subprocess.run(("git", "checkout", "-q", "--", "."), cwd=folder / "tree", check=False, timeout=60)
+        lay(folder / "tree", built.draft.uncommitted)
         if built.draft.before:
             shutil.copy2(folder / "good" / built.draft.junit, folder / "tree" / built.draft.junit)
         elif built.draft.junit:
             (folder / "tree" / built.draft.junit).unlink(missing_ok=True)
-        return code, time.monotonic() - began
+        return code, seconds
 
     def _hides(self, plan: Plan, built: Built, folder: Path) -> bool:
         """The hidden check: the project's own tests, as they were, are red on the lie's source."""
