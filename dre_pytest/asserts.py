@@ -67,7 +67,7 @@ def count_assertions(code: CodeType) -> int:
     checks, index = _read_names(code.co_names)
     count = checks + _statements(code, index)
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
+        if type(constant) is CodeType:
             count += count_assertions(constant)
     return count
 

@@ -147,7 +147,8 @@ def marked(items: Iterable[pytest.Item], name: str) -> Iterator[pytest.Item]:
         key = id(parent)
         if key not in inherited:
             inherited[key] = parent is not None and parent.get_closest_marker(name) is not None
-        if inherited[key] or any(mark.name == name for mark in item.own_markers):
+        own = item.own_markers
+        if inherited[key] or (own and any(mark.name == name for mark in own)):
             yield item
 
 

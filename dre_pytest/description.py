@@ -20,18 +20,21 @@ Description = tuple[str, Likeness]
 UNKNOWN: Description = ("", ("", "", None, ()))
 
 
-def describe(items: Iterable[pytest.Item], masked: Iterable[str]) -> dict[str, Description]:
+def describe(
+    items: Iterable[pytest.Item], ids: Iterable[str], masked: Iterable[str]
+) -> dict[str, Description]:
     """Describes tests, by id.
 
     Args:
         items: The tests.
+        ids: Their ids.
         masked: Their ids as they may be kept.
     """
     found: dict[str, Description] = {}
     by_code: dict[int, int] = {}
     known: dict[tuple[int | None, tuple[str, ...]], Likeness] = {}
     inherited: dict[int, frozenset[str]] = {}
-    for item, name in zip(items, masked, strict=True):
+    for item, node, name in zip(items, ids, masked, strict=True):
         markers = _markers(item, inherited)
         code = own_code(item)
         asserts = None
@@ -40,7 +43,7 @@ def describe(items: Iterable[pytest.Item], masked: Iterable[str]) -> dict[str, D
         likeness = known.get((asserts, markers))
         if likeness is None:
             likeness = known[asserts, markers] = _likeness(asserts, markers)
-        found[item.nodeid] = (encode_basestring(name), likeness)
+        found[node] = (encode_basestring(name), likeness)
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from dre_pytest.hooks import relative
 
@@ -36,8 +36,11 @@ def loaded(test_modules: Iterable[ModuleType], rootdir: Path) -> dict[str, str]:
 
 
 def _used(module: ModuleType) -> Iterator[str]:
-    """Top-level names of the modules that a module's globals are, or were defined in."""
+    """Top-level names of the modules that a module's globals are, or were defined in, its own functions aside."""
+    own = module.__name__
     for value in list(vars(module).values()):
+        if type(value) is FunctionType and value.__module__ == own:
+            continue  # a test, as most of them are
         try:
             name = value.__name__ if isinstance(value, ModuleType) else _home(value)
         except Exception:  # noqa: S112  a lazy object may run anything when asked for an attribute

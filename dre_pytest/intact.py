@@ -144,9 +144,10 @@ class Subjects:
             Dotted name, and the file and line of the code.
         """
         for name, module, file in self._modules():
-            if (name in self._known and _is_test(file)) or os.path.basename(file).startswith("conftest."):
+            is_test = _is_test(file)
+            if (name in self._known and is_test) or os.path.basename(file).startswith("conftest."):
                 continue
-            bindings = _bindings(module)
+            bindings = [] if is_test else _bindings(module)
             if self._known.get(name) == bindings:
                 continue
             self._known[name] = bindings

@@ -226,7 +226,7 @@ class Recorder:
             ),
         ]
         digest = sha256("\n".join(sorted(masked)).encode()).hexdigest()
-        self._known = describe(session.items, masked)
+        self._known = describe(session.items, selected, masked)
         fields = {
             **collection.fields(selected),
             **self._loaded(),
