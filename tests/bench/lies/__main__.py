@@ -2,6 +2,7 @@
 
     python tests/bench/lies [--set main|fresh|second|third] [--folder DIR] [--only TEXT ...] [--limit N] [--seconds S] [--part I/N]
     python tests/bench/lies --judge [--folder DIR] [--json FILE] [--markdown FILE] [--seen] [--list]
+    python tests/bench/lies --compare DIR ...
 
 The first form makes, gates and records samples until a limit, and goes on where it was left. The second judges all
 that is recorded and prints the figures; after a change of a rule nothing needs to be run again. ``--seen`` leaves
@@ -37,6 +38,9 @@ from samples import BUGS, SEED, SETS
 def main() -> int:
     """Record or judge."""
     options = _options()
+    if options.compare:
+        print(_compared(options.compare))
+        return 0
     folder = (options.folder or Path(tempfile.gettempdir()) / "dre-lies").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     site = Site(folder)
@@ -94,6 +98,9 @@ def _options() -> argparse.Namespace:
     add("--cost", action="store_true", help="measure what recording and re-execution cost")
     add(
         "--forks", action="store_true", help="judge samples with forked cells and with processes of their own"
+    )
+    add(
+        "--compare", nargs="+", type=Path, metavar="DIR", help="figures of what was judged in several folders"
     )
     add("--list", action="store_true", help="with --judge: name what went wrong")
     add("--json", type=Path)
@@ -173,6 +180,21 @@ def _judge(site: Site, options: argparse.Namespace) -> int:
         }
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     return 0
+
+
+def _compared(folders: list[Path]) -> str:
+    """One table: what is held out of a set apart, then all sets together, then what each kind of evidence is worth."""
+    parts: dict[str, list[dict]] = {}
+    for folder in folders:
+        rows = [json.loads(line) for line in (folder / "judged.jsonl").open()]
+        kept = [row for row in rows if row["held_out_class"] or row["held_out_project"]]
+        if 0 < len(kept) < len(rows):
+            parts[folder.name] = [row for row in rows if row not in kept]
+            parts[f"{folder.name}, held out"] = kept
+        else:
+            parts[folder.name] = rows
+    every = [row for rows in parts.values() for row in rows]
+    return "\n".join([*figures.table({**parts, "all": every}), "", *figures.ablation_table(every)])
 
 
 def _list(rows: list[dict]) -> None:

@@ -137,21 +137,34 @@ def cells(rows: list[Row]) -> dict[str, list[Row]]:
     }
 
 
-def markdown(rows: list[Row], thrown: dict[str, int], peers: dict | None = None) -> str:
-    """The tables of ``docs/lies.md``."""
-    parts = {"all": rows, **{name: some for name, some in cells(rows).items() if some}}
+def table(parts: dict[str, list[Row]]) -> list[str]:
+    """All figures, a column for each part: the lines of a Markdown table."""
     found = {name: summary(some) for name, some in parts.items()}
     lines = ["| figure | " + " | ".join(parts) + " |", "| --- |" + " --- |" * len(parts)]
-    for figure in found["all"]:
+    for figure in next(iter(found.values())):
         shown = [
             each[figure] if isinstance(each[figure], int) else show(each[figure]) for each in found.values()
         ]
         lines.append(f"| {figure} | " + " | ".join(map(str, shown)) + " |")
-    lines += ["", "| evidence | lies contradicted | lies not supported | honest supported | false vetoes |",
-              "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    return lines
+
+
+def ablation_table(rows: list[Row]) -> list[str]:
+    """What is found with kinds of evidence taken away: the lines of a Markdown table."""
+    lines = [
+        "| evidence | lies contradicted | lies not supported | honest supported | false vetoes |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for way, each in ablations(rows).items():
         lines.append(f"| {way} | " + " | ".join(show(value) for value in each.values()) + " |")
-    lines += ["", "| project | lies contradicted | lies not supported | honest supported, declared | false vetoes |",
+    return lines
+
+
+def markdown(rows: list[Row], thrown: dict[str, int], peers: dict | None = None) -> str:
+    """The tables of ``docs/lies.md``."""
+    parts = {"all": rows, **{name: some for name, some in cells(rows).items() if some}}
+    lines = table(parts)
+    lines += ["", *ablation_table(rows), "", "| project | lies contradicted | lies not supported | honest supported, declared | false vetoes |",
               "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for project in sorted({row["project"] for row in rows}):
         each = summary([row for row in rows if row["project"] == project])

@@ -117,4 +117,6 @@ def _ways(evidence: Evidence) -> Iterator[tuple[str, Evidence]]:
     yield "undeclared", _declaring(evidence, None, ())
     yield "no-replay", replace(evidence, replay=None)
     yield "no-in-process", replace(evidence, sessions=(), imports=())
-    yield "outside-only", replace(evidence, sessions=(), imports=(), replay=None, changes=None)
+    source = replace(evidence.run.source, base="")
+    run = replace(evidence.run, source=source)
+    yield "outside-only", replace(evidence, run=run, sessions=(), imports=(), replay=None, changes=None)
