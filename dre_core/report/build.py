@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dre_core.capture.programmatic import JUnitCase
+from dre_core.model.canonical import JSON
 from dre_core.model.record import dataclass
 from dre_core.model.run import Run
 from dre_core.model.session import Counts, Outcome, TestRecord
@@ -24,6 +26,8 @@ WORDS = {
     Conclusion.UNTRUSTED: "intact, but signed by no key that is trusted here",
     Conclusion.FAILED: "a trustworthy record of a run that failed",
 }
+
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,4 +117,18 @@ def claim_words(report: Report) -> str:
     text = " ".join(str(word) for word in command) if isinstance(command, list) else ""
     ended = f"signal {claim.get('signal')}" if claim.get("signal") else f"exit {claim.get('exit_code')}"
     tests = f"{count_words(report.counts)}, " if report.counts else ""
-    return f"{tests}{claim.get('outcome')} ({ended}): {one_line(text, 80)}"
+    said = declared_words(claim)
+    return f"{tests}{claim.get('outcome')} ({ended}){f', {said}' if said else ''}: {one_line(text, 80)}"
+
+
+def declared_words(claim: Mapping[str, JSON]) -> str:
+    """What counts of the declaration, for who reads a verdict must see by whose word it is so; empty if nothing does.
+
+    Args:
+        claim: The verdict's claim.
+    """
+    kind, changes = claim.get("kind"), claim.get("changes")
+    names = [one_line(str(name), 60) for name in changes] if isinstance(changes, list) else []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    of = f" of {', '.join(names[:_NAMED])}{more}" if names else ""
+    return f"declared {kind or 'changes'}{of}" if kind or names else ""

@@ -17,7 +17,7 @@ from dre_core.model.text import neutral, one_line
 from dre_core.model.verdict import CheckState, Level, MethodResult
 from dre_core.report import plots, words
 from dre_core.report.analysis import located_causes
-from dre_core.report.build import Report
+from dre_core.report.build import Report, declared_words
 from dre_core.report.exhibits import Exhibits, OutputText, PatternMatch
 from dre_core.report.graph import flow_of
 from dre_core.report.playback import play
@@ -78,6 +78,7 @@ def page_of(report: Report) -> dict[str, Any]:
         "sentence": words.sentence(report),
         "cleanliness": words.cleanliness(report),
         "ended": words.ended_words(report),
+        "declared": declared_words(verdict.claim),
         "checks_sentence": words.checks_sentence(report),
         "causes": located_causes(report),
         "levels": list(Level),

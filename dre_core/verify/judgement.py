@@ -232,6 +232,7 @@ def _claim(run: Run, counts: Counts | None) -> Mapping[str, JSON]:
         "commit": run.source.commit,
         "tests": dict(tests.to_json()) if tests else None,
         "kind": run.claim.kind,
+        "changes": list(run.claim.changes),
     }
 
 

@@ -458,11 +458,45 @@ def _not_read(evidence: Evidence, facts: ReplayFacts | None) -> Ruling | None:
     if (expected and facts.base != expected) or facts.head != evidence.run.source.commit:
         return could_not_run("the clones were made of other commits than the ones to judge")
     for name in ("bb", "hh", "bh"):
-        cell = facts.cell(name)
-        if cell is None or cell.state is not CellState.RAN:
-            reason = cell.detail or cell.state.value if cell else "it was not run"
+        if reason := _not_run(facts, name):
             return could_not_run(f"the cell {name} did not run: {reason}")
     return None
+
+
+def _compares(facts: ReplayFacts) -> bool:
+    """Whether there is an old state to run the old tests of."""
+    return facts.mode is Mode.MATRIX and bool(facts.base) and facts.base != facts.head
+
+
+def _not_run(facts: ReplayFacts, name: str) -> str:
+    """Why a cell says nothing; empty where it does."""
+    cell = facts.cell(name)
+    if cell is not None and cell.state is CellState.RAN:
+        return ""
+    return cell.detail or cell.state.value if cell is not None else "it was not wanted"
+
+
+def replay_answers(evidence: Evidence) -> Ruling:
+    """Whether re-execution that was asked for came to anything: who can't be run again is not taken at his word.
+
+    A change can see to it: by what its tests need, by the time they take, by the checkout's own configuration.
+    """
+    facts = evidence.replay
+    if facts is None:
+        reasons = [gap.reason for gap in evidence.run.gaps if gap.collector == "replay"]
+        if not reasons:
+            return not_applicable("nobody asked to run the tests again (dre wrap --replay)")
+        message = f"the tests were to be run again, and were not: {reasons[0]}"
+    else:
+        wanted = ["clean", "bb", "hh", "bh"] if _compares(facts) else ["clean"]
+        lost = [(name, reason) for name in wanted if (reason := _not_run(facts, name))]
+        if not lost:
+            return passed(Vantage.RE_EXECUTED, "each cell ran that the verdict needs")
+        name, reason = lost[0]
+        message = f"the tests were to be run again, and the cell {name} did not run: {reason}"
+    remedy = "let the tests run in a clean clone, give them more time (replay.budget_seconds), or run without --replay"
+    more = {"remedy": remedy, "evidence": _digests(evidence)}
+    return found(fail("replay-answers", Weight.MINOR, Vantage.RE_EXECUTED, plain(message, 400), **more))
 
 
 def commit_reproduces(evidence: Evidence) -> Ruling:
@@ -470,9 +504,7 @@ def commit_reproduces(evidence: Evidence) -> Ruling:
     facts = evidence.replay
     if facts is None:
         return not_applicable("the commit was not run again in a clean clone (dre wrap --replay)")
-    cell = facts.cell("clean")
-    if cell is None or cell.state is not CellState.RAN:
-        reason = cell.detail or cell.state.value if cell else "it was not run"
+    if reason := _not_run(facts, "clean"):
         return could_not_run(f"the commit could not be run in a clean clone: {reason}")
     if facts.head != evidence.run.source.commit:
         return could_not_run("the clone was made of another commit than the run's")
@@ -629,6 +661,7 @@ def passes_only_elsewhere(evidence: Evidence) -> Ruling:
 
 
 REPLAY_CHECKS = (
+    Check("replay-answers", replay_answers, weight=0.3),
     Check("commit-reproduces", commit_reproduces),
     Check("changed-code-pseudo-tested", changed_code_pseudo_tested),
     Check("equality-lenient", equality_lenient, weight=0.3),

@@ -55,6 +55,30 @@ def test_a_blinded_test_is_seen_by_replay_only(blinded):
     assert any("dre claim --kind behavior-change" in line for line in verdict["missing"])
 
 
+ESCAPES = {
+    "no time in the checkout's own configuration": {"dre.yaml": "replay:\n  total_seconds: 0.01\n"},
+    "no time for a cell": {"dre.yaml": "replay:\n  budget_seconds: 0.01\n"},
+    "needs what no clone has": {
+        ".gitignore": ".dre/\n__pycache__/\nlocal.py\n",
+        "local.py": "",
+        "conftest.py": "import local\n",
+    },
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_a_change_that_can_not_be_run_again_is_not_taken_at_its_word(blinded, escape):
+    project, base = blinded
+    for name, text in ESCAPES[escape].items():
+        project.write(name, text)
+    project.commit("and more")
+    project.dre("claim", "--kind", "refactor")
+    wrap(project, base, "--replay")
+    verdict = project.verdict()
+    assert verdict["verdict"] == "inconclusive"
+    assert project.findings(verdict)["replay-answers"] == "fail"
+
+
 def test_against_a_declared_refactoring_it_is_contradicted(blinded):
     project, base = blinded
     project.dre("claim", "--kind", "refactor")
@@ -71,6 +95,8 @@ def test_a_declared_change_of_behaviour_is_supported(blinded):
     project.dre("claim", "--kind", "behavior-change", "--changes", names[0], "--changes", names[1])
     wrap(project, base, "--replay")
     assert project.verdict()["verdict"] == "supported"
+    said = f"(exit 0), declared behavior-change of {names[0]}, {names[1]}: "
+    assert said in project.dre("verify").stdout.decode()
 
 
 def test_a_replay_travels_in_the_archive(blinded, tmp_path):
