@@ -19,6 +19,7 @@ import pytest
 
 from dre_core.capture.programmatic import read_junit
 from tests.faces.cache import CACHE, installing
+from tests.faces.conftest import npm_install
 
 pytestmark = pytest.mark.faces
 
@@ -42,10 +43,7 @@ def _consumers(folder):
         if shutil.which("npm") is None:
             pytest.skip("there is no npm")
         folder.mkdir(parents=True, exist_ok=True)
-        words = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), *PACKAGES]
-        done = subprocess.run(words, capture_output=True, timeout=400, check=False)
-        if done.returncode:
-            pytest.skip("npm can't install the consumers")
+        npm_install(["npm"], "--prefix", str(folder), *PACKAGES, cwd=folder)
     return modules
 
 

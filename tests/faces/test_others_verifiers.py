@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dre_core.crypto.keys import KEY_TYPES, PublicKey
+from tests.faces.conftest import npm_install
 
 pytestmark = pytest.mark.faces
 
@@ -49,18 +50,7 @@ def node_tools():
     if not folder.is_dir():
         TOOLS.mkdir(exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=TOOLS))
-        words = [
-            "npm",
-            "install",
-            "--silent",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            str(fresh),
-            *NODE_PACKAGES,
-        ]
-        if subprocess.run(words, cwd=fresh, capture_output=True, timeout=300, check=False).returncode:
-            pytest.skip("sigstore's packages can't be installed")
+        npm_install(["npm"], "--prefix", str(fresh), *NODE_PACKAGES, cwd=fresh)
         (fresh / "verify.js").write_text(VERIFY_BUNDLE)
         with contextlib.suppress(OSError):  # another worker was faster
             fresh.rename(folder)
