@@ -28,7 +28,7 @@ from pathlib import Path
 
 import figures
 from projects import Site
-from samples import Built, Maker, plans
+from samples import SETS, Built, Maker
 
 PEERS = (
     "checkwash",
@@ -39,7 +39,6 @@ PEERS = (
     "ruff",
     "pytest",
     "pytest-cov",
-    "freezegun",
 )
 SECONDS = 90
 READING = ("agentvow", "checkwash", "prufgate", "ruff")
@@ -63,7 +62,9 @@ class Peers:
         if (self.bin / "checkwash").exists():
             return
         subprocess.run([sys.executable, "-m", "venv", str(self.bin.parent)], check=True)
-        needs = sorted({"pyyaml", "click", "sh", "wcwidth"})
+        needs = sorted(
+            {need for each in SETS.values() for project in each.projects for need in project.needs}
+        )
         subprocess.run([str(self.bin / "pip"), "install", "-q", *PEERS, *needs], check=True)
 
     def run(self, which: tuple[str, ...], limit: int, only: tuple[str, ...], seconds: float) -> None:
@@ -76,7 +77,7 @@ class Peers:
         done = {row["id"] for row in merged(self.file) if set(which) <= set(row["stopped"])}
         maker = Maker(self.site)
         chosen = [
-            plan for plan in plans() if plan.id in records and records[plan.id]["archive"] and plan.id not in done
+            plan for each in SETS.values() for plan in each.plans() if plan.id in records and records[plan.id]["archive"] and plan.id not in done
             and (not only or any(text in plan.id for text in only))
         ]  # fmt: skip
         began = time.monotonic()
