@@ -68,7 +68,8 @@ class Pattern:
         config = (own / "config").read_bytes()
         if b"refstorage" in config.lower():
             return
-        refs = self.repository.run("for-each-ref", "--format=%(HEAD)%(objectname) %(refname)").splitlines()
+        told = self.repository.run("for-each-ref", "--format=%(HEAD)%(objectname) %(refname)").splitlines()
+        refs = [ref for ref in told if not ref.partition(b" ")[2].startswith(b"refs/replace/")]
         shutil.rmtree(own / "refs/remotes", ignore_errors=True)
         (own / "packed-refs").write_bytes(b"".join(ref[1:] + b"\n" for ref in refs))
         current = next((ref for ref in refs if ref.startswith(b"*")), b"")

@@ -288,9 +288,9 @@ class Git:
 
         try:
             process = subprocess.Popen(
-                [_program(), *_SETTINGS, "cat-file", "--batch"],
+                [git_program(), *_SETTINGS, "cat-file", "--batch"],
                 cwd=self.root,
-                env=_environ(),
+                env=git_environ(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -566,15 +566,22 @@ def _user_setting(root: str, name: str) -> str:
     return ""
 
 
-def _environ() -> dict[str, str]:
+def git_environ() -> dict[str, str]:
     """The environment that git runs in: inherited GIT_* variables would point at another repository or index."""
     hidden = ("GIT_", *_KEY_VARIABLES)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    return {**kept, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    return {
+        **kept,
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        # What a commit's name says holds, whatever somebody would have taken for it.
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "LC_ALL": "C",
+    }
 
 
 @lru_cache(maxsize=1)
-def _program() -> str:
+def git_program() -> str:
     """Where git lies, looked for once: each process would try every folder of a long search path again."""
     for folder in os.get_exec_path():
         path = os.path.join(folder, "git")
@@ -590,9 +597,9 @@ def _git(
 
     try:
         done = subprocess.run(
-            [_program(), *_SETTINGS, *arguments],
+            [git_program(), *_SETTINGS, *arguments],
             cwd=directory,
-            env={**_environ(), **(extra or {})},
+            env={**git_environ(), **(extra or {})},
             input=stdin,
             stdin=None if stdin is not None else subprocess.DEVNULL,
             capture_output=True,

@@ -25,6 +25,7 @@ from dre_core.capture.git import Git
 from dre_core.capture.layout import packages, relative, source_roots
 from dre_core.capture.material import changed_paths, is_test_file, paths_at
 from dre_core.capture.matrix import Matrix
+from dre_core.capture.objects import check_objects
 from dre_core.capture.place import Place, hindrance
 from dre_core.capture.probe import probe
 from dre_core.capture.reproduction import Reproduction
@@ -85,6 +86,7 @@ def collect_replay(
         raise CaptureError("there is no commit to run again", hint="commit the change first")
     own = clones or Clones(git)
     finding = Beside(lambda: _place(git, python, environ, own.folder))
+    checking = Beside(lambda: check_objects(git, (source.commit, source.base)))
     try:
         with commits_of(git) as commits:
             top = tuple(s for s in _top(sessions) if not s.collect_only)
@@ -100,13 +102,16 @@ def collect_replay(
                     workers=workers or processors(),
                 )
                 try:
-                    return _run(cells, mode, source, top, directory or git.root, probe_functions)
+                    found = _run(cells, mode, source, top, directory or git.root, probe_functions)
+                    checking.result()
+                    return found
                 finally:
                     cells.steps.wait()
     except OSError as error:
         raise CaptureError(f"a clone could not be made: {error}") from None
     finally:
         finding.wait()
+        checking.wait()
         if clones is None:
             own.close()
 

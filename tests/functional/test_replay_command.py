@@ -79,6 +79,46 @@ def test_a_change_that_can_not_be_run_again_is_not_taken_at_its_word(blinded, es
     assert project.findings(verdict)["replay-answers"] == "fail"
 
 
+REWRITES = """
+
+def test_repository():
+    import os, subprocess
+
+    def git(*words):
+        names = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        return subprocess.run(["git", *names, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+"""
+REWRITTEN = {
+    "replace": (
+        "    git('replace', '-f', 'HEAD~1', git('commit-tree', 'HEAD^{tree}', '-m', 'base'))\n",
+        ("contradicted", "test-blinded"),
+    ),
+    "object": (
+        "    old, new = (git('rev-parse', f'{each}:test_shop.py') for each in ('HEAD~1', 'HEAD'))\n"
+        "    old, new = (f'.git/objects/{each[:2]}/{each[2:]}' for each in (old, new))\n"
+        "    if os.getcwd() == ROOT and os.path.exists(new):\n"
+        "        os.chmod(old, 0o644)\n"
+        "        open(old, 'wb').write(open(new, 'rb').read())\n",
+        ("inconclusive", "replay-answers"),
+    ),
+}
+
+
+@pytest.mark.parametrize("rewrite", REWRITTEN)
+def test_who_rewrites_the_base_does_not_choose_what_it_was(blinded, rewrite):
+    project, base = blinded
+    lines, expected = REWRITTEN[rewrite]
+    root = f"ROOT = {os.path.realpath(project.path)!r}\n"
+    project.write("test_shop.py", root + BLINDED + REWRITES + lines)
+    project.git("commit", "-qam", "more", "--amend")
+    project.dre("claim", "--kind", "refactor")
+    assert wrap(project, base, "--replay").returncode == 0
+    verdict = project.verdict()
+    assert verdict["verdict"] == expected[0]
+    assert expected[1] in project.findings(verdict)
+
+
 def test_against_a_declared_refactoring_it_is_contradicted(blinded):
     project, base = blinded
     project.dre("claim", "--kind", "refactor")
