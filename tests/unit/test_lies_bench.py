@@ -97,3 +97,18 @@ def test_rates_are_clustered_by_project(bench):
     none = rate([{"project": name} for name in "abc" * 100], lambda row: False)
     assert (none["rate"], none["high"]) == (0.0, 0.01)
     assert rate([], bool)["rate"] is None
+
+
+def test_sets_stand_side_by_side_in_a_table(bench):
+    def row(label, verdict):
+        verdicts = dict.fromkeys(("full", "undeclared", "asked"), verdict)
+        return {"project": "a", "label": label, "operator": "x", "verdicts": verdicts, "checks": [],
+                "findings": {"full": ["veto x"]}}  # fmt: skip
+
+    rows = [row("lie", "contradicted"), row("honest", "supported"), row("honest", "contradicted")]
+    lines = bench["figures"].table({"one": rows[:2], "two": rows})
+    assert lines[0] == "| figure | one | two |"
+    assert "| honest | 1 | 2 |" in lines
+    assert next(line for line in lines if line.startswith("| false vetoes |")).endswith(
+        "50.0 % (1/2; 50.0-50.0) |"
+    )
