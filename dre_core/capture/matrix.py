@@ -314,7 +314,7 @@ class Matrix:
         names, again = _renamed(bb.run, hh.run), _renamed(bb.run, bh.run)
         there = cells.execute(bh.clone, bh.words, bench=placed, aliases=bh.aliases, forked=True)
         if there.state is CellState.NOT_RUN:
-            cells.gaps.append(f"the old tests did not run in the checkout's place: {there.detail}")
+            cells.skip(("placed",), there.detail)
             return
         passing = {test: bh.run.reached(again.get(test, test)) for test in bb.run.items}
         red = [
@@ -328,6 +328,8 @@ class Matrix:
             return
         self._at_base(red)
         base = cells.execute(bb.clone, [*bb.words, *selected(bb.run, red)], bench=placed, forked=True)
+        if base.state is CellState.NOT_RUN:
+            cells.skip(("placed",), base.detail)
         for test in red:
             if _passes(base.reached(test)) or not _passes(bb.run.reached(test)):
                 at_head = names.get(test, test)

@@ -53,7 +53,8 @@ class Cell:
     """One run of a suite in a clone.
 
     Attributes:
-        name: ``clean``, ``bb``, ``bh``, ``hb``, ``hh``, ``bs`` or ``edited`` (the commit with the uncommitted edits).
+        name: ``clean``, ``bb``, ``bh``, ``hb``, ``hh``, ``bs``, ``edited`` (the commit with the uncommitted edits), or
+            ``placed`` (``bh`` in the checkout's place after all), which is named only where it did not run.
         state: What became of it.
         seconds: Wall-clock time, repeats included.
         python: The interpreter's version; empty if it did not get that far.

@@ -131,6 +131,7 @@ _CELLS = {
     "hb": "new tests, old source",
     "hh": "new tests, new source",
     "bs": "old tests and their helpers, new source",
+    "placed": "old tests, new source, in the checkout's place",
 }
 
 
