@@ -39,6 +39,7 @@ from dre_core.model.session import Outcome, Session
 
 _DOCUMENTS = (".md", ".rst", ".txt")
 _Support = tuple[frozenset[str], frozenset[str], tuple[tuple[str, str, str], ...]]
+_HOLDS_TESTS = re.compile(r"^\s*(?:async\s+)?def\s+test|^\s*class\s+\w*Test", re.M)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -52,6 +53,7 @@ class Matrix:
         head: The head commit.
         sessions: The sessions of the run.
         directory: Where the command ran.
+        unmatched: Changed files with tests at the base and at the head, of which none at the base was found.
         only_elsewhere: Old tests that pass on the new source only outside of the checkout's place; ``bh`` is in it.
     """
 
@@ -61,6 +63,7 @@ class Matrix:
     sessions: tuple[Session, ...]
     directory: str
     only_elsewhere: tuple[ReplayedTest, ...] = ()
+    unmatched: tuple[str, ...] = ()
     _words: list[str] = field(default_factory=list)
     _old: Settings = field(default_factory=Settings)
     _new: Settings = field(default_factory=Settings)
@@ -115,6 +118,7 @@ class Matrix:
             cells.skip(("hb",), "the old tests did not run on the new source")
             return [], 0
         pairs, count = self._compared(claimed)
+        self.unmatched = tuple(self._not_found())
         if has_moved and self._source_changed:
             assert placed is not None
             self.only_elsewhere = tuple(self._failing_in(placed, claimed))
@@ -302,6 +306,24 @@ class Matrix:
             for test in hidden
         ]
         return [_judged(pair, every) for pair in pairs]
+
+    def _not_found(self) -> Iterable[str]:
+        """Files that the head's tests lie in and that the change touched, whose tests at the base were not collected.
+
+        The run says where tests are looked for and which; the change may have it say what suits.
+        """
+        bb, hh = self.cells.ran["bb"].run, self.cells.ran["hh"].run
+        collected = [test for test in bb.items if is_test_file(test.partition("::")[0])]
+        known, ran = self._files([*collected, *bb.broken]), self._files(hh.items)
+        for file in changed_paths(self.cells.git, self.base, self.head):
+            is_lost = file in ran and file not in known
+            if is_lost and _HOLDS_TESTS.search(self.cells.git.show(self.base, file) or ""):
+                yield file
+
+    def _files(self, tests: Iterable[str]) -> set[str]:
+        """The paths of tests' files from the top of the tree, and from where the run says that they are."""
+        named = {test.partition("::")[0] for test in tests}
+        return named | {os.path.normpath(os.path.join(self.cells.bench.rootdir, file)) for file in named}
 
     def _failing_in(self, placed: Bench, claimed: Mapping[str, Outcome]) -> Iterable[ReplayedTest]:
         """Old tests that fail on the new source where cells ran at first, though the base's source sees no difference.

@@ -146,12 +146,13 @@ def _run(
     probed: tuple[Probed, ...] = ()
     matched = 0
     only_elsewhere: tuple[ReplayedTest, ...] = ()
+    unmatched: tuple[str, ...] = ()
     if base and base != source.commit:
         matrix = Matrix(cells=cells, base=base, head=source.commit, sessions=sessions, directory=directory)
         cells.ahead("bb", base)
         cells.together(alone.run, matrix.begin)
         pairs, matched = matrix.finish(alone.claimed())
-        only_elsewhere = matrix.only_elsewhere[:_LISTED]
+        only_elsewhere, unmatched = matrix.only_elsewhere[:_LISTED], matrix.unmatched[:_LISTED]
         if probe_functions:
             probed = probe(cells, base, source.commit, probe_functions)
     else:
@@ -176,6 +177,7 @@ def _run(
         gaps=tuple(cells.gaps),
         lenient=_lenient(cells, base, source.commit) if base else (),
         only_elsewhere=only_elsewhere,
+        unmatched=unmatched,
     )
 
 

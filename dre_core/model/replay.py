@@ -330,6 +330,7 @@ class ReplayFacts:
         lenient: Kinds of values that the change brought and that compare as none may.
         only_elsewhere: Old tests that fail on the new source in the checkout's place and pass in another, where that
             makes no difference to the old source; ``bb`` and ``bh`` are in the place.
+        unmatched: Changed files with tests at the base and at the head, of which none at the base was found.
     """
 
     mode: Mode
@@ -344,6 +345,7 @@ class ReplayFacts:
     gaps: tuple[str, ...] = ()
     lenient: tuple[Lenient, ...] = ()
     only_elsewhere: tuple[ReplayedTest, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
     def cell(self, name: str) -> Cell | None:
         """A cell by name, or None where it was not wanted."""
@@ -364,6 +366,7 @@ class ReplayFacts:
             "gaps": list(self.gaps),
             "lenient": [kind.to_json() for kind in self.lenient],
             "onlyElsewhere": [test.to_json() for test in self.only_elsewhere],
+            "unmatched": list(self.unmatched),
         }
 
     @classmethod
@@ -389,4 +392,5 @@ class ReplayFacts:
             only_elsewhere=fields.each("onlyElsewhere", ReplayedTest.parse)
             if fields.has("onlyElsewhere")
             else (),
+            unmatched=fields.texts("unmatched"),
         )

@@ -495,10 +495,14 @@ def replay_answers(evidence: Evidence) -> Ruling:
             cell.name for cell in facts.cells if cell.name in ("bs", "placed") and cell.state in _NO_TIME
         ]
         lost = [(name, reason) for name in wanted if (reason := _not_run(facts, name))]
-        if not lost:
+        if lost:
+            name, reason = lost[0]
+            message = f"the tests were to be run again, and the cell {name} did not run: {reason}"
+        elif facts.unmatched:
+            names = ", ".join(facts.unmatched[:_NAMED])
+            message = f"of {names}, which the change touched, no test of the base was found to run again"
+        else:
             return passed(Vantage.RE_EXECUTED, "each cell ran that the verdict needs")
-        name, reason = lost[0]
-        message = f"the tests were to be run again, and the cell {name} did not run: {reason}"
     remedy = "let the tests run in a clean clone, give them more time (replay.budget_seconds), or run without --replay"
     more = {"remedy": remedy, "evidence": _digests(evidence)}
     return found(fail("replay-answers", Weight.MINOR, Vantage.RE_EXECUTED, plain(message, 400), **more))

@@ -79,6 +79,43 @@ def test_a_change_that_can_not_be_run_again_is_not_taken_at_its_word(blinded, es
     assert project.findings(verdict)["replay-answers"] == "fail"
 
 
+ELSEWHERE = """
+import pathlib
+
+def pytest_configure(config):
+    config._rootpath = pathlib.Path(__file__).parent / "tools"
+"""
+ONLY_MARKED = """
+def pytest_configure(config):
+    config.addinivalue_line("markers", "new: written anew")
+    kind, old = type(config.invocation_params), config.invocation_params
+    config.invocation_params = kind(args=("--dre", "-m", "new"), plugins=None, dir=old.dir)
+"""
+MARKED = "import pytest\n\npytestmark = pytest.mark.new\n" + BLINDED
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"conftest.py": ELSEWHERE}, {"conftest.py": ONLY_MARKED, "test_shop.py": MARKED}],
+    ids=["another root", "another selection"],
+)
+def test_the_run_does_not_choose_which_old_tests_are_found(project, files):
+    project.write("tools/test_tool.py", "def test_tool():\n    assert 1 + 1 == 2\n")
+    base = project.commit("tools")
+    for name, text in {
+        "shop.py": "def double(n):\n    return 2 * n + 1\n",
+        "test_shop.py": BLINDED,
+        **files,
+    }.items():
+        project.write(name, text)
+    project.commit("tidy up")
+    project.dre("claim", "--kind", "refactor")
+    assert wrap(project, base, "--replay").returncode == 0
+    verdict = project.verdict()
+    assert verdict["verdict"] == "inconclusive"
+    assert "no test of the base was found" in str(verdict)
+
+
 REWRITES = """
 
 def test_repository():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dre_core.model.policy import Policy
@@ -55,6 +57,12 @@ def test_each_cell_that_the_verdict_needs_must_have_run(cells, expected):
     message = said(facts(**cells))
     assert message.endswith(expected)
     assert bool(message) == bool(expected)
+
+
+def test_old_tests_that_were_not_found_are_no_answer():
+    found = replace(facts(**RAN), unmatched=("tests/test_a.py",))
+    assert said(found).startswith("of tests/test_a.py, which the change touched, no test of the base")
+    assert ReplayFacts.parse(found.to_json()) == found
 
 
 @pytest.mark.parametrize(("mode", "base"), [(Mode.CLEAN, ""), (Mode.MATRIX, ""), (Mode.MATRIX, "h")])
