@@ -16,6 +16,7 @@ from dre_core.capture.beside import Beside, Gate
 from dre_core.capture.clones import Clones
 from dre_core.capture.git import Git
 from dre_core.capture.inherited import child_environ
+from dre_core.capture.installed import Installed
 from dre_core.capture.replay import collect_replay
 from dre_core.capture.sessions import folded_sessions
 from dre_core.capture.stem import Stem, processors
@@ -157,6 +158,7 @@ class Replaying:
         observation: What the parent process saw; None if there was none.
         stem: An interpreter that was started for it.
         ahead: Clones that were begun for it.
+        installed: What the interpreter loads besides the project, as it was before the command.
     """
 
     def __init__(
@@ -167,8 +169,10 @@ class Replaying:
         observation: Observation | None,
         stem: Stem | None = None,
         ahead: Ahead | None = None,
+        installed: Installed | None = None,
     ) -> None:
         self._operation = operation
+        self._installed = installed
         self._gate = Gate(is_open=False)
         sessions = [s for s in folded_sessions(operation.experiment.journal).values() if not s.parent]
         python = interpreter_of(sessions, observation)
@@ -185,6 +189,11 @@ class Replaying:
         operation = self._operation
         try:
             facts = self._beside.result()
+            if self._installed is not None and (path := self._installed.changed()):
+                raise CaptureError(
+                    f"{path} was changed since the command began, and what runs the tests again loads it",
+                    hint="run the command again: what tests install belongs in an environment of their own",
+                )
         except DREError as error:
             operation.facts.gap("replay", operation.masker.text(str(error)), error.hint)
             return

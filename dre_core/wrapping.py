@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dre_core.capture.collector import Collector
     from dre_core.capture.executable import Executable
     from dre_core.capture.growth import Growth
+    from dre_core.capture.installed import Installed
     from dre_core.capture.monitor import Monitor
     from dre_core.capture.process import Command
     from dre_core.capture.result import ProcessResult
@@ -72,6 +73,7 @@ class _Company:
         live: Collectors that look while it runs, if there are any.
         pulse: Folds its events, once it has run for a while.
         stem: An interpreter that replays will fork cells from.
+        installed: What that loads besides the project, as it was before.
     """
 
     monitor: Monitor
@@ -79,6 +81,7 @@ class _Company:
     live: Live | None
     pulse: Pulse | None
     stem: Stem | None
+    installed: Installed | None
 
 
 def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, int, int]) -> Wrapped:
@@ -110,14 +113,16 @@ def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, 
         executable_mode=f"{executable.mode:04o}",
         interpreter=printable(executable.interpreter),
     )
-    stem = _stem(engine, command, executable) if wishes.replay else None
+    stem, installed = _for_replay(engine, command, executable) if wishes.replay else (None, None)
     try:
         operation = engine.begin("wrap", command.argv, wishes, facts=facts, parent=_parent(engine))
         if stem is not None and operation.facts.source.commit:
             # The base's texts lie where the head's do: relative to the top.
             stem.compile(_top(engine.directory), operation.facts.old_sources)
         try:
-            return _wrap(engine, operation, command, wishes, executable, standard, (watching, stem))
+            return _wrap(
+                engine, operation, command, wishes, executable, standard, (watching, stem, installed)
+            )
         finally:
             operation.close()
             operation.log.close()
@@ -126,15 +131,16 @@ def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, 
             stem.close()
 
 
-def _stem(engine: Engine, command: Command, executable: Executable) -> Stem | None:
-    """What the tests will be run again from, made ready on another processor before the command is started."""
+def _for_replay(engine: Engine, command: Command, executable: Executable) -> tuple[Stem | None, Installed]:
+    """What the tests will be run again from, made ready on another processor, and what that loads, as it is now."""
     from dre_core.capture.inherited import child_environ
+    from dre_core.capture.installed import Installed
     from dre_core.capture.stem import Stem, environ_of_cells, processors
 
-    if processors() < 2:
-        return None
     python = _interpreter(command, executable, engine.environ.get("PATH"))
-    return Stem.start(python, environ_of_cells(child_environ(engine.environ), str(engine.root)))
+    environ = child_environ(engine.environ)
+    stem = Stem.start(python, environ_of_cells(environ, str(engine.root))) if processors() > 1 else None
+    return stem, Installed(python or sys.executable, environ)
 
 
 def _interpreter(command: Command, executable: Executable, path: str | None) -> str:
@@ -187,7 +193,7 @@ def _wrap(
     wishes: Wishes,
     executable: Executable,
     standard: tuple[int, int, int],
-    beside: tuple[Mapping[str, Collector] | None, Stem | None],
+    beside: tuple[Mapping[str, Collector] | None, Stem | None, Installed | None],
 ) -> Wrapped:
     from dre_core.capture.growth import Growth
     from dre_core.capture.inherited import child_environ
@@ -200,7 +206,7 @@ def _wrap(
     monitor = Monitor()
     growth = Growth(operation.experiment.journal)
     live = None
-    watching, stem = beside
+    watching, stem, installed = beside
     if watching is not None:
         from dre_core.live import Live
 
@@ -251,7 +257,9 @@ def _wrap(
         raise
     try:
         with _ahead(engine, operation, wishes.replay) as ahead:
-            company = _Company(monitor=monitor, growth=growth, live=live, pulse=pulse, stem=stem)
+            company = _Company(
+                monitor=monitor, growth=growth, live=live, pulse=pulse, stem=stem, installed=installed
+            )
             return _seal_wrapped(engine, operation, output, result, wishes, company, ahead)
     except Exception as error:
         # The command has run: whatever goes wrong now must not change what it returned.
@@ -260,12 +268,12 @@ def _wrap(
 
 
 def _look_and_replay(
-    engine: Engine, operation: Operation, mode: str, observation: Observation, stem: Stem | None, ahead: Ahead
+    engine: Engine, operation: Operation, mode: str, observation: Observation, company: _Company, ahead: Ahead
 ) -> None:
     """Lets collectors look after the run, and runs the tests again when they have looked."""
     from dre_core.replaying import Replaying
 
-    replaying = Replaying(engine, operation, mode, observation, stem, ahead)
+    replaying = Replaying(engine, operation, mode, observation, company.stem, ahead, company.installed)
     try:
         operation.take_coverage()
         operation.look_after()
@@ -329,7 +337,7 @@ def _seal_wrapped(
     for gap in result.gaps:
         operation.facts.gap("process", operation.masker.text(gap))
     if ahead is not None:
-        _look_and_replay(engine, operation, wishes.replay, observation, company.stem, ahead)
+        _look_and_replay(engine, operation, wishes.replay, observation, company, ahead)
     else:
         operation.take_coverage()
         operation.look_after()

@@ -156,6 +156,35 @@ def test_who_rewrites_the_base_does_not_choose_what_it_was(blinded, rewrite):
     assert expected[1] in project.findings(verdict)
 
 
+ADDS_A_PLUGIN = """
+
+def test_settings():
+    import glob, pathlib, os
+    (site,) = glob.glob(os.path.expanduser("~/.local/lib/python3*/site-packages"))
+    info = pathlib.Path(site, "helping-1.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\\nName: helping\\nVersion: 1\\n")
+    (info / "entry_points.txt").write_text("[pytest11]\\nhelping = helping\\n")
+    lines = ["import pytest", "@pytest.hookimpl(hookwrapper=True)", "def pytest_pyfunc_call(pyfuncitem):",
+             "    (yield).force_result(True)"]
+    pathlib.Path(site, "helping.py").write_text("\\n".join(lines) + "\\n")
+"""
+
+
+def test_what_a_test_installs_does_not_run_the_tests_again(blinded):
+    project, base = blinded
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = Path(os.environ["HOME"], ".local/lib", version, "site-packages")
+    site.mkdir(parents=True)
+    project.write("test_shop.py", BLINDED + ADDS_A_PLUGIN.replace("\\\\n", "\\n"))
+    project.git("commit", "-qam", "more", "--amend")
+    project.dre("claim", "--kind", "refactor")
+    assert wrap(project, base, "--replay").returncode == 0
+    verdict = project.verdict()
+    assert verdict["verdict"] == "inconclusive"
+    assert "helping-1.dist-info/entry_points.txt was changed" in str(verdict)
+
+
 def test_against_a_declared_refactoring_it_is_contradicted(blinded):
     project, base = blinded
     project.dre("claim", "--kind", "refactor")
