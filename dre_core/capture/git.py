@@ -36,6 +36,8 @@ _SIGNATURE_STATES = {
     "E": "unchecked", "N": "unchecked",
 }  # fmt: skip
 _SIGNATURE_KINDS = {"SSH SIGNATURE": "ssh", "SIGNED MESSAGE": "x509"}
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
+_FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # No program that git starts, filters of the checkout's configuration included, may see these.
 _KEY_VARIABLES = ("DRE_SIGNING_KEY", "DRE_PASSPHRASE")
 _SETTINGS = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
@@ -236,13 +238,17 @@ class Git:
         return lines[-1].decode() if lines else ""
 
     def resolve(self, revision: str) -> str:
-        """Commit id of a revision.
+        """Commit id of a revision; a branch before a tag of its name, which git would take and anybody may push.
 
         Raises:
             CaptureError: The object store does not have it.
         """
         if revision.startswith("-"):
             raise CaptureError(f"{revision!r} is no revision")
+        if _NAME.fullmatch(revision) and not _FULL_ID.fullmatch(revision):
+            names = [f"refs/heads/{revision}", f"refs/remotes/{revision}"]
+            found = self.run("for-each-ref", "--format=%(refname)", *names).decode().splitlines()
+            revision = next((name for name in names if name in found), revision)
         return self.run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").decode().strip()
 
     def merge_base(self, left: str, right: str) -> str:

@@ -181,3 +181,20 @@ def test_a_git_that_ends_too_early_is_no_absent_file(project, git):
         past._process.wait()
         with pytest.raises(CaptureError, match="ended"):
             past.show("README.md")
+
+
+def test_a_branch_is_meant_before_a_tag_of_its_name(project, git):
+    base = project.git("rev-parse", "HEAD")
+    project.write("a.txt", "a")
+    head = project.commit("more")
+    project.git("branch", "old", base)
+    project.git("update-ref", "refs/remotes/origin/old", base)
+    for name in ("old", "origin/old", "new"):
+        project.git("tag", name, head)
+    assert [git.resolve(name) for name in ("old", "origin/old", "new", head, "HEAD~1")] == [
+        base,
+        base,
+        head,
+        head,
+        base,
+    ]
