@@ -53,6 +53,8 @@ class Installed:
         for path in self._files():
             try:
                 status = os.stat(path)
+                if path.endswith(_BYTECODE) and _is_stale(path, status.st_mtime):
+                    continue
             except OSError:
                 continue
             yield path, (status.st_ino, status.st_size, status.st_ctime_ns)
@@ -70,6 +72,12 @@ class Installed:
         if str(_OURS) not in self._folders:  # an editable installation
             for name in _JUDGES:
                 yield from _below(str(_OURS / name))
+
+
+def _is_stale(path: str, mtime: float) -> bool:
+    """Whether bytecode is older than its source, so that whoever imports that makes it anew."""
+    folder, name = os.path.split(path)
+    return os.stat(os.path.join(os.path.dirname(folder), f"{name.partition('.')[0]}.py")).st_mtime > mtime
 
 
 def _names(folder: str) -> Iterable[str]:

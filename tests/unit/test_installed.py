@@ -49,6 +49,13 @@ def test_other_packages_and_new_bytecode_are_not(site, name):
     assert before.changed() == ""
 
 
+def test_bytecode_that_has_to_be_made_anew_is_not(site):
+    os.utime(site / "_pytest/__pycache__/python.pyc", (1, 1))
+    before = installed(site)
+    (site / "_pytest/__pycache__/python.pyc").write_text("y = 2\n")
+    assert before.changed() == ""
+
+
 def test_ours_is_looked_at_wherever_it_lies(tmp_path):
     import dre_core
 
