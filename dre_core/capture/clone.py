@@ -1,7 +1,8 @@
 """A throw-away clone of one commit: the place where a suite runs again.
 
-Made by ``git clone --shared`` into a temporary folder, with hooks off and inherited ``GIT_*`` cleared; the
-user's own tree is only read. Files of another commit can be laid over it. One such clone serves as the pattern of all.
+Made by ``git clone --shared`` into a temporary folder, with hooks off, inherited ``GIT_*`` cleared and settings of its
+own: what ran before could have written the user's, and a filter there changes what is checked out. The user's own tree
+is only read. Files of another commit can be laid over it. One such clone serves as the pattern of all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +23,27 @@ _NO_HOOKS = (
     "-c",
     "core.hooksPath=/dev/null",
     "-c",
+    "core.attributesFile=/dev/null",
+    "-c",
     "protocol.file.allow=always",
     "-c",
     "advice.detachedHead=false",
 )
+# In a file, for git heeds no other kind where a repository is another user's; whether it may be read was asked before,
+# with the user's own settings.
+_SETTINGS = """\
+[safe]
+\tdirectory = *
+"""
+# As `git lfs install` writes it.
+_LARGE_FILES = """\
+[filter "lfs"]
+\tclean = git-lfs clean -- %f
+\tsmudge = git-lfs smudge -- %f
+\tprocess = git-lfs filter-process
+\trequired = true
+"""
+_DESCRIPTION = "Unnamed repository; edit this file 'description' to name the repository.\n"
 # Names that would be imported in place of the interpreter's or the runner's own, once a root is on the path.
 _SHADOWS = ("pytest", "_pytest", "pluggy", "sitecustomize", "usercustomize", "_distutils_hack")
 
@@ -38,6 +55,9 @@ class Pattern:
         repository: The user's work tree.
         folder: Where it goes; must not exist.
 
+    Attributes:
+        environ: What git is run with, so that it reads no settings but those that are written here.
+
     Raises:
         CaptureError: git refuses.
     """
@@ -45,17 +65,26 @@ class Pattern:
     def __init__(self, repository: Git, folder: Path) -> None:
         self.repository = repository
         self._folder = folder
-        repository.run(
-            *_NO_HOOKS, "clone", "--shared", "--no-checkout", "--quiet", repository.root, str(folder)
-        )
-        with suppress(OSError), (folder / ".git" / "info" / "exclude").open("a") as stream:
-            stream.write("__pycache__/\n")
         self.branch = ""
         try:
+            self.environ = _settings(folder.parent / "settings")
+            Git(str(folder.parent), self.environ).run(
+                *_NO_HOOKS, "clone", "--template=", "--shared", "--no-checkout", "--quiet",
+                repository.root, str(folder),
+            )  # fmt: skip
+            self._take_the_usual(folder / ".git")
             self._share_objects(folder.parent / OBJECTS)
             self._take_names(folder / ".git")
         except OSError as error:
             raise CaptureError(f"a clone could not be made: {error}") from None
+
+    @staticmethod
+    def _take_the_usual(own: Path) -> None:
+        """What git's own template has, which nobody could have written into."""
+        for name in ("hooks", "info", "branches"):
+            (own / name).mkdir(exist_ok=True)
+        (own / "description").write_text(_DESCRIPTION)
+        (own / "info/exclude").write_text("__pycache__/\n")
 
     def _share_objects(self, folder: Path) -> None:
         """Names the place where a clone that stands in the checkout's place finds the objects; else it is empty."""
@@ -116,7 +145,7 @@ class Clone:
         self.commit = commit
         self._pattern = pattern
         self._repository = pattern.repository
-        self._git = Git(str(folder))
+        self._git = Git(str(folder), pattern.environ)
         self._steps: list[Callable[[], None]] = []
         self._is_touched = False
         self.shadows = self._check_out()
@@ -213,6 +242,22 @@ class Clone:
     def _do(self, step: Callable[[], None]) -> None:
         step()
         self._steps.append(step)
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    """Variables that have git read only what is written into a folder, and nothing of the user's or the system's."""
+    folder.mkdir()
+    file = folder / ".gitconfig"
+    file.write_text(_SETTINGS + (_LARGE_FILES if shutil.which("git-lfs") else ""))
+    found = {
+        "GIT_CONFIG_GLOBAL": str(file),
+        "GIT_ATTR_NOSYSTEM": "1",
+        # An older git knows no other way.
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    # There the system's settings say how lines end and how long a path may be.
+    return found if os.name == "nt" else {**found, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 def _quoted(text: bytes) -> bytes:

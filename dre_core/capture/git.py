@@ -115,10 +115,12 @@ class Git:
 
     Args:
         root: Top level of the work tree.
+        environ: More variables for what :meth:`run` runs.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, environ: Mapping[str, str] | None = None) -> None:
         self.root = root
+        self._environ = environ or {}
 
     @classmethod
     def find(cls, directory: str) -> Git | None:
@@ -148,7 +150,7 @@ class Git:
         Raises:
             CaptureError: git failed; the message is git's first line.
         """
-        return _git(self.root, *arguments, stdin=stdin)
+        return _git(self.root, *arguments, stdin=stdin, extra=self._environ)
 
     def head(self) -> Head:
         """Facts about HEAD, in two commands; the parents are the commit's own, also in a shallow clone."""

@@ -185,6 +185,40 @@ def test_what_a_test_installs_does_not_run_the_tests_again(blinded):
     assert "helping-1.dist-info/entry_points.txt was changed" in str(verdict)
 
 
+SETTINGS = """
+
+def test_settings():
+    import pathlib
+
+    home = pathlib.Path.home()
+    loosen = "[filter \\"loosen\\"]\\n\\tclean = cat\\n\\tsmudge = sed -e 's/[=]= [0-9]*/> 0/'\\n"
+    folder = home / {folder!r}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "attributes").write_text("test_shop.py filter=loosen\\n")
+    (home / {file!r}).write_text(loosen + {setting!r})
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "setting"),
+    [
+        ("own", ".gitconfig", "[core]\n\tattributesFile = ~/own/attributes\n"),
+        ("own/info", ".gitconfig", "[init]\n\ttemplateDir = ~/own\n"),
+        (".config/git", ".config/git/config", ""),
+    ],
+    ids=["a filter", "a template", "the other place of settings"],
+)
+def test_who_writes_the_users_settings_does_not_choose_what_is_checked_out(blinded, folder, file, setting):
+    project, base = blinded
+    project.write("test_shop.py", BLINDED + SETTINGS.format(folder=folder, file=file, setting=setting))
+    project.git("commit", "-qam", "more", "--amend")
+    project.dre("claim", "--kind", "refactor")
+    assert wrap(project, base, "--replay").returncode == 0
+    verdict = project.verdict()
+    assert verdict["verdict"] == "contradicted"
+    assert "test-blinded" in project.findings(verdict)
+
+
 def test_against_a_declared_refactoring_it_is_contradicted(blinded):
     project, base = blinded
     project.dre("claim", "--kind", "refactor")
