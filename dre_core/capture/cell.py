@@ -210,7 +210,7 @@ class Bench:
         lines, place = folder / "lines.jsonl", folder / "output"
         stands = self.place
         root = stands.root if stands is not None else clone.root
-        bindings = stands.bindings(clone.root) if stands is not None else ""
+        bindings = stands.bindings(clone.root, folder) if stands is not None else ""
         words = [word.replace(str(clone.root), str(root)) for word in words]
         words = ["-p", _PLUGIN, "--maxfail=0", *words]
         inside = root / cwd.relative_to(clone.root)

@@ -3,8 +3,8 @@
 Code may behave where it is run again and nowhere else, by asking where it stands. So each cell finds its clone at the
 checkout's own path, in a mount namespace of its own (``standing.py``); the user's tree is neither seen nor touched.
 What a cell needs of that tree is bound into the clone: the environment of the interpreter, if it lies there, and the
-objects that clones share. Where that can't be done, or where what the run found does not hold there, cells run in the
-temporary folder, as they do on every system but Linux.
+objects that clones share. Of the other cells' clones it sees nothing. Where that can't be done, or where what the run
+found does not hold there, cells run in the temporary folder, as they do on every system but Linux.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -64,17 +65,33 @@ class Place:
 
     def _can_be_taken(self, scratch: Path) -> bool:
         with suppress(OSError, subprocess.SubprocessError):
-            command = [self._python, "-I", "-S", str(STANDING), self.bindings(scratch / OBJECTS)]
+            own = Path(tempfile.mkdtemp(dir=scratch))
+            (scratch / OBJECTS).mkdir(exist_ok=True)
+            bindings = self.bindings(scratch / OBJECTS, own)
+            command = [self._python, "-I", "-S", str(STANDING), bindings]
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_SECONDS, check=False
             )
             return done.returncode == 0
         return False
 
-    def bindings(self, clone: Path) -> str:
-        """What is bound where for a clone, as ``standing.py`` reads it."""
+    def bindings(self, clone: Path, own: Path) -> str:
+        """What is bound where for a clone, as ``standing.py`` reads it.
+
+        Args:
+            clone: Its top.
+            own: The cell's own folder in the replay's temporary folder, of which it sees no other: code that runs
+                in one cell could write into the clones of the next ones.
+        """
         within = [[str(self.root / each), str(clone / each)] for each in self._inside]
-        return json.dumps([*map(list, self._objects), *within, [str(clone), str(self.root)]])
+        scratch = own.parent
+        seen = scratch / f"{own.name}-seen"
+        hiding = [
+            [str(own), str(seen / own.name)],
+            [str(scratch / OBJECTS), str(seen / OBJECTS)],
+            [str(seen), str(scratch)],
+        ]
+        return json.dumps([*map(list, self._objects), *within, [str(clone), str(self.root)], *hiding])
 
     def launcher(self, bindings: str, folder: str) -> list[str]:
         """Words that go before a command, so that it runs there."""

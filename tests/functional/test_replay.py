@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from dataclasses import replace
 
 import pytest
@@ -695,6 +696,26 @@ def test_tests_that_ask_git_find_the_checkouts_own_branches_and_remotes(placed):
     placed.session = lambda: session
     facts = placed.replay(kind="refactor", mode="clean")
     assert (facts, placed.facts.gaps, placed.facts.compared) == ({}, (), 3)
+
+
+SEES = """
+
+def test_others():
+    import glob, tempfile
+    assert glob.glob(tempfile.gettempdir() + "/dre-replay-*/*/*shop.py") == []
+    assert glob.glob(tempfile.gettempdir() + "/dre-replay-*/*/.git") == []
+"""
+
+
+def test_a_cell_sees_nothing_of_the_others(placed, tmp_path, monkeypatch):
+    placed.base(shop=SHOP, test_shop=TESTS + SEES)
+    placed.head(shop=SHOP.replace("n * 1.2", "1.2 * n"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert placed.replay(kind="refactor") == {}
+    assert (placed.facts.tests, placed.facts.gaps) == ((), ())
 
 
 def test_what_only_the_checkout_has_is_no_reproach(placed):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from dre_core.capture.git import Git
+from dre_core.capture.replay import why_elsewhere
 from dre_core.store.folder import Folder
 
 BLINDED = """
@@ -35,10 +37,10 @@ def blinded(project):
     return project, base
 
 
-def wrap(project, base, *options):
+def wrap(project, base, *options, **environ):
     from tests.conftest import PYTEST
 
-    return project.dre("wrap", "--base", base, *options, "--", *PYTEST, "--dre", "-q")
+    return project.dre("wrap", "--base", base, *options, "--", *PYTEST, "--dre", "-q", environ=environ)
 
 
 def test_a_blinded_test_is_seen_by_replay_only(blinded):
@@ -214,6 +216,35 @@ def test_who_writes_the_users_settings_does_not_choose_what_is_checked_out(blind
     project.git("commit", "-qam", "more", "--amend")
     project.dre("claim", "--kind", "refactor")
     assert wrap(project, base, "--replay").returncode == 0
+    verdict = project.verdict()
+    assert verdict["verdict"] == "contradicted"
+    assert "test-blinded" in project.findings(verdict)
+
+
+LOOSENS = """
+
+def test_others():
+    import os, pathlib, tempfile, time
+
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        for file in pathlib.Path(tempfile.gettempdir()).glob("dre-replay-*/*/test_shop.py"):
+            new = file.with_name("new")
+            new.write_text(file.read_text().replace("== 2", "> 0").replace("== 4", "> 0"))
+            os.replace(new, file)
+        time.sleep(0.001)
+"""
+
+
+def test_who_rewrites_the_clones_of_other_cells_finds_none(blinded, tmp_path):
+    project, base = blinded
+    if why_elsewhere(Git(str(project.path)), sys.executable, os.environ):
+        pytest.skip("a clone can't stand in the checkout's place here")
+    project.write("test_shop.py", BLINDED + LOOSENS)
+    project.git("commit", "-qam", "more", "--amend")
+    project.dre("claim", "--kind", "refactor")
+    (tmp_path / "temporary").mkdir()
+    assert wrap(project, base, "--replay", TMPDIR=str(tmp_path / "temporary")).returncode == 0
     verdict = project.verdict()
     assert verdict["verdict"] == "contradicted"
     assert "test-blinded" in project.findings(verdict)
