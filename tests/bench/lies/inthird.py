@@ -539,7 +539,7 @@ class PatchedWhileTested:
         )
 
 
-class UpToDate:
+class Stamped:
     """Make finds a stamp that is newer than all sources and runs nothing; the twin has no stamp yet."""
 
     id, checks, scenario = "up-to-date-stamp", tuple(_NONE.split()), SAME
@@ -641,7 +641,7 @@ IN_THIRD: tuple = (
     OneShard(),
     Ratchet(),
     PatchedWhileTested(),
-    UpToDate(),
+    Stamped(),
     RunLie("find-exec", "find . -name 'test*.py' -exec {pytest} {} \\;", "find . -name 'test*.py' -exec {pytest} {} +",
            _EXIT),
     RunLie("export-masks", 'export SUMMARY="$({pytest})" && echo "$SUMMARY"',
