@@ -699,7 +699,7 @@ def test_what_closing_answers_changes_nothing(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "close", failing)
-    script = "(sleep 0.6; echo late) & echo hello; exit 7"
+    script = "(sleep 5; echo late) & echo hello; exit 7"
     recorded = Recorded(tmp_path, script, shell=True, pty=pty, monitor=Monitor())
     monkeypatch.undo()
     assert (recorded.result.exit_code, recorded.out.split()) == (7, [b"hello"])
