@@ -64,6 +64,21 @@ class Wrapped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """What is made ready before the command.
+
+    Attributes:
+        watching: Collectors that look while it runs; None if there are none.
+        stem: An interpreter that a replay will fork cells from.
+        installed: What that loads besides the project, as it is now.
+    """
+
+    watching: Mapping[str, Collector] | None
+    stem: Stem | None = None
+    installed: Installed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Company:
     """What goes on beside the command.
 
@@ -72,16 +87,14 @@ class _Company:
         growth: Looks at the journals of its test sessions.
         live: Collectors that look while it runs, if there are any.
         pulse: Folds its events, once it has run for a while.
-        stem: An interpreter that replays will fork cells from.
-        installed: What that loads besides the project, as it was before.
+        ready: What was there before it.
     """
 
     monitor: Monitor
     growth: Growth
     live: Live | None
     pulse: Pulse | None
-    stem: Stem | None
-    installed: Installed | None
+    ready: _Ready
 
 
 def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, int, int]) -> Wrapped:
@@ -113,26 +126,32 @@ def wrap(engine: Engine, command: Command, wishes: Wishes, standard: tuple[int, 
         executable_mode=f"{executable.mode:04o}",
         interpreter=printable(executable.interpreter),
     )
-    stem, installed = _for_replay(engine, command, executable) if wishes.replay else (None, None)
+    ready = _ready(engine, command, executable, watching, wishes)
     try:
         operation = engine.begin("wrap", command.argv, wishes, facts=facts, parent=_parent(engine))
-        if stem is not None and operation.facts.source.commit:
+        if ready.stem is not None and operation.facts.source.commit:
             # The base's texts lie where the head's do: relative to the top.
-            stem.compile(_top(engine.directory), operation.facts.old_sources)
+            ready.stem.compile(_top(engine.directory), operation.facts.old_sources)
         try:
-            return _wrap(
-                engine, operation, command, wishes, executable, standard, (watching, stem, installed)
-            )
+            return _wrap(engine, operation, command, wishes, executable, standard, ready)
         finally:
             operation.close()
             operation.log.close()
     finally:
-        if stem is not None:
-            stem.close()
+        if ready.stem is not None:
+            ready.stem.close()
 
 
-def _for_replay(engine: Engine, command: Command, executable: Executable) -> tuple[Stem | None, Installed]:
-    """What the tests will be run again from, made ready on another processor, and what that loads, as it is now."""
+def _ready(
+    engine: Engine,
+    command: Command,
+    executable: Executable,
+    watching: Mapping[str, Collector] | None,
+    wishes: Wishes,
+) -> _Ready:
+    """What goes before the command; what a replay needs is made ready on another processor."""
+    if not wishes.replay:
+        return _Ready(watching=watching)
     from dre_core.capture.inherited import child_environ
     from dre_core.capture.installed import Installed
     from dre_core.capture.stem import Stem, environ_of_cells, processors
@@ -140,7 +159,7 @@ def _for_replay(engine: Engine, command: Command, executable: Executable) -> tup
     python = _interpreter(command, executable, engine.environ.get("PATH"))
     environ = child_environ(engine.environ)
     stem = Stem.start(python, environ_of_cells(environ, str(engine.root))) if processors() > 1 else None
-    return stem, Installed(python or sys.executable, environ)
+    return _Ready(watching=watching, stem=stem, installed=Installed(python, environ))
 
 
 def _interpreter(command: Command, executable: Executable, path: str | None) -> str:
@@ -193,7 +212,7 @@ def _wrap(
     wishes: Wishes,
     executable: Executable,
     standard: tuple[int, int, int],
-    beside: tuple[Mapping[str, Collector] | None, Stem | None, Installed | None],
+    ready: _Ready,
 ) -> Wrapped:
     from dre_core.capture.growth import Growth
     from dre_core.capture.inherited import child_environ
@@ -206,11 +225,10 @@ def _wrap(
     monitor = Monitor()
     growth = Growth(operation.experiment.journal)
     live = None
-    watching, stem, installed = beside
-    if watching is not None:
+    if ready.watching is not None:
         from dre_core.live import Live
 
-        live = Live(operation, watching)
+        live = Live(operation, ready.watching)
         output.listener = live.heard
 
     pulse: Pulse | None = None
@@ -257,9 +275,7 @@ def _wrap(
         raise
     try:
         with _ahead(engine, operation, wishes.replay) as ahead:
-            company = _Company(
-                monitor=monitor, growth=growth, live=live, pulse=pulse, stem=stem, installed=installed
-            )
+            company = _Company(ready=ready, monitor=monitor, growth=growth, live=live, pulse=pulse)
             return _seal_wrapped(engine, operation, output, result, wishes, company, ahead)
     except Exception as error:
         # The command has run: whatever goes wrong now must not change what it returned.
@@ -268,12 +284,12 @@ def _wrap(
 
 
 def _look_and_replay(
-    engine: Engine, operation: Operation, mode: str, observation: Observation, company: _Company, ahead: Ahead
+    engine: Engine, operation: Operation, mode: str, observation: Observation, ready: _Ready, ahead: Ahead
 ) -> None:
     """Lets collectors look after the run, and runs the tests again when they have looked."""
     from dre_core.replaying import Replaying
 
-    replaying = Replaying(engine, operation, mode, observation, company.stem, ahead, company.installed)
+    replaying = Replaying(engine, operation, mode, observation, ready.stem, ahead, ready.installed)
     try:
         operation.take_coverage()
         operation.look_after()
@@ -337,7 +353,7 @@ def _seal_wrapped(
     for gap in result.gaps:
         operation.facts.gap("process", operation.masker.text(gap))
     if ahead is not None:
-        _look_and_replay(engine, operation, wishes.replay, observation, company, ahead)
+        _look_and_replay(engine, operation, wishes.replay, observation, company.ready, ahead)
     else:
         operation.take_coverage()
         operation.look_after()

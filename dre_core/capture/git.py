@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from dre_core.errors import CaptureError
 from dre_core.model.record import dataclass
@@ -437,17 +437,29 @@ class Past:
         """Kind and bytes of what lies at a path; both empty where nothing does."""
         self._asked.write(f"{self._commit}:".encode() + os.fsencode(path) + b"\n")
         self._asked.flush()
-        # "<id> blob <size>", or "<what was asked for> missing".
-        words = self._told.readline().split()
-        if words and words[-1] == b"missing":
+        answer = read_answer(self._told)
+        if answer is None:
             return b"", b""
-        if len(words) != 3 or not words[2].isdigit():
-            raise CaptureError("git cat-file ended before it answered")
-        size = int(words[2])
+        kind, size = answer
         data = self._told.read(size + 1)
         if len(data) <= size:
             raise CaptureError("git cat-file ended before it answered")
-        return words[1], data[:size]
+        return kind, data[:size]
+
+
+def read_answer(told: IO[bytes]) -> tuple[bytes, int] | None:
+    """Kind and size of the object whose bytes and a newline come next from ``git cat-file``; None if there is none.
+
+    Raises:
+        CaptureError: git ended.
+    """
+    # "<id> blob <size>", or "<what was asked for> missing".
+    words = told.readline().split()
+    if words[-1:] == [b"missing"]:
+        return None
+    if len(words) != 3 or not words[2].isdigit():
+        raise CaptureError("git cat-file ended before it answered")
+    return words[1], int(words[2])
 
 
 def normalise_address(address: str) -> str:

@@ -30,7 +30,9 @@ class Installed:
 
     def __init__(self, python: str, environ: Mapping[str, str]) -> None:
         prefix = os.path.dirname(os.path.dirname(os.path.abspath(python)))
-        bases = [prefix, os.path.join(prefix, "local"), os.path.join(environ.get("HOME") or "~", ".local")]
+        bases = [prefix, os.path.join(prefix, "local")]
+        if home := environ.get("HOME"):
+            bases.append(os.path.join(home, ".local"))
         self._folders = [
             folder
             for base in bases

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import IO
 
 from dre_core.capture.beside import Beside
-from dre_core.capture.git import Git, git_environ, git_program
+from dre_core.capture.git import Git, git_environ, git_program, read_answer
 from dre_core.errors import CaptureError
 
 _CHUNK_BYTES = 1 << 20
@@ -64,21 +65,16 @@ def check_objects(git: Git, commits: Iterable[str]) -> None:
 
 
 def _ask(asked: IO[bytes], names: Iterable[str]) -> None:
-    try:
+    with suppress(OSError), asked:  # whoever reads the answers sees that it ended
         asked.write("".join(f"{name}\n" for name in names).encode())
-        asked.close()
-    except OSError:  # whoever reads the answers sees that it ended
-        pass
 
 
 def _check(name: str, told: IO[bytes]) -> None:
-    """Reads one answer: ``NAME KIND SIZE``, then the bytes; or ``NAME missing``, which no clone can have either."""
-    words = told.readline().split()
-    if words[-1:] == [b"missing"]:
+    """Reads one answer; what is missing no clone can have either."""
+    answer = read_answer(told)
+    if answer is None:
         return
-    if len(words) != 3 or not words[2].isdigit():
-        raise CaptureError("git cat-file ended before it answered")
-    kind, left = words[1], int(words[2])
+    kind, left = answer
     digest = hashlib.sha1(usedforsecurity=False) if len(name) == _SHA1_DIGITS else hashlib.sha256()
     digest.update(b"%s %d\0" % (kind, left))
     while left:

@@ -213,8 +213,9 @@ def why_elsewhere(git: Git, python: str, environ: Mapping[str, str]) -> str:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        refused = "" if _place(git, python, environ, folder) else "the system lets nobody mount a folder here"
-        return hindrance(git.root, python, environ, folder) or refused
+        if why := hindrance(git.root, python, environ, folder):
+            return why
+        return "" if _place(git, python, environ, folder) else "the system lets nobody mount a folder here"
 
 
 def _bench(

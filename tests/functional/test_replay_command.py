@@ -43,6 +43,13 @@ def wrap(project, base, *options, **environ):
     return project.dre("wrap", "--base", base, *options, "--", *PYTEST, "--dre", "-q", environ=environ)
 
 
+def refactored(project, base):
+    """The verdict on a change that calls itself a refactoring, whose run is green."""
+    project.dre("claim", "--kind", "refactor")
+    assert wrap(project, base, "--replay").returncode == 0
+    return project.verdict()
+
+
 def test_a_blinded_test_is_seen_by_replay_only(blinded):
     project, base = blinded
     assert wrap(project, base).returncode == 0
@@ -74,9 +81,7 @@ def test_a_change_that_can_not_be_run_again_is_not_taken_at_its_word(blinded, es
     for name, text in ESCAPES[escape].items():
         project.write(name, text)
     project.commit("and more")
-    project.dre("claim", "--kind", "refactor")
-    wrap(project, base, "--replay")
-    verdict = project.verdict()
+    verdict = refactored(project, base)
     assert verdict["verdict"] == "inconclusive"
     assert project.findings(verdict)["replay-answers"] == "fail"
 
@@ -97,12 +102,17 @@ MARKED = "import pytest\n\npytestmark = pytest.mark.new\n" + BLINDED
 
 
 @pytest.mark.parametrize(
-    "files",
-    [{"conftest.py": ELSEWHERE}, {"conftest.py": ONLY_MARKED, "test_shop.py": MARKED}],
-    ids=["another root", "another selection"],
+    ("other", "files"),
+    [
+        ("test_tool.py", {"conftest.py": ELSEWHERE}),
+        ("test_shop.py", {"conftest.py": ELSEWHERE}),
+        ("test_tool.py", {"conftest.py": ONLY_MARKED, "test_shop.py": MARKED}),
+    ],
+    ids=["another root", "another root with a file of that name", "another selection"],
 )
-def test_the_run_does_not_choose_which_old_tests_are_found(project, files):
-    project.write("tools/test_tool.py", "def test_tool():\n    assert 1 + 1 == 2\n")
+def test_the_run_does_not_choose_which_old_tests_are_found(project, other, files):
+    project.write("tools/__init__.py", "")
+    project.write(f"tools/{other}", "def test_tool():\n    assert 1 + 1 == 2\n")
     base = project.commit("tools")
     for name, text in {
         "shop.py": "def double(n):\n    return 2 * n + 1\n",
@@ -111,9 +121,7 @@ def test_the_run_does_not_choose_which_old_tests_are_found(project, files):
     }.items():
         project.write(name, text)
     project.commit("tidy up")
-    project.dre("claim", "--kind", "refactor")
-    assert wrap(project, base, "--replay").returncode == 0
-    verdict = project.verdict()
+    verdict = refactored(project, base)
     assert verdict["verdict"] == "inconclusive"
     assert "no test of the base was found" in str(verdict)
 
@@ -151,9 +159,7 @@ def test_who_rewrites_the_base_does_not_choose_what_it_was(blinded, rewrite):
     root = f"ROOT = {os.path.realpath(project.path)!r}\n"
     project.write("test_shop.py", root + BLINDED + REWRITES + lines)
     project.git("commit", "-qam", "more", "--amend")
-    project.dre("claim", "--kind", "refactor")
-    assert wrap(project, base, "--replay").returncode == 0
-    verdict = project.verdict()
+    verdict = refactored(project, base)
     assert verdict["verdict"] == expected[0]
     assert expected[1] in project.findings(verdict)
 
@@ -180,9 +186,7 @@ def test_what_a_test_installs_does_not_run_the_tests_again(blinded):
     site.mkdir(parents=True)
     project.write("test_shop.py", BLINDED + ADDS_A_PLUGIN.replace("\\\\n", "\\n"))
     project.git("commit", "-qam", "more", "--amend")
-    project.dre("claim", "--kind", "refactor")
-    assert wrap(project, base, "--replay").returncode == 0
-    verdict = project.verdict()
+    verdict = refactored(project, base)
     assert verdict["verdict"] == "inconclusive"
     assert "helping-1.dist-info/entry_points.txt was changed" in str(verdict)
 
@@ -214,9 +218,7 @@ def test_who_writes_the_users_settings_does_not_choose_what_is_checked_out(blind
     project, base = blinded
     project.write("test_shop.py", BLINDED + SETTINGS.format(folder=folder, file=file, setting=setting))
     project.git("commit", "-qam", "more", "--amend")
-    project.dre("claim", "--kind", "refactor")
-    assert wrap(project, base, "--replay").returncode == 0
-    verdict = project.verdict()
+    verdict = refactored(project, base)
     assert verdict["verdict"] == "contradicted"
     assert "test-blinded" in project.findings(verdict)
 
